@@ -1,0 +1,1 @@
+"""What judges photographs: critics that train and judges that do not."""

@@ -1,0 +1,1 @@
+"""What learns the operators, from the most to the least free."""

@@ -1,0 +1,187 @@
+"""Everything that determines a result: what is trained, on what, how, and with which seed.
+
+One `Study` is one trained network. A `Profile` says which studies, photographs and judges one pass of the
+notebooks covers. Every default of the project's experiments stands here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import product
+from typing import Literal
+
+OperatorName = Literal["tone", "dehaze"]
+NetworkName = Literal["can24", "can32", "grid", "parameters"]
+FidelityName = Literal["l1", "l2", "ssim", "ms_ssim", "mix"]
+CriticName = Literal["none", "compact", "ava"]
+
+
+@dataclass(frozen=True)
+class ToneSettings:
+    """The local Laplacian filter that tone networks imitate (Paris et al. 2011, section 5)."""
+
+    alpha: float = 0.5  # below 1 enhances detail
+    beta: float = 0.7  # below 1 compresses tone
+    sigma_r: float = 0.2  # amplitude that separates detail from edges, in units of luminance
+
+
+@dataclass(frozen=True)
+class HazeSettings:
+    """The haze put on clear training photographs before non-local dehazing makes the target."""
+
+    densities: tuple[float, float] = (0.6, 1.6)  # optical depth at the far end, drawn uniformly
+    airlights: tuple[float, float] = (0.7, 0.95)  # mean brightness of the airlight, drawn uniformly
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and on what a network trains: Adam with a cosine decay to zero."""
+
+    steps: int = 3000
+    batch: int = 16
+    crop: int = 256  # px, square
+    learning_rate: float = 1e-3
+    checkpoint_every: int = 500  # steps
+    validate_every: int = 500  # steps
+
+
+@dataclass(frozen=True)
+class Study:
+    """One trained network; two equal studies on one device give the same bytes."""
+
+    operator: OperatorName = "tone"
+    network: NetworkName = "can32"
+    fidelity: FidelityName = "l2"
+    critic: CriticName = "none"
+    gamma: float = 0.0
+    seed: int = 0
+    photographs: str = "study"
+    initial: str = ""  # shipped weights to start from; empty starts from the identity
+    schedule: Schedule = field(default_factory=Schedule)
+    tone: ToneSettings = field(default_factory=ToneSettings)
+    haze: HazeSettings = field(default_factory=HazeSettings)
+
+    def __post_init__(self) -> None:
+        if self.gamma < 0:
+            raise ValueError(f"gamma weighs a penalty and must be at least 0, got {self.gamma}.")
+        if (self.gamma > 0) != (self.critic != "none"):
+            raise ValueError(f"gamma and critic go together, got gamma={self.gamma} with critic={self.critic!r}.")
+
+    @property
+    def objective(self) -> str:
+        """Short name of the loss, such as `l2` or `l2+0.001compact`."""
+        return self.fidelity + (f"+{self.gamma:g}{self.critic}" if self.gamma else "")
+
+    @property
+    def digest(self) -> str:
+        """Eight hex digits of everything that determines the result."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
+
+    @property
+    def name(self) -> str:
+        """Readable and unique: what is trained, then the digest of all settings."""
+        return f"{self.operator}-{self.network}-{self.objective}-s{self.seed}-{self.digest}"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One pass over the notebooks: which photographs, networks, seeds and judges."""
+
+    name: str
+    photographs: str
+    networks: tuple[NetworkName, ...]
+    seeds: tuple[int, ...]
+    schedule: Schedule
+    gammas: tuple[float, ...]  # the ladder, and the candidates among which validation chooses
+    critics: tuple[CriticName, ...]
+    judges: tuple[str, ...]  # networks that took no part in training or choosing
+    initial: bool = False  # start from the shipped plain networks
+    shortest_side: int = 0  # px to which photographs are reduced first; 0 keeps them
+
+
+FIDELITIES: tuple[FidelityName, ...] = ("l1", "l2", "ssim", "ms_ssim", "mix")
+OPERATORS: tuple[OperatorName, ...] = ("tone", "dehaze")
+
+PROFILES: dict[str, Profile] = {
+    profile.name: profile
+    for profile in (
+        Profile(
+            name="smoke",
+            photographs="demo",
+            networks=("grid",),
+            seeds=(0,),
+            schedule=Schedule(steps=4, batch=2, crop=176, checkpoint_every=2, validate_every=2),
+            gammas=(1e-3, 1e-2),
+            critics=("compact",),
+            judges=("oasis",),
+            shortest_side=176,
+        ),
+        Profile(
+            name="demo",
+            photographs="demo",
+            networks=("can24", "parameters"),
+            seeds=(0,),
+            schedule=Schedule(steps=60, batch=2, crop=192, checkpoint_every=30, validate_every=30),
+            gammas=(1e-3, 1e-2, 1e-1),
+            critics=("compact",),
+            judges=("oasis", "brisque"),
+            initial=True,
+        ),
+        Profile(
+            name="study",
+            photographs="study",
+            networks=("can32", "grid", "parameters"),
+            seeds=(0, 1, 2, 3, 4),
+            schedule=Schedule(),
+            gammas=(1e-4, 1e-3, 1e-2, 1e-1, 1.0),
+            critics=("compact", "ava"),
+            judges=("technical", "oasis", "brisque"),
+        ),
+        Profile(
+            name="fivek",
+            photographs="fivek",
+            networks=("can32", "grid", "parameters"),
+            seeds=(0, 1, 2),
+            schedule=Schedule(steps=20_000, checkpoint_every=1000, validate_every=1000),
+            gammas=(1e-4, 1e-3, 1e-2, 1e-1, 1.0),
+            critics=("compact", "ava"),
+            judges=("technical", "oasis", "brisque"),
+        ),
+    )
+}
+
+
+def find_profile(name: str) -> Profile:
+    """The profile called `name`; raises ValueError that lists the known ones."""
+    if name not in PROFILES:
+        raise ValueError(f"Unknown profile {name!r}: choose one of {', '.join(PROFILES)}.")
+    return PROFILES[name]
+
+
+def baseline(profile: Profile, operator: OperatorName, network: NetworkName) -> Study:
+    """The study from which a profile's others differ: L2, no critic, seed 0."""
+    return Study(
+        operator=operator,
+        network=network,
+        photographs=profile.photographs,
+        schedule=profile.schedule,
+        initial=f"{operator}-{network}-plain" if profile.initial else "",
+    )
+
+
+def fidelity_studies(profile: Profile, operator: OperatorName) -> tuple[Study, ...]:
+    """The baselines without a critic: every network, fidelity and seed."""
+    return tuple(
+        replace(baseline(profile, operator, network), fidelity=fidelity, seed=seed)
+        for network, fidelity, seed in product(profile.networks, FIDELITIES, profile.seeds)
+    )
+
+
+def ladder_studies(profile: Profile, operator: OperatorName) -> tuple[Study, ...]:
+    """The weight gamma swept over its ladder: every network and critic, L2, the first seed."""
+    return tuple(
+        replace(baseline(profile, operator, network), critic=critic, gamma=gamma)
+        for network, critic, gamma in product(profile.networks, profile.critics, profile.gammas)
+    )
