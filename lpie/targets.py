@@ -1,0 +1,238 @@
+"""What a network is shown and what it should make of it: scenes, their splits and the operator's targets.
+
+A scene is computed once, kept on disk with eight bits a channel, and read back from there ever after, so that
+every network and every evaluation sees the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lpie import photographs
+from lpie.operators import airlight, local_laplacian, nonlocal_dehazing, synthetic_haze
+from lpie.records import read_tensors, write_tensors
+from lpie.registry import fetch, files_of
+from lpie.study import OperatorName, Profile, Study
+
+Split = Literal["train", "validation", "test"]
+
+DEMO_SPLITS: dict[str, Split] = {
+    "astronaut": "train",
+    "chelsea": "train",
+    "flower": "train",
+    "coffee": "validation",
+    "china": "test",
+    "rocket": "test",
+    "motorcycle": "test",
+}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A photo, the operator's rendition of it, and what is known about its haze; uint8 (C, H, W) tensors."""
+
+    name: str
+    split: Split
+    photo: Tensor
+    target: Tensor
+    airlight: Tensor | None = None  # (3,) float32, estimated by the operator
+    transmission: Tensor | None = None  # (1, H, W), estimated by the operator, 255 stands for 1
+    truth: Tensor | None = None  # the photo without haze, where it is known
+
+
+@dataclass(frozen=True)
+class Source:
+    """A photograph before anything is done to it; `read` returns (1, 3, H, W) in [0, 1]."""
+
+    name: str
+    split: Split
+    read: Callable[[], Tensor]
+    clear: bool = True  # False: the photo is hazy as it is
+    read_depth: Callable[[], Tensor] | None = None  # (1, 1, H, W) in [0, 1]; None: a proxy serves
+    read_truth: Callable[[], Tensor] | None = None
+
+
+def load_scenes(profile: Profile, operator: OperatorName, folder: Path, device: str = "cpu") -> list[Scene]:
+    """Every scene of `profile` for `operator`, from the cache in `folder` or computed on `device` and kept there.
+
+    Raises FileNotFoundError, through the registry, when the profile's photographs are not to be had.
+    """
+    settings = Study(operator=operator)
+    chosen = settings.tone if operator == "tone" else settings.haze
+    key = json.dumps([asdict(chosen), profile.shortest_side, _source_digest(operator)])
+    folder = Path(folder) / f"{operator}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+    return [_cached(source, profile, settings, folder, device) for source in _sources(profile, operator)]
+
+
+def _source_digest(operator: OperatorName) -> str:
+    """Changes when the code that makes the targets does."""
+    modules = (local_laplacian,) if operator == "tone" else (nonlocal_dehazing, airlight, synthetic_haze)
+    return hashlib.sha256("".join(inspect.getsource(module) for module in modules).encode()).hexdigest()
+
+
+def _cached(source: Source, profile: Profile, settings: Study, folder: Path, device: str) -> Scene:
+    path = folder / f"{source.name}.safetensors"
+    if not path.exists():
+        scene = _make_scene(source, profile, settings, device)
+        parts = {key: value for key, value in vars(scene).items() if isinstance(value, Tensor)}
+        write_tensors(path, parts, {"name": scene.name})
+    tensors, _ = read_tensors(path)
+    return Scene(name=source.name, split=source.split, **tensors)
+
+
+def _make_scene(source: Source, profile: Profile, settings: Study, device: str) -> Scene:
+    photo = _reduced(source.read().to(device), profile.shortest_side)
+    scene = Scene(source.name, source.split, photo=photo, target=photo)
+    if settings.operator == "tone":
+        tone = settings.tone
+        target = local_laplacian.local_laplacian(photo, alpha=tone.alpha, beta=tone.beta, sigma_r=tone.sigma_r)
+        return replace(scene, photo=_stored(photo), target=_stored(target))
+    truth = None
+    if source.clear:
+        truth, photo = photo, _hazy(source, photo, profile, settings)
+    elif source.read_truth:
+        truth = _reduced(source.read_truth().to(device), profile.shortest_side)
+    photo = photographs.quantize(photo)  # the operator sees what a file would hold
+    clear = nonlocal_dehazing.dehaze(photo)
+    return replace(
+        scene,
+        photo=_stored(photo),
+        target=_stored(clear.photo),
+        airlight=clear.airlight[0].float().cpu(),
+        transmission=_stored(clear.transmission),
+        truth=None if truth is None else _stored(truth),
+    )
+
+
+def _hazy(source: Source, photo: Tensor, profile: Profile, settings: Study) -> Tensor:
+    """The photo under haze whose density and color are drawn from the scene's name."""
+    random = np.random.default_rng(list(source.name.encode()))
+    density = float(random.uniform(*settings.haze.densities))
+    color = random.uniform(*settings.haze.airlights) + random.uniform(-0.03, 0.03, size=3)
+    if source.read_depth is None:
+        depth = synthetic_haze.depth_proxy(photo)
+    else:
+        depth = _reduced(source.read_depth().to(photo.device), profile.shortest_side)
+    light = torch.as_tensor(color, dtype=photo.dtype, device=photo.device).clamp(0, 1)[None]
+    return synthetic_haze.add_haze(photo, depth, light, density).photo
+
+
+def _reduced(photo: Tensor, shortest_side: int) -> Tensor:
+    height, width = photo.shape[-2:]
+    if not shortest_side or min(height, width) <= shortest_side:
+        return photo
+    scale = shortest_side / min(height, width)
+    return photographs.resize(photo, round(height * scale), round(width * scale))
+
+
+def _stored(photo: Tensor) -> Tensor:
+    return photographs.to_uint8(photo)[0].cpu()
+
+
+# Sources ---------------------------------------------------------------------------------------------------------
+
+
+def _sources(profile: Profile, operator: OperatorName) -> Iterator[Source]:
+    if profile.photographs == "demo":
+        return _demo_sources()
+    if profile.photographs == "fivek":
+        return _fivek_sources()
+    return _study_tone_sources() if operator == "tone" else _study_haze_sources()
+
+
+def _demo_sources() -> Iterator[Source]:
+    """Photographs that come inside scikit-image and scikit-learn."""
+    for name, photo in photographs.demo_photographs().items():
+        depth = photographs.demo_depth if name == "motorcycle" else None
+        yield Source(name, DEMO_SPLITS[name], lambda photo=photo: photo, read_depth=depth)  # type: ignore[misc]
+
+
+def _study_tone_sources() -> Iterator[Source]:
+    yield from _clear_training_sources()
+    yield from _from_files("bsds-test", "validation", files_of("bsds500/test")[:60])
+    yield from _from_files("kodak", "test", files_of("kodak24"))
+    yield from _from_files("fivek", "test", files_of("fivek/1080p"))
+    yield from _from_files("fivek-llf", "test", files_of("fivek/local_laplacian/input"))
+    yield from _from_files("fivek-c", "test", files_of("fivek/expert_c_pairs/input"))
+
+
+def _study_haze_sources() -> Iterator[Source]:
+    """Synthetic haze and a third of the real hazy photographs train; the others choose and report."""
+    yield from _clear_training_sources()
+    for path in files_of("haze/real"):
+        yield from _from_files("real", real_haze_split(path.stem), [path], clear=False)
+    photos = [path for path in files_of("haze/known_airlight") if path.suffix == ".png"]
+    yield from _from_files("known", "test", photos, clear=False)
+    for hazy in files_of("haze/sots_pairs/hazy"):
+        truth = fetch(f"haze/sots_pairs/gt/{hazy.stem.split('_')[0]}.png")
+        yield Source(f"sots-{hazy.stem}", "test", _reader(hazy), False, read_truth=_cropped_reader(truth, 460, 620))
+    for hazy in (path for path in files_of("haze/ohaze") if path.stem.endswith("_hazy")):
+        truth = fetch(f"haze/ohaze/{hazy.name.replace('_hazy', '_GT')}")
+        yield Source(f"ohaze-{hazy.stem}", "test", _reader(hazy), False, read_truth=_reader(truth))
+
+
+def _clear_training_sources() -> Iterator[Source]:
+    yield from _from_files("bsds-train", "train", files_of("bsds500/train"))
+    yield from _from_files("bsds-val", "train", files_of("bsds500/val"))
+    yield from _from_files("sunhays", "train", files_of("sunhays40"))
+    ratings = pd.read_csv(fetch("oasis_beauty/ratings.csv"))
+    scenery = set(ratings.loc[ratings["category"] == "Scenery", "file"])
+    yield from _from_files("oasis", "train", [path for path in files_of("oasis_beauty/images") if path.name in scenery])
+
+
+def real_haze_split(stem: str) -> Split:
+    """The split of a real hazy photograph; every version of a scene falls on the same side."""
+    scene = re.sub(r"^\w+?__|_input|_skyLess|_cropped|deserted|OfA$", "", stem).lower()
+    if scene in ("cityscape", "forest"):  # known_airlight holds them, and it reports
+        return "test"
+    draw = int(hashlib.sha256(scene.encode()).hexdigest(), 16) % 3
+    return ("train", "validation", "test")[draw]  # type: ignore[return-value]
+
+
+def _fivek_sources() -> Iterator[Source]:
+    """A folder of MIT-Adobe FiveK renditions, named by LPIE_FIVEK: 2,500 to train, the others to report."""
+    root = os.environ.get("LPIE_FIVEK", "")
+    kinds = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
+    paths = sorted(path for path in Path(root).rglob("*") if path.suffix.lower() in kinds) if root else []
+    if len(paths) < 100:
+        raise FileNotFoundError(
+            f"Profile fivek needs a folder of MIT-Adobe FiveK photographs (JPEG, PNG or TIFF); LPIE_FIVEK={root!r} "
+            f"holds {len(paths)}. Set LPIE_FIVEK to that folder."
+        )
+    half = len(paths) // 2
+    yield from _from_files("fivek", "validation", paths[: half // 25])
+    yield from _from_files("fivek", "train", paths[half // 25 : half])
+    yield from _from_files("fivek", "test", paths[half:])
+
+
+def _from_files(prefix: str, split: Split, paths: Iterable[Path], clear: bool = True) -> Iterator[Source]:
+    for path in paths:
+        yield Source(f"{prefix}-{path.stem}", split, _reader(path), clear)
+
+
+def _reader(path: Path) -> Callable[[], Tensor]:
+    return lambda: photographs.read_photo(path)
+
+
+def _cropped_reader(path: Path, height: int, width: int) -> Callable[[], Tensor]:
+    """The middle of a photo: hazy SOTS photographs lack ten pixels at every border of their truth."""
+
+    def read() -> Tensor:
+        photo = photographs.read_photo(path)
+        top, left = (photo.shape[-2] - height) // 2, (photo.shape[-1] - width) // 2
+        return photo[..., top : top + height, left : left + width]
+
+    return read
