@@ -29,6 +29,7 @@ def open_weights(name: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor],
     shipped = SHIPPED / f"{os.fspath(name)}.safetensors"
     path = shipped if shipped.exists() else Path(name)
     if not path.exists():
-        raise FileNotFoundError(f"No weights called {os.fspath(name)!r}: give one of {shipped_names()} or a .safetensors file.")
+        known = ", ".join(shipped_names())
+        raise FileNotFoundError(f"No weights called {os.fspath(name)!r}: give one of {known}, or a .safetensors file.")
     tensors, metadata = read_tensors(path)
     return {key: value.float() if value.dtype == torch.float16 else value for key, value in tensors.items()}, metadata
