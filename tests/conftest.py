@@ -1,0 +1,45 @@
+"""What every test shares: one thread, fixed seeds, the development data, a few small photographs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def fixed_seeds() -> None:
+    """Every test starts from the same random state, in whatever order the tests run."""
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002 - libraries under test may still draw from it
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder LPIE_DATA names; tests that need it are skipped without it."""
+    named = os.environ.get("LPIE_DATA")
+    if not named:
+        pytest.skip("LPIE_DATA is not set: it names a folder with the files of data/registry.toml")
+    folder = Path(named)
+    if not folder.is_dir():
+        pytest.fail(f"LPIE_DATA={named!r} is not a folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_photos() -> Tensor:
+    """Three 64x96 crops of real photographs: (3, 3, 64, 96) float32 sRGB in [0, 1]."""
+    from skimage import data as photographs
+
+    crops = [
+        photographs.astronaut()[80:144, 160:256],
+        photographs.chelsea()[90:154, 110:206],
+        photographs.coffee()[120:184, 250:346],
+    ]
+    return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
