@@ -16,6 +16,18 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 
+def results_folder(profile: str) -> Path:
+    """Where the records of `profile` lie, the same from a notebook, the command line and a test.
+
+    The folder that LPIE_RESULTS names, as run_all does for its notebooks; else results/<profile> of this checkout,
+    or of the working directory where the package was installed without one.
+    """
+    if named := os.environ.get("LPIE_RESULTS"):
+        return Path(named)
+    checkout = Path(__file__).resolve().parents[1]
+    return (checkout if (checkout / "notebooks").is_dir() else Path.cwd()) / "results" / profile
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside `path` that takes its name when the block ends well.
