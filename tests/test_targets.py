@@ -1,0 +1,77 @@
+"""Scenes: splits that do not leak, targets that are the operator's, a cache that is read back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from lpie import photographs, targets
+from lpie.operators.local_laplacian import local_laplacian
+from lpie.study import OPERATORS, PROFILES, ToneSettings
+
+SMALL = replace(PROFILES["smoke"], shortest_side=64)
+
+
+def test_every_split_of_the_demo_has_scenes_and_no_scene_is_in_two(tmp_path: Path) -> None:
+    scenes = targets.load_scenes(SMALL, "tone", tmp_path)
+    assert {scene.split for scene in scenes} == {"train", "validation", "test"}
+    assert len({scene.name for scene in scenes}) == len(scenes) == 7
+
+
+def test_the_tone_target_is_the_local_laplacian_of_the_reduced_photo(tmp_path: Path) -> None:
+    scene = targets.load_scenes(SMALL, "tone", tmp_path)[0]
+    tone = ToneSettings()
+    photo = targets._reduced(photographs.demo_photographs()[scene.name], 64)
+    expected = local_laplacian(photo, alpha=tone.alpha, beta=tone.beta, sigma_r=tone.sigma_r)
+    assert (photographs.from_uint8(scene.target[None]) - expected).abs().max() <= 0.5 / 255 + 1e-6
+    assert min(scene.photo.shape[-2:]) == 64
+
+
+def test_scenes_read_back_equal_scenes_computed(tmp_path: Path) -> None:
+    first = targets.load_scenes(SMALL, "dehaze", tmp_path)
+    second = targets.load_scenes(SMALL, "dehaze", tmp_path)
+    for made, read in zip(first, second, strict=True):
+        assert made.name == read.name
+        for field in ("photo", "target", "airlight", "transmission", "truth"):
+            assert torch.equal(getattr(made, field), getattr(read, field))
+
+
+def test_synthetic_haze_brightens_the_dark_and_keeps_its_truth(tmp_path: Path) -> None:
+    for scene in targets.load_scenes(SMALL, "dehaze", tmp_path):
+        assert scene.truth is not None
+        assert scene.photo.float().quantile(0.02) > scene.truth.float().quantile(0.02)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("ridcp_examples__lviv_input", "bahat__lviv_skyLess"),
+        ("ridcp_examples__ny12_input", "bahat__ny12_skyLess"),
+        ("ridcp_examples__stadium_input", "bahat__desertedStadium"),
+        ("ridcp_examples__buildings_input", "bahat__buildingsOfA"),
+    ],
+)
+def test_two_versions_of_a_hazy_scene_fall_into_one_split(first: str, second: str) -> None:
+    assert targets.real_haze_split(first) == targets.real_haze_split(second)
+
+
+def test_scenes_that_report_elsewhere_are_not_trained_on() -> None:
+    assert targets.real_haze_split("bahat__cityscape_skyLess") == "test"
+
+
+def test_study_scenes_never_share_a_photograph_between_splits(data: Path) -> None:
+    for operator in OPERATORS:
+        split_of: dict[str, str] = {}
+        for source in targets._sources(PROFILES["study"], operator):
+            assert split_of.setdefault(source.name, source.split) == source.split
+        assert {"train", "validation", "test"} == set(split_of.values())
+        assert len(split_of) > 300
+
+
+def test_the_fivek_profile_says_which_folder_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LPIE_FIVEK", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="LPIE_FIVEK"):
+        targets.load_scenes(PROFILES["fivek"], "tone", tmp_path)
