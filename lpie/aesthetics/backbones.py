@@ -1,0 +1,138 @@
+"""The convolutional networks that a NIMA may rest on, each ending in ten logits.
+
+`MobileNetV1` is ours, because the published NIMA weights need Keras's padding; the others are torchvision's with
+their last layer replaced (Talebi & Milanfar, TIP 2018, section III-A).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+BackboneName = Literal["mobilenet_v1", "mobilenet_v2", "vgg16", "inception_v3"]
+
+RATINGS = 10
+DROPOUT = 0.75  # before the last layer, while training (Talebi & Milanfar, TIP 2018, section III-B)
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_SYMMETRIC = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+@dataclass(frozen=True)
+class InputScale:
+    """What a backbone was made for: `(photo - mean) / deviation`, on a square of `size` pixels."""
+
+    mean: tuple[float, float, float]
+    deviation: tuple[float, float, float]
+    size: int
+
+
+INPUT_SCALES: dict[BackboneName, InputScale] = {
+    "mobilenet_v1": InputScale(*_SYMMETRIC, 224),
+    "mobilenet_v2": InputScale(*_IMAGENET, 224),
+    "vgg16": InputScale(*_IMAGENET, 224),
+    "inception_v3": InputScale(*_SYMMETRIC, 299),
+}
+
+
+class KerasConv2d(nn.Conv2d):
+    """3x3 convolution padded as Keras pads it: one pixel all round, or right and bottom only when the stride is 2."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int, groups: int = 1) -> None:
+        super().__init__(channels_in, channels_out, 3, stride, padding=0 if stride == 2 else 1, groups=groups)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(F.pad(input, (0, 1, 0, 1)) if self.stride[0] == 2 else input)
+
+
+class SeparableBlock(nn.Module):
+    """Depthwise 3x3 and pointwise 1x1 convolution, each followed by ReLU6.
+
+    Source: Howard et al., MobileNets, arXiv 1704.04861, section 3.1 and figure 3.
+    Differs: batch norm is folded into the convolutions, as in the published NIMA weights.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.dw = KerasConv2d(channels_in, channels_in, stride, groups=channels_in)
+        self.pw = nn.Conv2d(channels_in, channels_out, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.relu6(self.pw(F.relu6(self.dw(features))))
+
+
+class MobileNetV1(nn.Module):
+    """MobileNet-v1 of full width with Keras's padding, batch norm folded: square in [-1, 1] -> ten logits.
+
+    Source: Howard et al., MobileNets, arXiv 1704.04861, table 1; tensor names `stem`, `blocks.0..12.{dw,pw}`, `fc`.
+    """
+
+    WIDTHS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
+    STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = KerasConv2d(3, 32, stride=2)
+        widths_in = (32, *self.WIDTHS[:-1])
+        self.blocks = nn.Sequential(*map(SeparableBlock, widths_in, self.WIDTHS, self.STRIDES))
+        self.dropout = nn.Dropout(DROPOUT)
+        self.fc = nn.Linear(self.WIDTHS[-1], RATINGS)
+        for parameter in self.parameters():  # without batch norm, the weights themselves must keep the variance
+            if parameter.ndim == 4:
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+            elif parameter.ndim == 1:
+                nn.init.zeros_(parameter)
+
+    def forward(self, square: Float[Tensor, "n 3 size size"]) -> Float[Tensor, "n 10"]:
+        features = self.blocks(F.relu6(self.stem(square)))
+        return self.fc(self.dropout(features.mean((2, 3))))
+
+
+def build_backbone(name: BackboneName, imagenet: bool = False) -> nn.Module:
+    """A network from a scaled square photo to ten logits, at random or with ImageNet weights below the last layer.
+
+    ImageNet weights are torchvision's own files, downloaded on first use, checked by the SHA-256 prefix in their
+    names and read with torch's tensors-only reader.
+
+    Raises ValueError for an unknown name, and for ImageNet weights of `mobilenet_v1`, which torchvision lacks.
+    """
+    if name == "mobilenet_v1":
+        if imagenet:
+            raise ValueError(
+                "torchvision has no ImageNet weights for mobilenet_v1: start from NIMA.from_pretrained('ava')."
+            )
+        return MobileNetV1()
+    from torchvision import models  # takes a second to import, and the usual critic does without it
+
+    if name == "mobilenet_v2":
+        network = models.mobilenet_v2()
+        weights = models.MobileNet_V2_Weights.IMAGENET1K_V1
+    elif name == "vgg16":
+        network = models.vgg16()
+        weights = models.VGG16_Weights.IMAGENET1K_V1
+    elif name == "inception_v3":
+        network = models.inception_v3(aux_logits=False, transform_input=False, init_weights=not imagenet)
+        weights = models.Inception_V3_Weights.IMAGENET1K_V1
+    else:
+        raise ValueError(f"Unknown backbone {name!r}: choose one of {', '.join(get_args(BackboneName))}.")
+    if imagenet:
+        stored = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+        network.load_state_dict({key: value for key, value in stored.items() if not key.startswith("AuxLogits")})
+    if name == "inception_v3":
+        network.dropout = nn.Dropout(DROPOUT)
+        network.fc = nn.Linear(network.fc.in_features, RATINGS)
+    else:
+        *earlier, _, last = network.classifier  # torchvision's own dropout and classes go
+        network.classifier = nn.Sequential(*earlier, nn.Dropout(DROPOUT), nn.Linear(last.in_features, RATINGS))
+    return network
+
+
+def scale_buffers(name: BackboneName) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of a backbone's input, each (1, 3, 1, 1)."""
+    scale = INPUT_SCALES[name]
+    return torch.tensor(scale.mean).view(1, 3, 1, 1), torch.tensor(scale.deviation).view(1, 3, 1, 1)

@@ -1,0 +1,202 @@
+"""NIMA: from a photograph to the distribution of the ratings 1..10 that people would give it.
+
+    critic = NIMA.from_pretrained("compact")   # frozen
+    critic(photo)                              # (N, 10)
+    critic.mean_score(photo)                   # (N,)
+
+Source: Talebi & Milanfar, NIMA: Neural Image Assessment, TIP 2018, arXiv 1709.05424.
+
+One convention for the input, since it moves the mean score by almost one point: `antialiased` resamples the whole photo
+to a square with a triangle filter, so that every pixel counts and receives a gradient. `published` takes the nearest
+pixels, as the pipeline in which the published weights were trained did; it exists to reproduce their scores.
+"""
+
+from __future__ import annotations
+
+import os
+from itertools import accumulate
+from typing import Literal, Self, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lpie.aesthetics.backbones import INPUT_SCALES, RATINGS, BackboneName, build_backbone, scale_buffers
+from lpie.records import write_tensors
+from lpie.vocabulary import PerPhoto, Photo, ScoreDistribution
+from lpie.weights import open_weights
+
+Convention = Literal["antialiased", "published"]
+
+
+def mean_score(distribution: ScoreDistribution) -> PerPhoto:
+    """The mean rating, in [1, 10].
+
+    Source: Talebi & Milanfar, TIP 2018, section III: mu = sum_k k p_k.
+    """
+    return distribution @ _ratings(distribution)
+
+
+def score_deviation(distribution: ScoreDistribution) -> PerPhoto:
+    """The standard deviation of the ratings, in [0, 4.5].
+
+    Source: Talebi & Milanfar, TIP 2018, section III: sigma = sqrt(sum_k (k - mu)^2 p_k).
+    """
+    distances = _ratings(distribution) - mean_score(distribution)[:, None]
+    return (distances.square() * distribution).sum(1).sqrt()
+
+
+def _ratings(distribution: Tensor) -> Tensor:
+    return torch.arange(1, RATINGS + 1, dtype=distribution.dtype, device=distribution.device)
+
+
+class NIMA(nn.Module):
+    """Photographs of any size and aspect -> score distributions; frozen when it comes from `from_pretrained`.
+
+    `convention` and `input_size` say how a photo becomes the backbone's square: see the module. The resizing runs in
+    float32 (float64 for float64 photos) and the softmax in float32 also under autocast; the network between them
+    follows autocast. Forward and backward are deterministic on a GPU: the resizing is two matrix products.
+    (Where TF32 is allowed for float32 products, it applies to them and rounds pixels to 2^-11.)
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(
+        self,
+        backbone: BackboneName = "mobilenet_v1",
+        convention: Convention = "antialiased",
+        input_size: int | None = None,
+        imagenet: bool = False,
+    ) -> None:
+        """A trainable NIMA; `input_size` in px (default: the backbone's own), `imagenet` downloads ImageNet weights.
+
+        Raises ValueError for an unknown backbone or convention, or an input smaller than 32 px.
+        """
+        super().__init__()
+        if convention not in get_args(Convention):
+            raise ValueError(f"Unknown convention {convention!r}: choose one of {', '.join(get_args(Convention))}.")
+        self.network = build_backbone(backbone, imagenet)
+        self.backbone: BackboneName = backbone
+        self.convention: Convention = convention
+        self.input_size = input_size or INPUT_SCALES[backbone].size
+        if self.input_size < 32:
+            raise ValueError(f"input_size must be at least 32 px, got {self.input_size}.")
+        mean, deviation = scale_buffers(backbone)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("deviation", deviation, persistent=False)
+        self._frozen = False
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str], convention: Convention | None = None) -> Self:
+        """A frozen NIMA: `compact`, another network shipped with the project, or a .safetensors file.
+
+        `convention` replaces the one that the file states.
+        Raises FileNotFoundError if there is no such network, ValueError if the file holds something else.
+        """
+        tensors, metadata = open_weights(name)
+        size = metadata.get("input_size")
+        critic = cls(
+            metadata.get("backbone", "mobilenet_v1"),  # type: ignore[arg-type]
+            convention or metadata.get("convention", "antialiased"),  # type: ignore[arg-type]
+            int(size) if size else None,
+        )
+        return critic.load(tensors, os.fspath(name)).freeze()
+
+    def load(self, tensors: dict[str, Tensor], source: str) -> Self:
+        """Take the network's weights; raises ValueError that names `source` if they are not this backbone's."""
+        try:
+            self.network.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise ValueError(f"{source}: expected the weights of a {self.backbone} NIMA. {error}") from error
+        return self
+
+    def metadata(self) -> dict[str, str]:
+        """The settings that `from_pretrained` reads back."""
+        return {
+            "network": "nima",
+            "backbone": self.backbone,
+            "convention": self.convention,
+            "input_size": str(self.input_size),
+        }
+
+    def save(self, path: str | os.PathLike[str], dtype: torch.dtype = torch.float32, **metadata: str) -> None:
+        """Write the weights as `dtype` with the settings and further `metadata`, atomically."""
+        tensors = {
+            name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+            for name, tensor in self.network.state_dict().items()
+        }
+        write_tensors(path, tensors, {**self.metadata(), **metadata})
+
+    def freeze(self) -> Self:
+        """Make it a critic: no weight takes a gradient, and `train()`, also a parent's, changes nothing."""
+        self._frozen = True
+        return self.requires_grad_(False).eval()
+
+    def unfreeze(self) -> Self:
+        """Make it trainable."""
+        self._frozen = False
+        return self.requires_grad_(True)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch dropout and batch norm, unless frozen."""
+        return super().train(mode and not self._frozen)
+
+    def forward(self, photo: Photo) -> ScoreDistribution:
+        """Probabilities of the ratings 1..10, float32; photo: sRGB in [0, 1], any size.
+
+        Raises ValueError for another shape or device, TypeError for integers.
+        """
+        return self.logits(photo).softmax(1)
+
+    def mean_score(self, photo: Photo) -> PerPhoto:
+        """The mean rating of each photo, in [1, 10]."""
+        return mean_score(self(photo))
+
+    def logits(self, photo: Photo) -> Float[Tensor, "n 10"]:
+        """What the softmax is taken of, at least float32."""
+        self._check(photo)
+        square = (self.square(photo) - self.mean) / self.deviation
+        weight_type = next(self.network.parameters()).dtype
+        logits = self.network(square.to(weight_type, memory_format=torch.channels_last))
+        return logits.to(square.dtype)
+
+    def square(self, photo: Photo) -> Float[Tensor, "n 3 size size"]:
+        """The photo as the network sees it, still in [0, 1]; at least float32."""
+        precision = torch.float64 if photo.dtype == torch.float64 else torch.float32
+        with torch.autocast(photo.device.type, enabled=False):
+            weights = nearest_weights if self.convention == "published" else antialiased_weights
+            rows, columns = (weights(length, self.input_size, photo.device).to(precision) for length in photo.shape[2:])
+            return rows @ (photo.to(precision) @ columns.T)
+
+    def _check(self, photo: Tensor) -> None:
+        if photo.ndim != 4 or photo.shape[1] != 3 or 0 in photo.shape:
+            raise ValueError(f"Expected photos of shape (N, 3, H, W), none of them empty, got {tuple(photo.shape)}.")
+        if not photo.is_floating_point():
+            raise TypeError(f"Expected floating-point sRGB in [0, 1], got {photo.dtype}: divide by its largest value.")
+        if photo.device != self.mean.device:
+            raise ValueError(f"The photo is on {photo.device} but the NIMA on {self.mean.device}: move one of them.")
+
+
+def antialiased_weights(length: int, size: int, device: torch.device) -> Float[Tensor, "size length"]:
+    """The matrix that resamples `length` pixels to `size` with a triangle as wide as the coarser of the two grids.
+
+    Float64, rows summing to 1; what Pillow and torch call antialiased bilinear, border renormalized.
+    """
+    scale = length / size
+    outputs = torch.arange(size, dtype=torch.float64, device=device)[:, None]
+    inputs = torch.arange(length, dtype=torch.float64, device=device)
+    weights = (1 - ((outputs + 0.5) * scale - (inputs + 0.5)).abs() / max(scale, 1.0)).clamp(min=0)
+    return weights / weights.sum(1, keepdim=True)
+
+
+def nearest_weights(length: int, size: int, device: torch.device) -> Float[Tensor, "size length"]:
+    """The matrix that takes, for each of `size` pixels, the one of `length` under its center; float64.
+
+    Centers are summed up step by step, because Pillow does so and its rounding decides where a center falls between
+    two pixels (every eleventh center, for a photo 640 px wide).
+    """
+    scale = length / size
+    centers = accumulate([scale] * (size - 1), initial=scale * 0.5)
+    taken = torch.tensor([int(center) for center in centers], device=device)
+    return (taken[:, None] == torch.arange(length, device=device)).double()
