@@ -8,12 +8,12 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+
+if TYPE_CHECKING:  # tables and figures are read and drawn without waiting for torch
+    import torch
 
 
 def results_folder(profile: str) -> Path:
@@ -71,6 +71,8 @@ def write_tensors(
     path: str | os.PathLike[str], tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write named tensors as safetensors, atomically."""
+    from safetensors.torch import save_file
+
     with atomic_path(path) as temporary:
         stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         save_file(stored, temporary, dict(metadata or {}))
@@ -81,6 +83,8 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor],
 
     Raises ValueError if the file is not whole safetensors; nothing else is ever opened, no pickle.
     """
+    from safetensors import safe_open
+
     try:
         with safe_open(path, framework="pt") as stored:
             return {name: stored.get_tensor(name) for name in stored.keys()}, dict(stored.metadata() or {})  # noqa: SIM118
