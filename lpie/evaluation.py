@@ -21,7 +21,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lpie.aesthetics.robustness import SURVIVAL
+from lpie.aesthetics.robustness import SURVIVAL, octave_energy
 from lpie.operators.nonlocal_dehazing import Dehazed
 from lpie.photographs import from_uint8, to_uint8
 from lpie.structural_similarity import ms_ssim, ssim
@@ -35,7 +35,7 @@ CRITICS = ("compact", "ava")
 """Names of judges that train networks in some study: for these alone survival is measured."""
 
 OCTAVES = 6
-"""Rings of the radial spectrum, finest first: (1/4, 1/2], (1/8, 1/4] ... cycles per pixel, the last with all below."""
+"""Rings of the spectrum of a change, finest first: from 1/4 cycle per pixel up, 1/8 to 1/4 and so on."""
 
 SMALLEST_MS_SSIM = 161  # px: below, the fifth scale is smaller than its window
 PIXELS_AT_ONCE = 4_000_000  # bounds the memory of one pass over photos of equal size
@@ -102,7 +102,7 @@ def measure(
         ssim, ms_ssim: to the target; ms_ssim is not a number where a side is below 161 px.
         color_shift: CIEDE2000 to the target, averaged over pixels.
         detail_energy: see `detail_energy`, divided by the target's.
-        change_1 .. change_6: see `octave_energies`, of output minus target, finest octave first.
+        change_1 .. change_6: see `change_spectrum`, of output minus target, finest octave first.
         score_<judge>: the judge's score of the output, higher is better.
         survives_<critic>_<transformation>: the critic's score after the transformation.
 
@@ -142,7 +142,7 @@ def _measure_batch(
         "color_shift": _unknown(output),  # holds the column's place
         "detail_energy": detail_energy(_luma(output)) / detail_energy(_luma(target)),
     }
-    change = octave_energies(_luma(output) - _luma(target))
+    change = change_spectrum(output - target)
     columns |= {f"change_{octave + 1}": change[:, octave] for octave in range(OCTAVES)}
     columns |= {f"score_{name}": judge(output) for name, judge in judges.items()}
     survivors = {name: judge for name, judge in judges.items() if name in CRITICS}
@@ -182,20 +182,14 @@ def _binomial(luminance: Luminance) -> Luminance:
     return functional.conv2d(rows, taps.view(1, 1, 5, 1))
 
 
-def octave_energies(change: Luminance) -> Float[Tensor, "n octaves"]:
-    """Energy of `change` in each octave of radial frequency, finest first; their sum is its windowed mean square.
+def change_spectrum(change: Photo) -> Float[Tensor, "n octaves"]:
+    """Mean square of `change` in each octave of radial frequency, finest first (see `robustness.octave_energy`).
 
-    Octave k holds frequencies of (1/2^(k+1), 1/2^k] cycles per pixel, the first also the corners beyond 1/2, the last
-    everything below. A Hann window keeps what the borders break off from leaking into high frequencies.
+    A Hann window keeps the photo's borders from leaking into the high frequencies.
     """
     height, width = change.shape[-2:]
     window = _hann(height, change)[:, None] * _hann(width, change)[None, :]
-    spectrum = torch.fft.fft2(change[:, 0] * window).abs().square() / (height * width * window.square().sum())
-    rows, columns = (torch.fft.fftfreq(size, dtype=change.dtype, device=change.device) for size in (height, width))
-    radius = torch.hypot(rows[:, None], columns[None, :]).clamp_min(1e-9)
-    ring = (-torch.log2(radius)).floor().clamp(1, OCTAVES).long() - 1
-    energies = spectrum.new_zeros(len(change), OCTAVES)
-    return energies.index_add_(1, ring.flatten(), spectrum.flatten(1))
+    return octave_energy(change * window, OCTAVES) / (3 * window.square().sum())
 
 
 def _hann(size: int, like: Tensor) -> Tensor:
