@@ -1,0 +1,219 @@
+"""Trains and evaluates the rows of a table, each once, whatever interrupts it; several processes may share the work.
+
+A run's folder holds all that is known of it: weights, log, record, scores and crops, so that nothing else needs to
+know how the work was divided.
+
+    python -m lpie.experiments --profile study --stage fidelity --operator tone --network grid --results FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
+
+from lpie.aesthetics.judges import available_judges, load_judge
+from lpie.evaluation import Judge, measure, render
+from lpie.records import atomic_path, results_folder, write_csv, write_json
+from lpie.results import collect_results
+from lpie.study import (
+    OPERATORS,
+    CriticName,
+    NetworkName,
+    OperatorName,
+    Profile,
+    Study,
+    baseline,
+    fidelity_studies,
+    find_profile,
+    ladder_studies,
+)
+from lpie.targets import Scene, load_scenes
+from lpie.training import default_device, train
+
+log = logging.getLogger(__name__)
+
+CROP = 224  # px, square: what of a photo is kept to be shown in figures
+CROPS = 3  # photos of which a crop is kept, by the first seed of every study
+TOGETHER = 8  # studies that train at once on a GPU; a CPU takes one
+
+
+def run_studies(
+    profile: Profile, studies: Sequence[Study], folder: Path, device: str | None = None, together: int = TOGETHER
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Train and evaluate each of `studies` that is not finished in `folder`; then the tables of all results there.
+
+    The tables are those of `results.read_results`: runs, and scores with one row per run and photo of the validation
+    and test splits. The operators' inputs and targets are evaluated once, as the pseudo-runs `<operator>-input` and
+    `<operator>-target`.
+    """
+    folder, device = Path(folder), device or default_device()
+    judges = load_judges(profile, device)
+    for operator in dict.fromkeys(study.operator for study in studies):
+        asked = [study for study in studies if study.operator == operator]
+        pending = [study for study in asked if not is_evaluated(folder, study.name, judges)]
+        references = [name for name in ("input", "target") if not is_evaluated(folder, f"{operator}-{name}", judges)]
+        log.info("%s: %d of %d runs to do", operator, len(pending), len(asked))
+        if not pending and not references:
+            continue
+        scenes = load_scenes(profile, operator, folder / "targets", device)
+        reported = [scene for scene in scenes if scene.split != "train"]
+        for name in references:
+            outputs = [scene.photo if name == "input" else scene.target for scene in reported]
+            save_pseudo_run(folder, operator, name, outputs, reported, judges, device)
+        at_once = together if device.startswith("cuda") else 1
+        for start in range(0, len(pending), at_once):
+            group = pending[start : start + at_once]
+            networks = train(group, scenes, folder / "runs", device)
+            for study, network in zip(group, networks, strict=True):
+                _evaluate_run(folder, study, network, reported, judges, device)
+    return collect_results(folder)
+
+
+def load_judges(profile: Profile, device: str) -> dict[str, Judge]:
+    """The profile's critics and judges that can be loaded now, on `device`; the log names those that cannot."""
+    wanted = dict.fromkeys((*profile.critics, *profile.judges))
+    missing = [name for name in wanted if name not in available_judges()]
+    if missing:
+        log.warning("not available here, so without their scores: %s", ", ".join(missing))
+    judges = {name: load_judge(name) for name in wanted if name not in missing}
+    return {name: judge.to(device) if isinstance(judge, nn.Module) else judge for name, judge in judges.items()}
+
+
+def is_evaluated(folder: Path, run: str, judges: Mapping[str, Judge]) -> bool:
+    """Whether `run` is finished and scored by every one of `judges`."""
+    place = folder / "runs" / run
+    if not (place / "scores.csv").exists() or not (place / "run.json").exists():
+        return False
+    columns = pd.read_csv(place / "scores.csv", nrows=0).columns
+    return all(f"score_{name}" in columns for name in judges)
+
+
+def _evaluate_run(
+    folder: Path, study: Study, network: nn.Module, scenes: list[Scene], judges: Mapping[str, Judge], device: str
+) -> None:
+    began = time.monotonic()
+    place = folder / "runs" / study.name
+    outputs = render(network, scenes, device)
+    if study.seed == 0:
+        save_crops(place, outputs, scenes)
+    table = measure(study.name, outputs, scenes, judges, device)
+    write_csv(place / "scores.csv", table)
+    scores = ", ".join(f"{name} {table[f'score_{name}'].mean():.3f}" for name in judges)
+    log.info("%s: %.2f dB; %s (%.1f s)", study.name, table["psnr"].mean(), scores, time.monotonic() - began)
+
+
+def save_pseudo_run(
+    folder: Path,
+    operator: OperatorName,
+    name: str,
+    outputs: Sequence[Tensor],
+    scenes: Sequence[Scene],
+    judges: Mapping[str, Judge],
+    device: str,
+    **columns: Any,
+) -> None:
+    """Evaluate `outputs` that no study made and keep them as the run `<operator>-<name>`, `columns` in its record."""
+    run = f"{operator}-{name}"
+    place = folder / "runs" / run
+    save_crops(place, outputs, scenes)
+    write_csv(place / "scores.csv", measure(run, outputs, scenes, judges, device))
+    write_json(place / "run.json", {"run": run, "operator": operator, "network": name, "objective": name} | columns)
+
+
+def save_crops(place: Path, outputs: Sequence[Tensor], scenes: Sequence[Scene]) -> None:
+    """Keep the telling window of some test photos as `place/crops/<photo>.png`, the same window for every run."""
+    for index in shown_scenes(scenes):
+        top, left = crop_corner(scenes[index])
+        window = outputs[index][:, top : top + CROP, left : left + CROP].permute(1, 2, 0).contiguous().numpy()
+        with atomic_path(place / "crops" / f"{scenes[index].name}.png") as temporary:
+            Image.fromarray(window).save(temporary)
+
+
+def shown_scenes(scenes: Sequence[Scene]) -> list[int]:
+    """Indices of the photos whose crops are kept: spread evenly over the test split."""
+    test = [index for index, scene in enumerate(scenes) if scene.split == "test"]
+    return sorted({test[int((place + 0.5) * len(test) / CROPS)] for place in range(CROPS)}) if test else []
+
+
+def crop_corner(scene: Scene) -> tuple[int, int]:
+    """Top and left of the window in which the operator changes the photo most, on a lattice of 16 px."""
+    change = (scene.target.float() - scene.photo.float()).square().mean(dim=0)
+    window = [min(CROP, side) for side in change.shape]
+    means = avg_pool2d(change[None, None], window, stride=16)[0, 0]
+    row, column = divmod(int(means.argmax()), means.shape[1])
+    return 16 * row, 16 * column
+
+
+def headline_studies(
+    profile: Profile, operator: OperatorName, network: NetworkName, critic: CriticName, gamma: float
+) -> tuple[Study, ...]:
+    """L2 and L1 with the critic at the weight that validation chose, every seed."""
+    plain = baseline(profile, operator, network)
+    return tuple(
+        replace(plain, fidelity=fidelity, critic=critic, gamma=gamma, seed=seed)
+        for fidelity in ("l2", "l1")
+        for seed in profile.seeds
+    )
+
+
+def main() -> None:
+    """Run one stage of a profile, or the part of it that the filters leave."""
+    parser = argparse.ArgumentParser(prog="python -m lpie.experiments", description=__doc__.split("\n")[0])
+    parser.add_argument("--profile", default="study")
+    parser.add_argument("--stage", choices=("fidelity", "ladder", "headline", "rivals"), required=True)
+    parser.add_argument("--results", type=Path, help="the profile's folder when left out")
+    parser.add_argument("--device")
+    parser.add_argument("--together", type=int, default=TOGETHER, help="studies that train at once on a GPU")
+    for name in ("operator", "network", "fidelity", "critic", "seed", "gamma"):
+        parser.add_argument(f"--{name}", nargs="+", help=f"only these, of the stage's {name} values")
+    chosen = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    profile, folder = find_profile(chosen.profile), chosen.results or results_folder(chosen.profile)
+    operators = [name for name in OPERATORS if not chosen.operator or name in chosen.operator]
+    if chosen.stage == "rivals":
+        from lpie.rivals import run_rivals
+
+        for operator in operators:
+            run_rivals(profile, operator, folder, chosen.critic or profile.critics, chosen.device or default_device())
+        return
+    studies = [study for operator in operators for study in stage_studies(profile, operator, chosen.stage, folder)]
+    for name in ("network", "fidelity", "critic", "seed", "gamma"):
+        allowed = getattr(chosen, name)
+        if allowed:
+            kind = {"seed": int, "gamma": float}.get(name, str)
+            studies = [study for study in studies if getattr(study, name) in [kind(value) for value in allowed]]
+    if not studies:
+        parser.error("no study is left by these filters")
+    run_studies(profile, studies, folder, chosen.device, chosen.together)
+
+
+def stage_studies(profile: Profile, operator: OperatorName, stage: str, folder: Path) -> tuple[Study, ...]:
+    """The studies of a stage; the headline's weights are chosen from the ladder's results in `folder`."""
+    if stage == "fidelity":
+        return fidelity_studies(profile, operator)
+    if stage == "ladder":
+        return ladder_studies(profile, operator)
+    from lpie.evidence import choose_gammas
+    from lpie.results import read_results
+
+    choices = choose_gammas(*read_results(folder))
+    choices = choices[choices["operator"] == operator]
+    return tuple(
+        study
+        for row in choices.itertuples()
+        for study in headline_studies(profile, operator, row.network, row.critic, row.gamma)
+    )
+
+
+if __name__ == "__main__":
+    main()

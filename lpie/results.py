@@ -1,0 +1,77 @@
+"""The tables of a results folder: which runs there are, and one row per run and photo of what was measured.
+
+Each run lies in `<folder>/runs/<run>/` with run.json and scores.csv; published evidence holds only the gathered
+runs.csv and scores.csv. Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lpie.records import write_csv
+
+RUN_COLUMNS = [
+    "run",
+    "operator",
+    "network",
+    "fidelity",
+    "critic",
+    "gamma",
+    "seed",
+    "objective",
+    "steps",
+    "seconds",
+    "parameters",
+    "validation_psnr",
+    "device",
+]
+"""Columns of runs.csv. A pseudo-run, which no study made, says in `network` what it is: input, target, trivial, ..."""
+
+
+def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Runs and scores of every finished run in `folder`, whichever process made it; else the gathered tables there.
+
+    Raises FileNotFoundError when `folder` holds neither.
+    """
+    folder = Path(folder)
+    finished = [path.parent for path in sorted(folder.glob("runs/*/scores.csv")) if (path.parent / "run.json").exists()]
+    if finished:
+        rows = [_run_row(json.loads((place / "run.json").read_text(encoding="utf-8"))) for place in finished]
+        tables = [pd.read_csv(place / "scores.csv") for place in finished]
+        runs, scores = pd.DataFrame(rows, columns=RUN_COLUMNS), pd.concat(tables, ignore_index=True)
+    elif (folder / "runs.csv").exists() and (folder / "scores.csv").exists():
+        runs, scores = pd.read_csv(folder / "runs.csv"), pd.read_csv(folder / "scores.csv")
+    else:
+        raise FileNotFoundError(f"{folder} holds no finished run and no runs.csv with scores.csv: run the study first.")
+    runs = runs.fillna({"fidelity": "none", "critic": "none", "gamma": 0.0, "seed": 0}).astype({"seed": int})
+    return runs, scores
+
+
+def collect_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`read_results`, also written to runs.csv and scores.csv of `folder`."""
+    runs, scores = read_results(folder)
+    write_csv(Path(folder) / "runs.csv", runs)
+    write_csv(Path(folder) / "scores.csv", scores)
+    return runs, scores
+
+
+def read_logs(folder: Path) -> pd.DataFrame:
+    """The training curves of every finished run in `folder`, column `run` first; else the gathered logs.csv there."""
+    paths = sorted(Path(folder).glob("runs/*/log.csv"))
+    if not paths:
+        return pd.read_csv(Path(folder) / "logs.csv")
+    tables = [pd.read_csv(path).assign(run=path.parent.name) for path in paths]
+    return pd.concat(tables, ignore_index=True).set_index("run").reset_index()
+
+
+def _run_row(record: dict[str, Any]) -> dict[str, Any]:
+    study = record.get("study", {})
+    row = {key: record.get(key, study.get(key)) for key in RUN_COLUMNS}
+    if study:
+        row["steps"] = study["schedule"]["steps"]
+        row["objective"] = study["fidelity"] + (f"+{study['gamma']:g}{study['critic']}" if study["gamma"] else "")
+    return row
