@@ -1,0 +1,140 @@
+"""Structural similarity of two photos, at one scale (SSIM) and at five (MS-SSIM)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from lpie.structural_similarity_terms import (
+    SCALE_WEIGHTS,
+    SMALLEST_CONTRAST,
+    WINDOW_SIZE,
+    gaussian_window,
+    luminance_and_contrast,
+)
+from lpie.vocabulary import PerPhoto
+
+SMALLEST_SIDE = (WINDOW_SIZE - 1) * 2 ** (len(SCALE_WEIGHTS) - 1) + 1
+"""Pixels that each side of a photo needs so that the window fits at MS-SSIM's coarsest scale: 161."""
+
+RANGE_TOLERANCE = 1e-3  # how far a value may leave [0, 1] through rounding
+
+
+def ssim(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> PerPhoto:
+    """Mean structural similarity of each photo in `a` to the one in `b`: 1 if equal, at least -1.
+
+    `a`, `b`: photos in [0, 1], at least 11 x 11 px, of any floating type; the result is float32 (float64 for
+    float64). The mean runs over the channels and over the positions where the 11 x 11 Gaussian window
+    (sigma 1.5 px) lies within the photo. Differentiable in both.
+
+    Raises TypeError for anything but floating tensors, ValueError where shape, size or device do not fit and, for
+    tensors on the CPU, where values are not in [0, 1]: on other devices that check would wait for the device, so
+    that NaN gives NaN there and the range is the caller's to keep.
+
+    Source: Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural
+    similarity", 2004, section III-C, K1 = 0.01, K2 = 0.03.
+    Differs: each color channel counts as an image of its own and the values are averaged; the paper treats
+    luminance only. Channel means agree with scikit-image, torchmetrics and pytorch-msssim.
+    """
+    check_range(a, "a")
+    check_range(b, "b")
+    return unchecked_ssim(a, b)
+
+
+def ms_ssim(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> PerPhoto:
+    """Multi-scale structural similarity of each photo in `a` to the one in `b`, in (0, 1]: 1 if equal.
+
+    As `ssim`, at five scales, each half the size of the one before; each side needs 161 px.
+
+    Source: Wang, Simoncelli, Bovik, "Multi-scale structural similarity for image quality assessment", 2003,
+    equation 7 with the exponents of section 3.2.
+    Differs: (1) luminance enters at the coarsest scale window by window, as the mean of luminance x contrast, where
+    the equation takes two means, as its authors' later code does; (2) each scale's mean is kept at or above 1e-4,
+    since a power of a negative number is undefined; (3) color channels are averaged, as in `ssim`. Halving keeps
+    the last row and column of an odd side, as the authors' program does; other libraries drop it or pad with zeros,
+    so that values agree where both sides are multiples of 16 and otherwise to about 1e-3.
+    """
+    check_range(a, "a")
+    check_range(b, "b")
+    return unchecked_ms_ssim(a, b)
+
+
+def unchecked_ssim(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> PerPhoto:
+    """`ssim` of photos whose values may leave [0, 1], such as an untrained network's."""
+    check_pair(a, b, WINDOW_SIZE, "SSIM's window")
+    return _scale_terms(a, b, scales=1)[:, :, 0].mean(1)
+
+
+def unchecked_ms_ssim(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> PerPhoto:
+    """`ms_ssim` of photos whose values may leave [0, 1], such as an untrained network's."""
+    check_pair(a, b, SMALLEST_SIDE, "MS-SSIM's five scales")
+    terms = _scale_terms(a, b, scales=len(SCALE_WEIGHTS))
+    # Differs (2): the floor has a value but lets the slope through, so that a loss can climb out of it.
+    terms = terms + (terms.clamp(min=SMALLEST_CONTRAST) - terms).detach()
+    return (terms ** terms.new_tensor(SCALE_WEIGHTS)).prod(-1).mean(1)
+
+
+def check_pair(a: Tensor, b: Tensor, smallest: int = 1, needs: str = "a photo") -> None:
+    """Raise TypeError or ValueError unless `a` and `b` are comparable photos of at least `smallest` px a side."""
+    for name, photo in (("a", a), ("b", b)):
+        if not isinstance(photo, Tensor) or not photo.is_floating_point():
+            received = photo.dtype if isinstance(photo, Tensor) else type(photo).__name__
+            raise TypeError(
+                f"Expected a floating tensor of photos in [0, 1] as {name}, got {received}: convert 8-bit photos "
+                "with lpie.photographs.from_uint8."
+            )
+    if a.shape != b.shape or a.ndim != 4:
+        raise ValueError(f"Expected two batches of one shape (N, C, H, W), got {tuple(a.shape)} and {tuple(b.shape)}.")
+    if a.device != b.device:
+        raise ValueError(f"Expected both photos on one device, got {a.device} and {b.device}: move one with .to().")
+    if min(a.shape[-2:]) < smallest or a.numel() == 0:
+        raise ValueError(
+            f"Expected at least {smallest} px a side, which {needs} needs, got a batch of shape {tuple(a.shape)}: "
+            "use larger crops or, below 161 px, ssim in place of ms_ssim."
+        )
+
+
+def check_range(photo: Tensor, name: str) -> None:
+    """Raise ValueError unless the values of a photo on the CPU are numbers in [0, 1]."""
+    if (
+        not isinstance(photo, Tensor)
+        or photo.device.type != "cpu"
+        or not photo.is_floating_point()
+        or not photo.numel()
+    ):
+        return
+    lowest, highest = (bound.item() for bound in photo.detach().aminmax())
+    if not (lowest >= -RANGE_TOLERANCE and highest <= 1 + RANGE_TOLERANCE):
+        advice = "it holds NaN" if lowest != lowest else "divide 8-bit values by 255, clip a network's raw output"
+        raise ValueError(f"Expected values in [0, 1] in {name}, got {lowest:g} to {highest:g}: {advice}.")
+
+
+def _scale_terms(a: Tensor, b: Tensor, scales: int) -> Tensor:
+    """Mean term of each photo, channel and scale (N, C, scales): luminance x contrast at the last, else contrast."""
+    with torch.autocast(a.device.type, enabled=False):
+        precision = torch.float64 if torch.float64 in (a.dtype, b.dtype) else torch.float32
+        a, b = a.to(precision), b.to(precision)
+        terms = []
+        for scale in range(scales):
+            if scale:
+                a, b = half_size(a), half_size(b)
+            luminance, contrast = luminance_and_contrast(blur(a), blur(b), blur(a * a + b * b), blur(a * b))
+            term = luminance * contrast if scale == scales - 1 else contrast
+            terms.append(term.mean((-2, -1)))
+        return torch.stack(terms, -1)
+
+
+def blur(plane: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h-10 w-10"]:
+    """The Gaussian window's weighted mean at each position where it lies within the photo."""
+    window = plane.new_tensor(gaussian_window())
+    n, c, h, w = plane.shape
+    planes = plane.reshape(n * c, 1, h, w)
+    planes = F.conv2d(F.conv2d(planes, window.view(1, 1, -1, 1)), window.view(1, 1, 1, -1))
+    return planes.view(n, c, *planes.shape[-2:])
+
+
+def half_size(photo: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:
+    """Means of 2 x 2 px; the last row or column of an odd side counts as repeated, as in Wang's own program."""
+    return F.avg_pool2d(photo, 2, ceil_mode=True, count_include_pad=False)
