@@ -1,0 +1,154 @@
+"""Image files written from sRGB pixels: JPEG and WebP with 8 bits, PNG and TIFF with 8 or 16, metadata kept."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from lpie.photo_files import SRGB_PROFILE, PhotoFile, Pixels
+from lpie.records import atomic_path
+
+KINDS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}
+DEEP_KINDS = ("PNG", "TIFF")
+JPEG_QUALITY = 95
+WEBP_QUALITY = 92
+STRIP_BYTES = 1 << 20  # of a TIFF, each compressed alone
+PHOTOGRAPH_TAGS = {  # of EXIF's first directory: what describes the photograph and not how a file stores its pixels
+    *(ExifTags.Base.ImageDescription, ExifTags.Base.Make, ExifTags.Base.Model, ExifTags.Base.Software),
+    *(ExifTags.Base.DateTime, ExifTags.Base.Artist, ExifTags.Base.HostComputer, ExifTags.Base.Copyright),
+    *(ExifTags.Base.Rating, ExifTags.Base.RatingPercent, ExifTags.Base.XPTitle, ExifTags.Base.XPComment),
+    *(ExifTags.Base.XPAuthor, ExifTags.Base.XPKeywords, ExifTags.Base.XPSubject),
+}
+
+
+def kind_of(path: str | os.PathLike[str]) -> str:
+    """The format, as Pillow names it, that a file name asks for; raises ValueError if it is none that is written."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in KINDS:
+        raise ValueError(f"{os.fspath(path)}: expected a name ending in {', '.join(KINDS)}, got {suffix!r}.")
+    return KINDS[suffix]
+
+
+def save_photo(photo: PhotoFile, path: str | os.PathLike[str]) -> None:
+    """Write a photograph in the format that the name asks for, whole or not at all, with its metadata.
+
+    Raises ValueError if the name asks for an unknown format; OSError, what was there untouched, if the disk is full
+    or the folder cannot be written.
+    """
+    kind = kind_of(path)
+    try:
+        with atomic_path(path) as temporary, temporary.open("wb+") as stream:
+            encode_photo(photo, stream, kind)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"Cannot write {os.fspath(path)} ({error.strerror or error}); nothing that was there has changed. "
+            "Choose a folder that can be written and has room",
+        ) from error
+
+
+def encode_photo(photo: PhotoFile, stream: io.BufferedIOBase, kind: str) -> None:
+    """Write a photograph into a seekable stream; 16 bits become 8 where the format holds no more.
+
+    EXIF and resolution are kept, the colors are sRGB and labeled so; other metadata (XMP, IPTC, comments) is not.
+    """
+    exif = photograph_exif(photo.exif)
+    if kind == "TIFF":
+        _encode_tiff(photo, exif, stream)
+    elif kind == "PNG" and photo.bits == 16:
+        _encode_deep_png(photo, exif, stream)
+    else:
+        quality: dict[str, Any] = {
+            "JPEG": {"quality": JPEG_QUALITY, "subsampling": "4:4:4"},
+            "WEBP": {"quality": WEBP_QUALITY},
+        }.get(kind, {})
+        resolution = {"dpi": photo.dpi} if photo.dpi else {}
+        picture = Image.fromarray(_eight_bits(photo.pixels))
+        picture.save(stream, kind, icc_profile=SRGB_PROFILE, exif=exif, **resolution, **quality)
+
+
+def photograph_exif(exif: Image.Exif) -> Image.Exif:
+    """A copy of `exif` without what describes the file it came from: how its pixels lay, its thumbnail."""
+    kept = Image.Exif()
+    for tag in PHOTOGRAPH_TAGS & set(exif):
+        kept[tag] = exif[tag]
+    for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+        entries = dict(exif.get_ifd(directory))
+        for stale in (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight, ExifTags.IFD.Interop):
+            entries.pop(stale, None)
+        if directory == ExifTags.IFD.Exif and ExifTags.Base.ColorSpace in entries:
+            entries[ExifTags.Base.ColorSpace] = 1  # sRGB
+        if entries:
+            kept.get_ifd(directory).update(entries)
+            kept[directory] = dict(entries)
+    return kept
+
+
+def _eight_bits(pixels: Pixels) -> Pixels:
+    if pixels.dtype == np.uint8:
+        return pixels
+    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _encode_deep_png(photo: PhotoFile, exif: Image.Exif, stream: io.BufferedIOBase) -> None:
+    """A 16-bit PNG, which Pillow does not write: imagecodecs packs the pixels, the other chunks go in after IHDR."""
+    import imagecodecs
+
+    packed = memoryview(imagecodecs.png_encode(np.ascontiguousarray(photo.pixels), level=6))
+    header = 8 + 25  # signature, then IHDR: length, name, 13 bytes, checksum
+    stream.write(packed[:header])
+    stream.write(_png_chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(SRGB_PROFILE)))
+    if photo.dpi:
+        stream.write(_png_chunk(b"pHYs", struct.pack(">IIB", *(round(value / 0.0254) for value in photo.dpi), 1)))
+    if exif:
+        stream.write(_png_chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")))
+    stream.write(packed[header:])
+
+
+def _png_chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def _encode_tiff(photo: PhotoFile, exif: Image.Exif, stream: io.BufferedIOBase) -> None:
+    """A compressed TIFF. tifffile writes no EXIF directories: they are appended, and placeholders pointed there."""
+    import tifffile
+
+    directories = [int(tag) for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo) if exif.get_ifd(tag)]
+    own = (*directories, ExifTags.Base.ImageDescription, ExifTags.Base.Software)
+    texts = [(tag, "s", 0, text, True) for tag, text in exif.items() if tag not in own and isinstance(text, str)]
+    tifffile.imwrite(
+        stream,
+        photo.pixels,
+        byteorder="<",
+        bigtiff=False,
+        photometric="rgb",
+        compression="deflate",
+        predictor=True,
+        rowsperstrip=max(1, STRIP_BYTES // photo.pixels[0].nbytes),
+        metadata=None,
+        description=exif.get(ExifTags.Base.ImageDescription),
+        software=exif.get(ExifTags.Base.Software) or False,
+        iccprofile=SRGB_PROFILE,
+        resolution=photo.dpi,
+        resolutionunit="INCH" if photo.dpi else None,
+        extratags=[*texts, *((tag - 1, "I", 1, 0, True) for tag in directories)],
+    )
+    stream.seek(0)
+    with tifffile.TiffFile(stream) as tiff:
+        placeholders = {tag: tiff.pages.first.tags[tag - 1].offset for tag in directories}
+    for tag, placeholder in placeholders.items():
+        offset = stream.seek(0, io.SEEK_END)
+        offset += stream.write(b"\0" * (offset % 2))
+        entries = ImageFileDirectory_v2(b"II*\0\0\0\0\0")
+        entries.update(exif.get_ifd(tag))
+        stream.write(entries.tobytes(offset))
+        stream.seek(placeholder)
+        stream.write(struct.pack("<HHII", tag, 4, 1, offset))

@@ -1,0 +1,141 @@
+"""Photographs as tensors: read, written, resized, and those that come inside installed packages.
+
+The only place where 8- or 16-bit values become numbers in [0, 1] and back.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lpie.photo_encoding import DEEP_KINDS, kind_of, save_photo
+from lpie.photo_files import PhotoFile, PhotoSource, Pixels, open_photo
+from lpie.vocabulary import Photo
+
+MOTORCYCLE_OFFSET = 31.086  # px
+SLACK = 1e-3  # outside [0, 1] that is taken for rounding and clipped; more is an error
+
+
+def read_photo(source: PhotoSource) -> Photo:
+    """The photograph in a file (or its bytes, or an open binary file), upright, as sRGB in [0, 1], (1, 3, H, W).
+
+    Grey, transparent (composited over white), palette, CMYK, 16-bit, rotated and wide-gamut photographs all work,
+    see `lpie.photo_files.open_photo`. Raises FileNotFoundError or ValueError, naming the file.
+    """
+    return from_pixels(open_photo(source).pixels)
+
+
+def write_photo(photo: Photo, path: str | os.PathLike[str], bits: Literal[8, 16] | None = None) -> None:
+    """Write one photo as JPEG or WebP (8 bits) or PNG or TIFF (16 bits, or 8 if asked), whole or not at all.
+
+    Raises ValueError if it is not one photo of numbers in [0, 1] or the name asks for an unknown format or depth;
+    OSError, with any old file untouched, if the disk is full or the folder cannot be written.
+    """
+    deep = kind_of(path) in DEEP_KINDS
+    if bits == 16 and not deep:
+        raise ValueError(f"{os.fspath(path)}: this format holds 8 bits, but 16 were asked for; write .png or .tiff.")
+    if photo.shape[0] != 1:
+        raise ValueError(
+            f"Expected one photo (1, 3, H, W) to write, got a batch {tuple(photo.shape)}; write each alone."
+        )
+    save_photo(PhotoFile(to_pixels(photo, bits or (16 if deep else 8))), path)
+
+
+def from_pixels(pixels: Pixels) -> Float[Tensor, "1 3 h w"]:
+    """Stored pixels (H, W, 3), uint8 or uint16, as a photo."""
+    scaled = torch.from_numpy(pixels.astype(np.float32)).div_(np.iinfo(pixels.dtype).max)
+    return scaled.permute(2, 0, 1).unsqueeze(0).contiguous()
+
+
+def to_pixels(photo: Photo, bits: int) -> Pixels:
+    """One photo as stored pixels (H, W, 3), uint8 or uint16, rounded. Raises ValueError as `check_photo`."""
+    check_photo(photo)
+    most, dtype = (255, np.uint8) if bits == 8 else (65535, np.uint16)
+    scaled = photo[0].detach().float().clamp(0, 1).mul(most).round_()
+    return scaled.permute(1, 2, 0).contiguous().cpu().numpy().astype(dtype)
+
+
+def check_photo(photo: Tensor) -> None:
+    """Raise ValueError unless `photo` is (N, 3, H, W), not empty, and all numbers in [0, 1], but for rounding."""
+    if photo.ndim != 4 or photo.shape[1] != 3 or not photo.numel() or not photo.is_floating_point():
+        raise ValueError(
+            f"Expected photos (N, 3, H, W) of floats in [0, 1], got {tuple(photo.shape)} of {photo.dtype}; "
+            "add the batch axis with photo[None], put channels second, scale bytes with from_uint8."
+        )
+    least, most = (float(bound) for bound in torch.aminmax(photo.detach()))
+    if not (least >= -SLACK and most <= 1 + SLACK):  # NaN fails both comparisons
+        raise ValueError(
+            f"Expected a photo of numbers in [0, 1], got {least:g} to {most:g}; "
+            "divide 8-bit values by 255, clip with photo.clamp(0, 1), look for NaN upstream."
+        )
+
+
+def to_uint8(photo: Photo) -> UInt8[Tensor, "n 3 h w"]:
+    """Photos in 8 bits, rounded to the nearest. Raises ValueError unless they are numbers in [0, 1]."""
+    check_photo(photo)
+    return photo.detach().float().clamp(0, 1).mul(255).round_().to(torch.uint8)
+
+
+def from_uint8(photo: UInt8[Tensor, "n 3 h w"]) -> Photo:
+    """Photos in [0, 1] from their 8-bit values."""
+    if photo.dtype != torch.uint8:
+        raise ValueError(f"Expected 8-bit values (torch.uint8), got {photo.dtype}.")
+    return photo.float() / 255
+
+
+def quantize(photo: Photo) -> Photo:
+    """The photos as an 8-bit file would hold them, which is what evaluation scores; no gradient passes."""
+    return from_uint8(to_uint8(photo))
+
+
+def resize(photo: Float[Tensor, "n c h w"], height: int, width: int) -> Float[Tensor, "n c height width"]:
+    """Bilinear resizing, antialiased when it reduces; differentiable. Raises ValueError below 1x1."""
+    if height < 1 or width < 1:
+        raise ValueError(f"Expected a size of at least 1x1, got {height}x{width}.")
+    if photo.shape[-2:] == (height, width):
+        return photo
+    return F.interpolate(photo, (height, width), mode="bilinear", align_corners=False, antialias=True)
+
+
+def demo_photographs() -> dict[str, Photo]:
+    """The photographs that come inside scikit-image and scikit-learn, by name, each (1, 3, H, W)."""
+    import skimage.data
+    from sklearn.datasets import load_sample_image
+
+    pixels = {name: getattr(skimage.data, name)() for name in ("astronaut", "chelsea", "coffee", "rocket")}
+    pixels["motorcycle"] = skimage.data.stereo_motorcycle()[0]
+    pixels |= {name: load_sample_image(f"{name}.jpg") for name in ("china", "flower")}
+    return {name: from_pixels(stored) for name, stored in pixels.items()}
+
+
+def demo_depth() -> Float[Tensor, "1 1 h w"]:
+    """Depth of the motorcycle scene relative to its farthest point, in (0, 1], from its measured disparity.
+
+    depth = 1 / (disparity + offset), with the rig's offset between its two principal points. What was not measured,
+    being hidden from one camera, lies behind: it takes the farther of the nearest measurements left and right.
+
+    Source: Scharstein et al., GCPR 2014 (Middlebury stereo), calibration of the scene: Z = baseline f / (d + doffs).
+    """
+    import skimage.data
+
+    disparity = skimage.data.stereo_motorcycle()[2].astype(np.float64)
+    depth = 1 / (_behind(_behind(disparity).T).T + MOTORCYCLE_OFFSET)  # by rows, then by columns for rows without any
+    return torch.from_numpy(depth / depth.max()).float()[None, None]
+
+
+def _behind(disparity: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each gap of a row filled with the smaller of the disparities at its two ends."""
+    measured = np.isfinite(disparity)
+    column = np.arange(disparity.shape[1])
+    row = np.arange(disparity.shape[0])[:, None]
+    left = np.maximum.accumulate(np.where(measured, column, 0), axis=1)
+    right = np.minimum.accumulate(np.where(measured, column, column[-1])[:, ::-1], axis=1)[:, ::-1]
+    ends = np.stack([disparity[row, left], disparity[row, right]])
+    return np.where(np.isfinite(ends), ends, np.inf).min(axis=0)
