@@ -24,7 +24,7 @@ from torch.nn import functional
 from lpie.aesthetics.robustness import SURVIVAL, octave_energy
 from lpie.operators.nonlocal_dehazing import Dehazed
 from lpie.photographs import from_uint8, to_uint8
-from lpie.structural_similarity import ms_ssim, ssim
+from lpie.structural_similarity import SMALLEST_SIDE, ms_ssim, ssim
 from lpie.targets import Scene
 from lpie.vocabulary import Luminance, PerPhoto, Photo
 
@@ -37,7 +37,6 @@ CRITICS = ("compact", "ava")
 OCTAVES = 6
 """Rings of the spectrum of a change, finest first: from 1/4 cycle per pixel up, 1/8 to 1/4 and so on."""
 
-SMALLEST_MS_SSIM = 161  # px: below, the fifth scale is smaller than its window
 PIXELS_AT_ONCE = 4_000_000  # bounds the memory of one pass over photos of equal size
 
 
@@ -138,7 +137,7 @@ def _measure_batch(
         "psnr": psnr(output, target),
         "psnr_truth": _psnr_to_truth(output, scenes),
         "ssim": ssim(output, target),
-        "ms_ssim": ms_ssim(output, target) if min(output.shape[-2:]) >= SMALLEST_MS_SSIM else _unknown(output),
+        "ms_ssim": ms_ssim(output, target) if min(output.shape[-2:]) >= SMALLEST_SIDE else _unknown(output),
         "color_shift": _unknown(output),  # holds the column's place
         "detail_energy": detail_energy(_luma(output)) / detail_energy(_luma(target)),
     }

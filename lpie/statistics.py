@@ -1,0 +1,135 @@
+"""Intervals and tests: Student's t across seeds, the bias-corrected bootstrap across photos, Holm over several tests.
+
+Seeds are few and their means are nearly normal; photos are many and their differences are not. A photo seen by two
+networks is one pair: every comparison is of paired differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+CONFIDENCE = 0.95
+RESAMPLES = 5000
+SIGNIFICANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with the bounds of its confidence interval, from `n` numbers; bounds are NaN where n is 1."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+
+
+def student_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
+    """The mean of independent `values`, such as one per seed, with Student's t interval.
+
+    Source: Student, The probable error of a mean, Biometrika 1908. A bootstrap of 3 or 5 numbers covers too little.
+    """
+    numbers = _numbers(values)
+    mean = float(numbers.mean())
+    if len(numbers) == 1:
+        return Interval(mean, np.nan, np.nan, 1)
+    error = float(numbers.std(ddof=1)) / np.sqrt(len(numbers))
+    half = float(stats.t.ppf((1 + confidence) / 2, len(numbers) - 1)) * error
+    return Interval(mean, mean - half, mean + half, len(numbers))
+
+
+def paired_interval(differences: ArrayLike, confidence: float = CONFIDENCE, resamples: int = RESAMPLES) -> Interval:
+    """The mean of paired `differences`, one per photo, with the bias-corrected and accelerated bootstrap interval.
+
+    The same numbers give the same interval: the resampling starts from a fixed seed. Where all differences are equal
+    the interval is that number; with fewer than two it is unknown, NaN.
+
+    Source: Efron, Better Bootstrap Confidence Intervals, JASA 1987, section 4 (BCa), by scipy.stats.bootstrap.
+    """
+    numbers = _numbers(differences)
+    mean = float(numbers.mean())
+    if len(numbers) == 1:
+        return Interval(mean, np.nan, np.nan, 1)
+    if np.ptp(numbers) <= 1e-12 * max(1.0, abs(mean)):  # BCa divides by the spread
+        return Interval(mean, mean, mean, len(numbers))
+    result = stats.bootstrap(
+        (numbers,),
+        np.mean,
+        n_resamples=resamples,
+        confidence_level=confidence,
+        method="BCa",
+        rng=np.random.default_rng(0),
+    )
+    return Interval(mean, float(result.confidence_interval.low), float(result.confidence_interval.high), len(numbers))
+
+
+def paired_ratio_interval(
+    part: ArrayLike, whole: ArrayLike, confidence: float = CONFIDENCE, resamples: int = RESAMPLES
+) -> Interval:
+    """The mean of `part` divided by the mean of `whole`, pairs of one photo each, with its BCa interval.
+
+    Meaningful while the mean of `whole` is well away from 0; the interval widens without bound as it nears 0.
+    """
+    parts, wholes = np.asarray(part, dtype=float).ravel(), np.asarray(whole, dtype=float).ravel()
+    known = ~(np.isnan(parts) | np.isnan(wholes))
+    parts, wholes = _numbers(parts[known]), _numbers(wholes[known])
+    ratio = float(parts.mean() / wholes.mean()) if wholes.mean() else np.nan
+    if len(parts) < 2 or np.isnan(ratio):
+        return Interval(ratio, np.nan, np.nan, len(parts))
+    if np.ptp(parts - ratio * wholes) <= 1e-12 * max(1.0, abs(ratio)):
+        return Interval(ratio, ratio, ratio, len(parts))
+    result = stats.bootstrap(
+        (parts, wholes),
+        lambda top, bottom, axis: top.mean(axis=axis) / bottom.mean(axis=axis),
+        paired=True,
+        n_resamples=resamples,
+        confidence_level=confidence,
+        method="BCa",
+        rng=np.random.default_rng(0),
+    )
+    return Interval(ratio, float(result.confidence_interval.low), float(result.confidence_interval.high), len(parts))
+
+
+def sign_test(differences: ArrayLike) -> float:
+    """Two-sided p-value for as many differences above 0 as below; zeros are left out, and none left gives 1."""
+    numbers = _numbers(differences)
+    above, below = int((numbers > 0).sum()), int((numbers < 0).sum())
+    return float(stats.binomtest(above, above + below).pvalue) if above + below else 1.0
+
+
+def signed_rank_test(differences: ArrayLike) -> float:
+    """Two-sided p-value of Wilcoxon's signed-rank test that the differences lie evenly about 0; all zero gives 1."""
+    numbers = _numbers(differences)
+    return float(stats.wilcoxon(numbers).pvalue) if np.any(numbers != 0) else 1.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values adjusted for their number: those below a level can be called significant together at that level.
+
+    Source: Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 1979.
+    """
+    order = np.argsort(p_values, kind="stable")
+    adjusted = np.empty(len(p_values))
+    largest = 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted.tolist()
+
+
+def _numbers(values: ArrayLike) -> np.ndarray:
+    """`values` as a flat float array without NaN; raises ValueError if none is left or one is infinite."""
+    numbers = np.asarray(values, dtype=float).ravel()
+    numbers = numbers[~np.isnan(numbers)]
+    if not len(numbers):
+        raise ValueError("Expected at least one number to take the mean of, got none.")
+    if np.isinf(numbers).any():
+        raise ValueError("Expected finite numbers, got an infinite one: leave out photos equal to their target.")
+    return numbers
