@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from itertools import accumulate
+from pathlib import Path
 from typing import Literal, Self, get_args
 
 import torch
@@ -22,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lpie.aesthetics.backbones import INPUT_SCALES, RATINGS, BackboneName, build_backbone, scale_buffers
+from lpie.aesthetics.published_weights import REGISTERED, published_path, read_published
 from lpie.records import write_tensors
 from lpie.vocabulary import PerPhoto, Photo, ScoreDistribution
 from lpie.weights import open_weights
@@ -89,12 +91,19 @@ class NIMA(nn.Module):
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str], convention: Convention | None = None) -> Self:
-        """A frozen NIMA: `compact`, another network shipped with the project, or a .safetensors file.
+        """A frozen NIMA, by name or from a file.
 
-        `convention` replaces the one that the file states.
-        Raises FileNotFoundError if there is no such network, ValueError if the file holds something else.
+        `compact` and `oasis` are shipped; `ava` and `technical` are the published MobileNets, from the data registry;
+        a path leads to .safetensors, or to a published .tflite or .hdf5. `convention` replaces the file's own.
+        Raises FileNotFoundError if there is no such network, ValueError if the file holds something else; for `ava`
+        and `technical` also what `lpie.registry.fetch` raises.
         """
-        tensors, metadata = open_weights(name)
+        if name in REGISTERED:
+            tensors, metadata = read_published(published_path(str(name)))
+        elif Path(name).suffix in (".tflite", ".hdf5", ".h5"):
+            tensors, metadata = read_published(name)
+        else:
+            tensors, metadata = open_weights(name)
         size = metadata.get("input_size")
         critic = cls(
             metadata.get("backbone", "mobilenet_v1"),  # type: ignore[arg-type]
