@@ -1,0 +1,230 @@
+"""The context aggregation network: photo -> enhanced photo, every pixel free, 513 px seen around each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lpie.vocabulary import Photo
+from lpie.weights import open_weights
+
+DILATIONS: dict[int, tuple[int, ...]] = {
+    32: (1, 2, 4, 8, 16, 32, 64, 128, 1),  # Chen et al. 2017, table 1
+    24: (1, 2, 4, 8, 16, 32, 64, 1),  # the networks that the authors released
+}
+NEGATIVE_SLOPE = 0.2
+VARIANCE_FLOOR = 1e-3  # what the authors' batch normalization adds to the variance
+
+Features = Float[Tensor, "n c h w"]
+PerChannel = Float[Tensor, "n c"]
+
+
+class AdaptiveNormalization(nn.Module):
+    """`w0 x + w1 BN(x)`, with the mean and the biased variance of each photo itself, in training and after it.
+
+    Source: Chen et al. 2017, section 3, equation 2; BN has a learned offset, no scale, and adds 1e-3 to the variance.
+    Differs: statistics are those of each photo; the authors' are those of the batch, which always held one photo.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.w0 = nn.Parameter(torch.ones(()))
+        self.w1 = nn.Parameter(torch.zeros(()))
+        self.offset = nn.Parameter(torch.zeros(width))
+
+    def forward(self, features: Features) -> Features:
+        """The normalized features, float32."""
+        features = features.float()
+        variance, mean = torch.var_mean(features, (2, 3), correction=0)
+        return apply_affine(features, *self.affine(mean, variance))
+
+    def affine(self, mean: PerChannel, variance: PerChannel) -> tuple[PerChannel, PerChannel]:
+        """Scale and shift that normalize features of these statistics."""
+        inverse = (variance + VARIANCE_FLOOR).rsqrt()
+        return self.w0 + self.w1 * inverse, self.w1 * (self.offset - mean * inverse)
+
+
+class ContextAggregationNetwork(nn.Module):
+    """Nine 3x3 convolutions of growing dilation, each normalized adaptively, and one 1x1 convolution.
+
+    `width`: feature channels. `dilations`: one per 3x3 convolution, in px; by default CAN32's for width 32 (74,997
+    parameters, sees 513 px) and those of the authors' released CAN24 for width 24 (37,219 parameters, 257 px).
+    Starts as the identity.
+
+    Source: Chen, Xu, Koltun, "Fast image processing with fully-convolutional networks", 2017, sections 3 and 4.
+    Differs: statistics of each photo, see `AdaptiveNormalization`.
+    """
+
+    uses_estimate = False
+
+    def __init__(self, width: int = 32, dilations: Sequence[int] | None = None) -> None:
+        super().__init__()
+        if width < 3:
+            raise ValueError(f"Expected a width of at least 3, to carry the photo's three colors, got {width}.")
+        if dilations is None and width not in DILATIONS:
+            raise ValueError(f"Width {width} has no published dilations: give them, or take one of {list(DILATIONS)}.")
+        self.width = width
+        self.dilations = tuple(DILATIONS[width] if dilations is None else dilations)
+        if not self.dilations or min(self.dilations) < 1:
+            raise ValueError(f"Expected one or more dilations of at least 1 px, got {self.dilations}.")
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(3 if layer == 0 else width, width, 3, padding=dilation, dilation=dilation, bias=False)
+            for layer, dilation in enumerate(self.dilations)
+        )
+        self.normalizations = nn.ModuleList(AdaptiveNormalization(width) for _ in self.dilations)
+        self.last = nn.Conv2d(width, 3, 1)
+        self._start_as_identity()
+
+    @torch.no_grad()
+    def _start_as_identity(self) -> None:
+        for name, parameter in self.named_parameters():
+            if name.endswith("weight"):
+                nn.init.dirac_(parameter)
+            elif name == "last.bias":
+                nn.init.zeros_(parameter)
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str]) -> ContextAggregationNetwork:
+        """A trained network, in eval mode: a shipped name, a file of this project, or one of the authors' networks.
+
+        The authors' networks (their tensor names: conv.0.weight ... last.bias, w0, w1, beta) work on BGR; their
+        first and last layer are turned round, so that the result takes and gives RGB like any other.
+        Raises FileNotFoundError if there is no such file, ValueError if it holds another network.
+        """
+        tensors, metadata = open_weights(name)
+        if "beta" in tensors:
+            tensors = _from_authors(tensors)
+        elif not metadata.get("network", "").startswith("can"):
+            raise ValueError(
+                f"{name}: expected a context aggregation network (network = can24 or can32 in the metadata), got "
+                f"network = {metadata.get('network')!r}: open it with that network's own from_pretrained."
+            )
+        width = tensors["last.weight"].shape[1]
+        given = metadata.get("dilations")
+        network = cls(width, tuple(map(int, given.split(","))) if given else None)
+        network.load_state_dict(tensors)
+        return network.eval()
+
+    def metadata(self) -> dict[str, str]:
+        """What `from_pretrained` needs beside the tensors, as safetensors stores it."""
+        dilations = ",".join(map(str, self.dilations))
+        return {"network": f"can{self.width}", "width": str(self.width), "dilations": dilations}
+
+    @property
+    def receptive_radius(self) -> int:
+        """Pixels in each direction on which an output pixel depends, apart from the photo-wide statistics."""
+        return sum(self.dilations)
+
+    def forward(self, photo: Photo) -> Photo:
+        """The enhanced photo, float32: unclipped in training, so that gradients live, and in [0, 1] after `eval()`.
+
+        Any height and width of at least 1 px. Raises TypeError for integers and ValueError for other shapes.
+        """
+        check_photo(photo)
+        features = photo.contiguous(memory_format=torch.channels_last)
+        for convolution, normalization in zip(self.convolutions, self.normalizations, strict=True):
+            features = F.leaky_relu(normalization(convolution(features)), NEGATIVE_SLOPE)
+        return self._finish(features)
+
+    def _finish(self, features: Features) -> Photo:
+        enhanced = self.last(features).float()
+        return enhanced if self.training else enhanced.clamp(0, 1)
+
+    @torch.no_grad()
+    def fold(self, photo: Photo, tile: int = 1024) -> FoldedContextAggregation:
+        """This network with the statistics of `photo` fixed, to be run tile by tile without a seam.
+
+        The statistics are exact and gathered in bounded memory: one pass over tiles of `tile` px for each layer,
+        each tile with the margin that its layer sees. Sums are float64.
+        """
+        check_photo(photo)
+        folded = FoldedContextAggregation(self)
+        for layer, normalization in enumerate(self.normalizations):
+            count, mean, squares = 0, torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+            for top, left, window in tile_windows(photo.shape[-2:], tile, sum(self.dilations[: layer + 1])):
+                features = folded.next_features(photo[..., window[0] : window[1], window[2] : window[3]])
+                part = features[..., top : top + tile, left : left + tile]
+                added = part.shape[-2] * part.shape[-1]
+                variance, center = torch.var_mean(part.double(), (2, 3), correction=0)
+                step = center - mean.to(center)
+                mean = mean.to(center) + step * added / (count + added)
+                squares = squares.to(center) + variance * added + step.square() * count * added / (count + added)
+                count += added
+            folded.append(*cast(AdaptiveNormalization, normalization).affine(mean, squares / count))
+        return folded
+
+
+class FoldedContextAggregation(nn.Module):
+    """A context aggregation network whose normalization is fixed at one photo's statistics.
+
+    `folded(window)` enhances a window of that photo; pixels nearer than `receptive_radius` to a side of the window
+    that is not a side of the photo are to be discarded. Windows may be of any size and on any device.
+    """
+
+    def __init__(self, network: ContextAggregationNetwork) -> None:
+        super().__init__()
+        self.network = network
+        self.receptive_radius = network.receptive_radius
+        self._affine: list[tuple[PerChannel, PerChannel]] = []
+
+    def append(self, scale: PerChannel, shift: PerChannel) -> None:
+        """Fix the next layer's normalization."""
+        self._affine.append((scale.float(), shift.float()))
+
+    def _activate(self, window: Photo) -> Features:
+        features = window.contiguous(memory_format=torch.channels_last)
+        for convolution, (scale, shift) in zip(self.network.convolutions, self._affine, strict=False):
+            features = apply_affine(convolution(features).float(), scale, shift)
+            features = F.leaky_relu(features, NEGATIVE_SLOPE, inplace=not torch.is_grad_enabled())
+        return features
+
+    def next_features(self, window: Photo) -> Features:
+        """Output of the first convolution whose normalization is not yet known."""
+        return self.network.convolutions[len(self._affine)](self._activate(window)).float()
+
+    @torch.no_grad()
+    def forward(self, window: Photo) -> Photo:
+        """The enhanced window, in [0, 1]."""
+        check_photo(window)
+        return self.network.last(self._activate(window)).float().clamp(0, 1)
+
+
+def apply_affine(features: Features, scale: PerChannel, shift: PerChannel) -> Features:
+    """`features * scale + shift`, one pair for each photo and channel."""
+    return torch.addcmul(shift.to(features)[..., None, None], features, scale.to(features)[..., None, None])
+
+
+def tile_windows(size: Sequence[int], tile: int, margin: int) -> Iterator[tuple[int, int, tuple[int, int, int, int]]]:
+    """Windows of `tile` px and a margin within the photo: where the tile starts in the window, and the window's
+    top, bottom, left and right in the photo."""
+    height, width = size
+    for y in range(0, height, tile):
+        for x in range(0, width, tile):
+            top, left = max(y - margin, 0), max(x - margin, 0)
+            yield y - top, x - left, (top, min(y + tile + margin, height), left, min(x + tile + margin, width))
+
+
+def check_photo(photo: Tensor) -> None:
+    """Raise TypeError or ValueError unless `photo` is a batch of floating RGB photos."""
+    if not isinstance(photo, Tensor) or not photo.is_floating_point():
+        received = photo.dtype if isinstance(photo, Tensor) else type(photo).__name__
+        raise TypeError(f"Expected floating photos in [0, 1], got {received}: convert 8-bit photos with from_uint8.")
+    if photo.ndim != 4 or photo.shape[1] != 3 or min(photo.shape) < 1:
+        raise ValueError(f"Expected photos of shape (N, 3, H, W) with N, H, W of at least 1, got {tuple(photo.shape)}.")
+
+
+def _from_authors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The authors' tensors under this project's names, their BGR ends turned to RGB."""
+    renamed = {f"last.{part}": tensors[f"last.{part}"].flip(0) for part in ("weight", "bias")}
+    for layer in range(len(tensors["w0"])):
+        weight = tensors[f"conv.{layer}.weight"]
+        renamed[f"convolutions.{layer}.weight"] = weight.flip(1) if layer == 0 else weight
+        for ours, theirs in (("w0", "w0"), ("w1", "w1"), ("offset", "beta")):
+            renamed[f"normalizations.{layer}.{ours}"] = tensors[theirs][layer]
+    return renamed
