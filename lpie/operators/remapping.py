@@ -1,0 +1,56 @@
+"""How the local Laplacian filter changes a difference of two values: the one definition that all its forms use."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+NOISE = 0.01  # differences up to this are noise, from twice this signal (Paris et al. 2011, detail manipulation)
+SMALLEST = 1e-6  # relative to sigma_r: keeps powers and their gradients finite at a difference of 0
+
+
+def remap(
+    values: Float[Tensor, "..."],
+    center: float | Tensor,
+    *,
+    alpha: float | Tensor,
+    beta: float | Tensor,
+    sigma_r: float | Tensor,
+    noise: float | Tensor = NOISE,
+) -> Float[Tensor, "..."]:
+    """`values` remapped about `center`: r(i) of the paper; all arguments broadcast.
+
+    Within `sigma_r` of the center a difference grows by the power `alpha` (below 1 enhances detail, above 1 smooths
+    it); beyond, it grows by the slope `beta` (below 1 compresses edges, above 1 expands them). With alpha < 1
+    differences below `noise` are left alone.
+
+    Source: Paris, Hasinoff, Kautz, "Local Laplacian filters", 2011, equations 1 and 2, with f_d(x) = x^alpha,
+    f_e(x) = beta x and, for noise, a smooth step between 1 % and 2 % of the range.
+    """
+    difference = values - center
+    return center + remap_gain(difference.abs(), alpha, beta, sigma_r, noise) * difference
+
+
+def remap_gain(
+    distance: Float[Tensor, "..."],
+    alpha: float | Tensor,
+    beta: float | Tensor,
+    sigma_r: float | Tensor,
+    noise: float | Tensor = NOISE,
+) -> Float[Tensor, "..."]:
+    """Factor by which a difference of size `distance` >= 0 grows: 1 throughout when alpha = beta = 1.
+
+    The gain is smooth in the distance where r itself has a corner at its center, and serves color differences,
+    whose direction is kept (the vector form of both equations).
+    """
+    alpha, beta, sigma_r, noise = (
+        torch.as_tensor(number, dtype=distance.dtype, device=distance.device)
+        for number in (alpha, beta, sigma_r, noise)
+    )
+    relative = (distance / sigma_r).clamp_min(SMALLEST)
+    detail = relative ** (alpha - 1)
+    certainty = ((distance - noise) / noise.clamp_min(SMALLEST)).clamp(0, 1)  # that the difference is no noise
+    certainty = (certainty * (2 - certainty)) ** 2
+    detail = torch.where(alpha < 1, 1 + certainty * (detail - 1), detail)
+    return torch.where(distance <= sigma_r, detail, beta + (1 - beta) / relative)
