@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 from itertools import accumulate
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -90,7 +90,7 @@ class NIMA(nn.Module):
         self._frozen = False
 
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str], convention: Convention | None = None) -> Self:
+    def from_pretrained(cls, name: str | os.PathLike[str], convention: Convention | None = None) -> NIMA:
         """A frozen NIMA, by name or from a file.
 
         `compact` and `oasis` are shipped; `ava` and `technical` are the published MobileNets, from the data registry;
@@ -112,7 +112,7 @@ class NIMA(nn.Module):
         )
         return critic.load(tensors, os.fspath(name)).freeze()
 
-    def load(self, tensors: dict[str, Tensor], source: str) -> Self:
+    def load(self, tensors: dict[str, Tensor], source: str) -> NIMA:
         """Take the network's weights; raises ValueError that names `source` if they are not this backbone's."""
         try:
             self.network.load_state_dict(tensors)
@@ -137,17 +137,17 @@ class NIMA(nn.Module):
         }
         write_tensors(path, tensors, {**self.metadata(), **metadata})
 
-    def freeze(self) -> Self:
+    def freeze(self) -> NIMA:
         """Make it a critic: no weight takes a gradient, and `train()`, also a parent's, changes nothing."""
         self._frozen = True
         return self.requires_grad_(False).eval()
 
-    def unfreeze(self) -> Self:
+    def unfreeze(self) -> NIMA:
         """Make it trainable."""
         self._frozen = False
         return self.requires_grad_(True)
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> NIMA:
         """Switch dropout and batch norm, unless frozen."""
         return super().train(mode and not self._frozen)
 
