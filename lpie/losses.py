@@ -7,13 +7,14 @@ setting: in half precision SSIM reads 0.65 where 0.996 is right.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lpie.structural_similarity import check_pair, check_range, unchecked_ms_ssim, unchecked_ssim
+from lpie.structural_similarity import check_pair, check_range, constant, unchecked_ms_ssim, unchecked_ssim
 from lpie.structural_similarity_terms import gaussian_window
 from lpie.vocabulary import PerPhoto, Photo
 
@@ -74,22 +75,20 @@ def gaussian_l1(enhanced: Photo, target: Photo) -> Scalar:
     if min(height, width) < MIX_WINDOW:
         raise ValueError(f"Expected at least {MIX_WINDOW} px a side, got {height} x {width}: use larger crops.")
     difference = (enhanced - target).abs()
-    rows, columns = (_window_share(side, difference) for side in (height, width))
+    rows, columns = (constant(_window_share(side), difference) for side in (height, width))
     return (difference.mean((0, 1)) * (rows[:, None] * columns)).sum()
 
 
-def _window_share(side: int, like: Tensor) -> Tensor:
+@lru_cache(maxsize=16)
+def _window_share(side: int) -> tuple[float, ...]:
     """How much each pixel of a row counts in the mean over all windows within the row; sums to 1."""
-    window = like.new_tensor(gaussian_window(MIX_WINDOW, MIX_SIGMA))
+    window = gaussian_window(MIX_WINDOW, MIX_SIGMA)
     positions = side - MIX_WINDOW + 1
-    before = torch.cat((window.new_zeros(1), window.cumsum(0), window.new_ones(positions))).clamp(max=1)
-    pixel = torch.arange(side, device=like.device)
     # Pixel i lies in the windows that start at i - 32 .. i, of which 0 .. positions - 1 exist.
-    first, last = (pixel - positions + 1).clamp(min=0), (pixel + 1).clamp(max=MIX_WINDOW)
-    return (before[last] - before[first]) / positions
+    return tuple(sum(window[max(0, i - positions + 1) : i + 1]) / positions for i in range(side))
 
 
-def earth_movers_distance(p: Float[Tensor, "n k"], q: Float[Tensor, "n k"], r: float = 2) -> PerPhoto:
+def earth_movers_distance(p: Float[Tensor, "n k"], q: Float[Tensor, "n k"], r: int | float = 2) -> PerPhoto:
     """Distance between two score distributions, one value per row: `(1/K sum_k |CDF_p(k) - CDF_q(k)|^r)^(1/r)`.
 
     `p`, `q`: probabilities of K ordered scores, rows summing to 1. `r`: 2 to train, 1 to report. The root is taken
@@ -128,7 +127,7 @@ class PerceptualObjective(nn.Module):
     values that no photo can hold.
     """
 
-    def __init__(self, fidelity: str, critic: nn.Module | None = None, gamma: float = 0.0) -> None:
+    def __init__(self, fidelity: str, critic: nn.Module | None = None, gamma: int | float = 0.0) -> None:
         super().__init__()
         if fidelity not in FIDELITIES:
             raise ValueError(f"Unknown fidelity {fidelity!r}: choose one of {', '.join(FIDELITIES)}.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -73,7 +75,7 @@ def unchecked_ms_ssim(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) 
     terms = _scale_terms(a, b, scales=len(SCALE_WEIGHTS))
     # Differs (2): the floor has a value but lets the slope through, so that a loss can climb out of it.
     terms = terms + (terms.clamp(min=SMALLEST_CONTRAST) - terms).detach()
-    return (terms ** terms.new_tensor(SCALE_WEIGHTS)).prod(-1).mean(1)
+    return (terms ** constant(SCALE_WEIGHTS, terms)).prod(-1).mean(1)
 
 
 def check_pair(a: Tensor, b: Tensor, smallest: int = 1, needs: str = "a photo") -> None:
@@ -128,11 +130,22 @@ def _scale_terms(a: Tensor, b: Tensor, scales: int) -> Tensor:
 
 def blur(plane: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h-10 w-10"]:
     """The Gaussian window's weighted mean at each position where it lies within the photo."""
-    window = plane.new_tensor(gaussian_window())
+    window = constant(gaussian_window(), plane)
     n, c, h, w = plane.shape
     planes = plane.reshape(n * c, 1, h, w)
     planes = F.conv2d(F.conv2d(planes, window.view(1, 1, -1, 1)), window.view(1, 1, 1, -1))
     return planes.view(n, c, *planes.shape[-2:])
+
+
+def constant(values: tuple[float, ...], like: Tensor) -> Tensor:
+    """`values` as a tensor of the device and precision of `like`, made once: no copy that a CUDA graph forbids."""
+    return _constant(values, like.device, like.dtype)
+
+
+@lru_cache(maxsize=64)
+def _constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor(values, device=device, dtype=dtype)
 
 
 def half_size(photo: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:

@@ -18,10 +18,10 @@ MARGIN = WINDOW_SIZE // 2
 """Pixels at each edge whose window would leave the photo."""
 
 
-def gaussian_window(size: int = WINDOW_SIZE, sigma: float = WINDOW_SIGMA) -> list[float]:
+def gaussian_window(size: int = WINDOW_SIZE, sigma: float = WINDOW_SIGMA) -> tuple[float, ...]:
     """One axis of the separable Gaussian window; sums to 1."""
     weights = [exp(-((index - (size - 1) / 2) ** 2) / (2 * sigma**2)) for index in range(size)]
-    return [weight / sum(weights) for weight in weights]
+    return tuple(weight / sum(weights) for weight in weights)
 
 
 def luminance_and_contrast(mean_a: Any, mean_b: Any, power: Any, product: Any) -> Any:
