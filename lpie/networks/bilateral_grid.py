@@ -1,0 +1,159 @@
+"""The bilateral grid: photo -> enhanced photo through local affine color maps, chosen by place and brightness."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lpie.networks.context_aggregation import check_photo
+from lpie.photographs import resize
+from lpie.vocabulary import Luminance, Photo
+from lpie.weights import open_weights
+
+THUMBNAIL = 256  # px, the shorter side of what the coefficients are predicted from
+BINS = 8  # of brightness
+CELL = 8  # px of the thumbnail that one cell of the grid spans
+WIDTHS = (16, 32, 64)  # channels after each halving
+CONTEXT = (1, 2, 4, 8)  # dilations, in cells, of the convolutions that follow
+LUMA = (0.299, 0.587, 0.114)
+
+Grid = Float[Tensor, "n bins 3 4 rows columns"]
+"""Affine maps, three rows of (R, G, B, 1) each, for every bin of brightness and cell of the photo."""
+
+
+class BilateralGrid(nn.Module):
+    """Predicts a grid of affine color maps from a thumbnail and applies it at full size, guided by brightness.
+
+    `thumbnail`: shorter side in px of what the network sees (smaller photos as they are); `bins`: of brightness.
+    Whatever the photo's size, the coefficients come from the thumbnail and all else is local to a pixel.
+    Starts as the identity.
+
+    Source: Gharbi et al., "Deep bilateral learning for real-time image enhancement", SIGGRAPH 2017, section 3.
+    Differs: the thumbnail keeps the photo's proportions, a cell spans 8 of its pixels instead of 16, dilated
+    convolutions and a mean over the thumbnail stand for the local and global paths, and there is no batch norm.
+    """
+
+    uses_estimate = False
+
+    def __init__(self, thumbnail: int = THUMBNAIL, bins: int = BINS) -> None:
+        super().__init__()
+        if thumbnail < CELL or bins < 2:
+            raise ValueError(f"Expected a thumbnail of at least {CELL} px and 2 bins, got {thumbnail} and {bins}.")
+        self.thumbnail, self.bins = thumbnail, bins
+        widths = (3, *WIDTHS)
+        self.halvings = nn.ModuleList(
+            nn.Conv2d(before, after, 3, stride=2, padding=1) for before, after in zip(widths, WIDTHS, strict=False)
+        )
+        deep = WIDTHS[-1]
+        self.local = nn.ModuleList(nn.Conv2d(deep, deep, 3, padding=d, dilation=d) for d in CONTEXT)
+        self.whole = nn.Sequential(nn.Linear(deep, deep), nn.ReLU(), nn.Linear(deep, deep))
+        self.coefficients = nn.Conv2d(deep, bins * 12, 1)
+        self.guide = nn.Sequential(nn.Conv2d(3, 16, 1), nn.ReLU(), nn.Conv2d(16, 1, 1))
+        self._start_as_identity()
+
+    @torch.no_grad()
+    def _start_as_identity(self) -> None:
+        for name, parameter in self.named_parameters():
+            if name == "coefficients.bias":
+                parameter.copy_(torch.eye(3, 4).flatten().repeat(self.bins))
+            elif name.endswith("bias") or name in ("coefficients.weight", "guide.2.weight", "whole.2.weight"):
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str]) -> BilateralGrid:
+        """A trained network, in eval mode: a shipped name or a safetensors file.
+
+        Raises FileNotFoundError if there is no such file, ValueError if it holds another network.
+        """
+        tensors, metadata = open_weights(name)
+        if metadata.get("network") != "grid":
+            raise ValueError(
+                f"{name}: expected a bilateral grid (network = grid in the metadata), got "
+                f"network = {metadata.get('network')!r}: open it with that network's own from_pretrained."
+            )
+        network = cls(int(metadata["thumbnail"]), int(metadata["bins"]))
+        network.load_state_dict(tensors)
+        return network.eval()
+
+    def metadata(self) -> dict[str, str]:
+        """What `from_pretrained` needs beside the tensors, as safetensors stores it."""
+        return {"network": "grid", "thumbnail": str(self.thumbnail), "bins": str(self.bins)}
+
+    def forward(self, photo: Photo) -> Photo:
+        """The enhanced photo, float32: unclipped in training, so that gradients live, and in [0, 1] after `eval()`.
+
+        Any height and width of at least 1 px. Raises TypeError for integers and ValueError for other shapes.
+        """
+        check_photo(photo)
+        return self.apply_grid(photo, self.predict_grid(resize(photo, *self.thumbnail_size(*photo.shape[-2:]))))
+
+    def thumbnail_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width, in px, of the thumbnail of a photo: its own where that is small enough."""
+        scale = min(1.0, self.thumbnail / min(height, width))
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
+    def predict_grid(self, thumbnail: Photo) -> Grid:
+        """The affine maps for the photo that `thumbnail` shows."""
+        features = (thumbnail - 0.5).contiguous(memory_format=torch.channels_last)
+        for convolution in self.halvings:
+            features = F.relu(convolution(features))
+        whole = self.whole(features.mean(dim=(2, 3)))[:, :, None, None]
+        for convolution in self.local:
+            features = features + F.relu(convolution(features))
+        grid = self.coefficients(F.relu(features + whole)).float()
+        return grid.unflatten(1, (self.bins, 3, 4)).contiguous()
+
+    def apply_grid(
+        self, photo: Photo, grid: Grid, rows: tuple[int, int] | None = None, columns: tuple[int, int] | None = None
+    ) -> Photo:
+        """The photo under its affine maps. For a window of a larger photo: `rows` = (its first row, the photo's
+        height), `columns` likewise; the result is exactly that part of the whole."""
+        (top, height), (left, width) = rows or (0, photo.shape[-2]), columns or (0, photo.shape[-1])
+        luma = (photo * photo.new_tensor(LUMA)[:, None, None]).sum(dim=1, keepdim=True)
+        guide = (luma + self.guide(photo)).float().clamp(0, 1)
+        with torch.autocast(photo.device.type, enabled=False):
+            down = interpolation(photo.shape[-2], top, height, grid.shape[-2], photo.device)
+            across = interpolation(photo.shape[-1], left, width, grid.shape[-1], photo.device)
+            enhanced = slice_grid(photo.float(), guide, grid.float(), down, across)
+        return enhanced if self.training else enhanced.clamp(0, 1)
+
+
+def interpolation(size: int, start: int, whole: int, cells: int, device: torch.device) -> Float[Tensor, "size cells"]:
+    """Linear interpolation as a matrix: pixels `start` .. `start + size - 1` of `whole` from the centers of `cells`.
+
+    Pixels beyond the outermost centers take those cells' values.
+    """
+    place = (torch.arange(start, start + size, device=device, dtype=torch.float64) + 0.5) * (cells / whole) - 0.5
+    distance = place.clamp(0, cells - 1)[:, None] - torch.arange(cells, device=device)
+    return (1 - distance.abs()).clamp(min=0).float()
+
+
+def slice_grid(
+    photo: Photo,
+    guide: Luminance,
+    grid: Grid,
+    down: Float[Tensor, "h rows"],
+    across: Float[Tensor, "w columns"],
+) -> Photo:
+    """Each pixel under the affine map found at its place and guide by trilinear interpolation of the grid.
+
+    `down` and `across`: see `interpolation`. `guide` in [0, 1]: 0 is the first bin's center, 1 the last one's.
+
+    Source: Gharbi et al. 2017, equations 5 and 6.
+    Differs: the interpolation runs as matrix products, which give the same bytes every time on a GPU, where
+    gathering from the grid does not in the backward pass.
+    """
+    bins = grid.shape[1]
+    ink = torch.cat([photo, torch.ones_like(photo[:, :1])], dim=1)[:, None]  # (n, 1, 4, h, w)
+    enhanced = torch.zeros_like(photo)
+    for index in range(bins):
+        weight = (1 - (guide * (bins - 1) - index).abs()).clamp(min=0)
+        maps = down @ (grid[:, index] @ across.T)  # (n, 3, 4, h, w)
+        enhanced = enhanced + weight * (maps * ink).sum(dim=2)
+    return enhanced

@@ -1,0 +1,193 @@
+"""Operator parameters: photo -> the settings of an image operator, and the photo as the operator renders it so."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lpie.networks.context_aggregation import check_photo
+from lpie.operators import nonlocal_dehazing
+from lpie.operators.adjustments import contrast, exposure, saturation, white_balance_stops
+from lpie.operators.local_laplacian import local_laplacian
+from lpie.operators.nonlocal_dehazing import FLOOR, HAZE_KEPT, Dehazed, restore
+from lpie.photographs import resize
+from lpie.study import OperatorName
+from lpie.vocabulary import PerPhoto, Photo
+from lpie.weights import open_weights
+
+THUMBNAIL = 64  # px, square
+WIDTHS = (16, 32, 64, 64)  # channels after each halving
+HIDDEN = 64
+SAMPLES = 16  # centers of the local Laplacian filter
+
+
+class Range(NamedTuple):
+    """Where a setting may lie, and where an untrained network puts it."""
+
+    low: float
+    start: float
+    high: float
+
+
+ADJUSTMENTS = {
+    "exposure": Range(-1, 0, 1),  # stops
+    "contrast": Range(0.7, 1, 1.4),  # slope at middle gray
+    "saturation": Range(0.5, 1, 1.5),
+    "temperature": Range(-0.3, 0, 0.3),  # stops of red against blue
+    "tint": Range(-0.2, 0, 0.2),  # stops of both against green
+}
+RANGES: dict[OperatorName, dict[str, Range]] = {
+    "tone": {
+        "alpha": Range(0.25, 1, 1.5),
+        "beta": Range(0.25, 1, 1.5),
+        "sigma_r": Range(0.05, 0.2, 0.5),
+        **ADJUSTMENTS,
+    },
+    "dehaze": {
+        "airlight_red": Range(-0.15, 0, 0.15),  # added to the estimate
+        "airlight_green": Range(-0.15, 0, 0.15),
+        "airlight_blue": Range(-0.15, 0, 0.15),
+        "floor": Range(0.02, FLOOR, 0.5),
+        "haze_kept": Range(0, HAZE_KEPT, 0.5),
+        **ADJUSTMENTS,
+    },
+}
+HINTS: dict[OperatorName, int] = {"tone": 0, "dehaze": 4}  # what the estimate adds: airlight and mean transmission
+
+Settings = dict[str, PerPhoto]
+
+
+class OperatorParameters(nn.Module):
+    """Reads a thumbnail and sets, photo by photo, the parameters of the differentiable operator.
+
+    `operator`: `tone` (local Laplacian filter: alpha, beta, sigma_r) or `dehaze` (the last equation of non-local
+    dehazing: correction of the airlight, floor of the transmission, haze kept), each followed by exposure, white
+    balance, contrast and saturation; every setting is bounded by `RANGES`. `samples`: of the local Laplacian filter.
+    An untrained tone network returns the photo, an untrained dehazing network what `dehaze` makes of it.
+
+    Source: the design is this project's; Talebi and Milanfar 2018 ("Learned perceptual image enhancement") speak of
+    training the parameters of operators.
+    """
+
+    low: Tensor
+    span: Tensor
+    start: Tensor
+
+    def __init__(self, operator: OperatorName = "tone", samples: int = SAMPLES) -> None:
+        super().__init__()
+        if operator not in RANGES:
+            raise ValueError(f"Unknown operator {operator!r}: choose one of {', '.join(RANGES)}.")
+        self.operator, self.samples = operator, samples
+        self.uses_estimate = operator == "dehaze"
+        ranges = torch.tensor(list(RANGES[operator].values()))
+        self.register_buffer("low", ranges[:, 0], persistent=False)
+        self.register_buffer("span", ranges[:, 2] - ranges[:, 0], persistent=False)
+        start = torch.logit((ranges[:, 1] - ranges[:, 0]).double() / (ranges[:, 2] - ranges[:, 0]).double())
+        self.register_buffer("start", start.float(), persistent=False)
+        self.halvings = nn.ModuleList(
+            nn.Conv2d(before, after, 3, stride=2, padding=1)
+            for before, after in zip((3, *WIDTHS), WIDTHS, strict=False)
+        )
+        self.hidden = nn.Linear(WIDTHS[-1] + HINTS[operator], HIDDEN)
+        self.last = nn.Linear(HIDDEN, len(ranges))
+        self._start_where_ranges_do()
+
+    @torch.no_grad()
+    def _start_where_ranges_do(self) -> None:
+        for name, parameter in self.named_parameters():
+            if name.startswith("last") or name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str]) -> OperatorParameters:
+        """A trained network, in eval mode: a shipped name or a safetensors file.
+
+        Raises FileNotFoundError if there is no such file, ValueError if it holds another network.
+        """
+        tensors, metadata = open_weights(name)
+        if metadata.get("network") != "parameters":
+            raise ValueError(
+                f"{name}: expected operator parameters (network = parameters in the metadata), got "
+                f"network = {metadata.get('network')!r}: open it with that network's own from_pretrained."
+            )
+        network = cls("dehaze" if metadata["operator"] == "dehaze" else "tone", int(metadata["samples"]))
+        network.load_state_dict(tensors)
+        return network.eval()
+
+    def metadata(self) -> dict[str, str]:
+        """What `from_pretrained` needs beside the tensors, as safetensors stores it."""
+        return {"network": "parameters", "operator": self.operator, "samples": str(self.samples)}
+
+    def forward(self, photo: Photo, estimate: Dehazed | None = None) -> Photo:
+        """The enhanced photo, float32: unclipped in training, so that gradients live, and in [0, 1] after `eval()`.
+
+        `estimate`: what `dehaze` makes of the photo, computed here if not given; for dehazing only. Any height and
+        width of at least 1 px. Raises TypeError for integers and ValueError for other shapes.
+        """
+        check_photo(photo)
+        estimate = self._estimate(photo, estimate)
+        return self.render(photo, self.choose(self.thumbnail(photo), estimate), estimate)
+
+    @torch.no_grad()
+    def parameters_for(self, photo: Photo, estimate: Dehazed | None = None) -> Settings:
+        """What this network sets for each photo, by name; the units stand at `RANGES`."""
+        check_photo(photo)
+        return self.choose(self.thumbnail(photo), self._estimate(photo, estimate))
+
+    def thumbnail(self, photo: Photo) -> Photo:
+        """The reduced photo that the settings are chosen from."""
+        return resize(photo, THUMBNAIL, THUMBNAIL)
+
+    def choose(self, thumbnail: Photo, estimate: Dehazed | None = None) -> Settings:
+        """The settings for the photo that `thumbnail` shows, each within its range."""
+        features = (thumbnail - 0.5).contiguous(memory_format=torch.channels_last)
+        for convolution in self.halvings:
+            features = F.relu(convolution(features))
+        with torch.autocast(thumbnail.device.type, enabled=False):
+            summary = features.float().mean(dim=(2, 3))
+            if estimate is not None:
+                summary = torch.cat([summary, estimate.airlight, estimate.transmission.mean(dim=(2, 3))], dim=1)
+            raw = self.last(F.relu(self.hidden(summary)))
+            chosen = self.low + self.span * torch.sigmoid(raw + self.start)
+        return dict(zip(RANGES[self.operator], chosen.unbind(dim=1), strict=True))
+
+    def render(self, photo: Photo, settings: Settings, estimate: Dehazed | None = None) -> Photo:
+        """The photo under the operator so set, then adjusted."""
+        with torch.autocast(photo.device.type, enabled=False):
+            photo = photo.float()
+            if estimate is None:
+                rendered = local_laplacian(
+                    photo,
+                    alpha=settings["alpha"],
+                    beta=settings["beta"],
+                    sigma_r=settings["sigma_r"],
+                    samples=self.samples,
+                )
+            else:
+                correction = torch.stack([settings[f"airlight_{color}"] for color in ("red", "green", "blue")], dim=1)
+                airlight = (estimate.airlight + correction).clamp(0, 1)
+                floor, kept = settings["floor"], settings["haze_kept"]
+                rendered = restore(photo, estimate.transmission, airlight, floor=floor, haze_kept=kept)
+            enhanced = adjust(rendered.clamp(0, 1), settings)
+        return enhanced if self.training else enhanced.clamp(0, 1)
+
+    def _estimate(self, photo: Photo, estimate: Dehazed | None) -> Dehazed | None:
+        if self.operator == "tone":
+            return None
+        if estimate is None:
+            with torch.no_grad():
+                return nonlocal_dehazing.dehaze(photo.float())
+        return estimate
+
+
+def adjust(photo: Photo, settings: Settings) -> Photo:
+    """Exposure, white balance, contrast and saturation, in this order."""
+    balance = white_balance_stops(settings["temperature"], settings["tint"])
+    photo = exposure(photo, settings["exposure"][:, None] + balance)
+    return saturation(contrast(photo, settings["contrast"]), settings["saturation"])

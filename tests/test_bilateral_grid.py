@@ -1,0 +1,154 @@
+"""The bilateral grid: its interpolation against a literal loop, its start, sizes, gradients, learning."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from lpie.networks.bilateral_grid import BilateralGrid, interpolation, slice_grid
+from lpie.photographs import resize
+from lpie.records import write_tensors
+
+
+def disturbed(seed: int = 0, **settings: int) -> BilateralGrid:
+    """A network away from its start, as training would leave it."""
+    torch.manual_seed(seed)
+    network = BilateralGrid(**settings).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return network
+
+
+def literal_slice(photo, guide, grid):
+    """Trilinear interpolation pixel by pixel, cell by cell."""
+    _, bins, _, _, rows, columns = grid.shape
+    height, width = photo.shape[-2:]
+    enhanced = torch.zeros_like(photo)
+    for n in range(photo.shape[0]):
+        for y in range(height):
+            for x in range(width):
+                place = (
+                    float(guide[n, 0, y, x]) * (bins - 1),
+                    min(max((y + 0.5) * rows / height - 0.5, 0), rows - 1),
+                    min(max((x + 0.5) * columns / width - 0.5, 0), columns - 1),
+                )
+                affine = torch.zeros(3, 4)
+                for corner in range(8):
+                    index = [math.floor(p) + (corner >> axis & 1) for axis, p in enumerate(place)]
+                    weight = math.prod(max(0, 1 - abs(p - i)) for p, i in zip(place, index, strict=True))
+                    if weight > 0:
+                        affine += weight * grid[n, index[0], :, :, index[1], index[2]]
+                enhanced[n, :, y, x] = affine[:, :3] @ photo[n, :, y, x] + affine[:, 3]
+    return enhanced
+
+
+@pytest.mark.parametrize(("size", "cells"), [((9, 14), (2, 3)), ((5, 4), (5, 4)), ((7, 3), (1, 1)), ((2, 3), (4, 6))])
+def test_slicing_is_trilinear_interpolation(size, cells):
+    photo, guide = torch.rand(2, 3, *size), torch.rand(2, 1, *size)
+    guide[0, 0, 0, 0], guide[0, 0, 0, 1] = 0, 1
+    grid = torch.randn(2, 4, 3, 4, *cells)
+    down, across = (interpolation(n, 0, n, c, photo.device) for n, c in zip(size, cells, strict=True))
+    sliced = slice_grid(photo, guide, grid, down, across)
+    torch.testing.assert_close(sliced, literal_slice(photo, guide, grid), rtol=0, atol=1e-5)
+
+
+def test_slicing_has_the_right_gradient():
+    torch.manual_seed(0)
+    photo, guide, grid = torch.rand(1, 3, 4, 5), torch.rand(1, 1, 4, 5), torch.randn(1, 3, 3, 4, 2, 2)
+    down, across = interpolation(4, 0, 4, 2, photo.device).double(), interpolation(5, 0, 5, 2, photo.device).double()
+    arguments = [tensor.double().requires_grad_() for tensor in (photo, guide, grid)]
+    assert torch.autograd.gradcheck(lambda *given: slice_grid(*given, down, across), arguments)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (37, 2), (64, 64), (300, 500)])
+def test_untrained_network_returns_the_photo(size):
+    photo = torch.rand(1, 3, *size)
+    torch.testing.assert_close(BilateralGrid()(photo), photo, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 200), (257, 4), (300, 411)])
+def test_any_size_works_and_stays_in_range(size):
+    enhanced = disturbed()(torch.rand(2, 3, *size))
+    assert enhanced.shape == (2, 3, *size)
+    assert enhanced.min() >= 0
+    assert enhanced.max() <= 1
+
+
+def test_batch_is_its_photos():
+    network, photos = disturbed(), torch.rand(3, 3, 40, 56)
+    torch.testing.assert_close(
+        network(photos), torch.cat([network(photo[None]) for photo in photos]), rtol=0, atol=1e-5
+    )
+
+
+def test_same_picture_at_twice_the_size_is_treated_alike():
+    network = disturbed(thumbnail=64)
+    photo = resize(torch.rand(1, 3, 6, 6), 128, 128)
+    large = resize(photo, 256, 256)
+    change = (network(photo) - photo).abs().mean()
+    assert (resize(network(large), 128, 128) - network(photo)).abs().mean() < 0.03 * change
+
+
+def test_windows_are_parts_of_the_whole():
+    network, photo = disturbed(thumbnail=64), torch.rand(1, 3, 150, 200)
+    whole = network(photo)
+    grid = network.predict_grid(resize(photo, *network.thumbnail_size(150, 200)))
+    window = network.apply_grid(photo[:, :, 40:90, 130:], grid, rows=(40, 150), columns=(130, 200))
+    torch.testing.assert_close(window, whole[:, :, 40:90, 130:], rtol=0, atol=1e-6)
+
+
+def test_gradient_reaches_every_parameter():
+    network = disturbed().train()
+    network(torch.rand(1, 3, 64, 64)).square().mean().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_output_is_unclipped_only_in_training():
+    network, photo = BilateralGrid(), torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        network.coefficients.bias.mul_(3)
+    assert network.train()(photo).max() > 1
+    assert network.eval()(photo).max() == 1
+
+
+def test_it_learns_a_darkening_that_depends_on_brightness():
+    torch.manual_seed(0)
+    network = BilateralGrid().train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+    photo = resize(torch.rand(2, 3, 9, 9), 48, 48)
+    target = photo**1.8
+    before = (network(photo) - target).square().mean()
+    for _ in range(40):
+        loss = (network(photo) - target).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < before / 20
+
+
+def test_saved_network_comes_back(tmp_path):
+    network, photo = disturbed(thumbnail=64, bins=5), torch.rand(1, 3, 70, 90)
+    write_tensors(tmp_path / "grid.safetensors", network.state_dict(), network.metadata())
+    again = BilateralGrid.from_pretrained(tmp_path / "grid.safetensors")
+    assert not again.training
+    assert torch.equal(again(photo), network(photo))
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    write_tensors(tmp_path / "other.safetensors", {"x": torch.ones(1)}, {"network": "can24"})
+    with pytest.raises(ValueError, match="expected a bilateral grid"):
+        BilateralGrid.from_pretrained(tmp_path / "other.safetensors")
+
+
+def test_same_bytes_every_time():
+    def trained() -> torch.Tensor:
+        network = disturbed().train()
+        network(torch.linspace(0, 1, 3 * 40 * 40).reshape(1, 3, 40, 40)).square().mean().backward()
+        return torch.cat([parameter.grad.flatten() for parameter in network.parameters()])
+
+    assert torch.equal(trained(), trained())
