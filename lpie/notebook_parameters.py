@@ -1,0 +1,74 @@
+"""What a notebook lets its user set: the names in the cell tagged `parameters`, and a stop for any other name."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import sys
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+
+def declared_parameters(notebook: Path) -> dict[str, Any]:
+    """Names and values in the notebook's cell tagged `parameters`; empty if there is none.
+
+    Raises ValueError where the file is not a notebook.
+    """
+    try:
+        cells = nbformat.read(notebook, as_version=4).cells
+    except Exception as error:
+        raise ValueError(f"{notebook}: expected a Jupyter notebook ({type(error).__name__}: {error}).") from error
+    tagged = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+    return _assignments(tagged[0]) if tagged else {}
+
+
+def check_names(given: Iterable[str], declared: Mapping[str, Any], where: str) -> None:
+    """Raises ValueError for the first given name that is not declared, with the nearest one that is."""
+    for name in given:
+        if name not in declared:
+            near = get_close_matches(name, declared, n=1, cutoff=0.5)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{where} has no parameter {name!r}.{hint} It has: {', '.join(declared) or 'none'}.")
+
+
+def start_notebook() -> None:
+    """Shows the package's progress as lines in the notebook, and stops on parameters that it does not declare.
+
+    Papermill only warns of a parameter that no cell declares and goes on with the defaults. It marks the cell it
+    injects with a comment; where such a cell ran, its names are held against the cell before it.
+    """
+    root = logging.getLogger("lpie")
+    if not root.handlers:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    from IPython.core.getipython import get_ipython
+
+    shell = get_ipython()
+    ran: list[str] = shell.user_ns.get("In", []) if shell else []
+    for declaring, injected in pairwise(ran):
+        if injected.startswith("# Parameters\n"):
+            check_names(_assignments(injected), _assignments(declaring), "This notebook")
+
+
+def _assignments(source: str) -> dict[str, Any]:
+    """The literal assignments of a cell; a value that is no literal counts as None."""
+    values: dict[str, Any] = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            values.update({target.id: _literal(node.value) for target in targets if isinstance(target, ast.Name)})
+    return values
+
+
+def _literal(node: ast.expr | None) -> Any:
+    try:
+        return ast.literal_eval(node) if node is not None else None
+    except ValueError:
+        return None

@@ -1,0 +1,205 @@
+"""run_all on tiny notebooks: what runs and why, failures, kills, and what it refuses."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+from lpie import run_all as module
+from lpie.run_all import StudyError, run_all
+
+CHAIN = {"first": (), "second": ("first",)}
+FORK = {"first": (), "second": ("first",), "third": ()}
+
+WRITES = "from pathlib import Path\nimport os\nPath(os.environ['LPIE_RESULTS'], '{name}.csv').write_text(str(strength))"
+FAILS = "raise RuntimeError('the operator broke')"
+WAITS = (
+    "from pathlib import Path\nimport os, time\n"
+    "Path(os.environ['LPIE_RESULTS'], 'kernel.pid').write_text(str(os.getpid()))\n"
+    "time.sleep(0 if Path(os.environ['LPIE_RESULTS'], 'go').exists() else 60)"
+)
+
+
+def write_notebook(folder: Path, name: str, code: str, parameters: str = "profile = 'smoke'\nstrength = 1.0") -> Path:
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
+    notebook.cells = [
+        nbformat.v4.new_markdown_cell(f"# The {name} question"),
+        nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell(code.format(name=name)),
+    ]
+    path = folder / f"{name}.ipynb"
+    nbformat.write(notebook, path)
+    return path
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """A folder with a results folder, and notebooks that each write one table."""
+    (tmp_path / "notebooks").mkdir()
+    for name in FORK:
+        write_notebook(tmp_path / "notebooks", name, WRITES)
+    return tmp_path
+
+
+def run(study: Path, graph: dict[str, tuple[str, ...]] = CHAIN, **settings: object) -> dict:
+    """run_all in the study's folder; returns the manifest's notebooks."""
+    settings = {"output": study / "results", "notebooks": study / "notebooks", **settings}
+    folder = run_all("smoke", graph=graph, **settings)
+    return json.loads((folder / "manifest.json").read_text())["notebooks"]
+
+
+def start_process(study: Path) -> subprocess.Popen:
+    """The chain in a process of its own, ready to be killed."""
+    code = (
+        "from lpie.run_all import run_all\n"
+        f"run_all('smoke', {str(study / 'results')!r}, notebooks={str(study / 'notebooks')!r}, graph={CHAIN!r})"
+    )
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for(path: Path, seconds: float = 60) -> Path:
+    end = time.monotonic() + seconds
+    while not (path.exists() and path.read_text()):
+        assert time.monotonic() < end, f"{path} did not appear"
+        time.sleep(0.05)
+    return path
+
+
+def is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+
+
+def test_what_is_unchanged_is_not_run_again_and_the_rest_says_why(study: Path, capsys: pytest.CaptureFixture) -> None:
+    manifest = run(study, FORK, workers=2)
+    assert {state["status"] for state in manifest.values()} == {"finished"}
+    assert manifest["first"]["reason"] == "it has not run here yet"
+    assert "first.csv" in manifest["first"]["outputs"]
+    capsys.readouterr()
+
+    run(study, FORK)
+    assert capsys.readouterr().out.count("unchanged since") == 3
+
+    write_notebook(study / "notebooks", "first", WRITES + "\n# now different")
+    manifest = run(study, FORK)
+    assert manifest["first"]["reason"] == "notebook changed"
+    assert manifest["second"]["reason"] == "upstream changed (first)"
+
+
+def test_looking_into_a_notebook_does_not_change_it_but_losing_its_table_does(study: Path) -> None:
+    run(study)
+    source = study / "notebooks" / "first.ipynb"
+    notebook = nbformat.read(source, as_version=4)
+    notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text="looked")]
+    nbformat.write(notebook, source)
+    (study / "results" / "second.csv").unlink()
+    manifest = run(study)
+    assert manifest["first"]["reason"] == "it has not run here yet"  # the reason of its only run
+    assert manifest["second"]["reason"] == "second.csv is missing"
+
+
+def test_a_failure_is_kept_with_its_error_and_what_builds_on_it_is_skipped(study: Path) -> None:
+    write_notebook(study / "notebooks", "first", FAILS)
+    kept = study / "results" / "first.failed.ipynb"
+    with pytest.raises(StudyError, match="the operator broke") as raised:
+        run(study, FORK)
+    assert str(raised.value).splitlines()[-1] == str(kept)
+    assert "the operator broke" in kept.read_text()
+    manifest = json.loads((study / "results" / "manifest.json").read_text())["notebooks"]
+    assert {name: state["status"] for name, state in manifest.items()} == {
+        "first": "failed",
+        "second": "skipped",
+        "third": "finished",
+    }
+    assert not (study / "results" / "first.ipynb").exists()
+
+    write_notebook(study / "notebooks", "first", WRITES)
+    manifest = run(study, FORK)
+    assert (manifest["first"]["reason"], manifest["second"]["reason"]) == ("it failed", "it was skipped")
+    assert not kept.exists()
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_run_leaves_no_process_and_goes_on_from_the_last_finished_notebook(study: Path, sign: int) -> None:
+    write_notebook(study / "notebooks", "second", WAITS)
+    process = start_process(study)
+    kernel = int(wait_for(study / "results" / "kernel.pid").read_text())
+    process.send_signal(sign)
+    assert process.wait(20) != 0
+    (study / "results" / "go").touch()
+    manifest = run(study)
+    assert not is_alive(kernel)
+    assert manifest["first"]["reason"] == "it has not run here yet"
+    assert manifest["second"]["reason"] == "it was interrupted"
+    assert manifest["second"]["status"] == "finished"
+
+
+def test_parameters_reach_the_notebooks_and_a_folder_of_their_own(study: Path) -> None:
+    run(study, {"first": ()}, parameters={"strength": 2.5})
+    assert (study / "results" / "first.csv").read_text() == "2.5"
+    assert module.default_folder("smoke", {"strength": 2.5}).name.startswith("smoke-")
+    assert module.default_folder("smoke", {"strength": 2.5}) != module.default_folder("smoke", {"strength": 2.0})
+    assert module.default_folder("smoke", {}).name == "smoke"
+
+
+def test_an_unknown_parameter_stops_the_run_with_the_near_miss_named(study: Path) -> None:
+    with pytest.raises(ValueError, match=r"no parameter 'strenght'\. Did you mean 'strength'"):
+        run(study, parameters={"strenght": 2.0})
+    assert not (study / "results").exists()
+
+
+def test_unknown_profiles_and_negative_gammas_are_refused_before_anything_runs(study: Path) -> None:
+    with pytest.raises(ValueError, match="choose one of smoke"):
+        run_all("smok", study / "results", notebooks=study / "notebooks", graph=CHAIN)
+    write_notebook(study / "notebooks", "first", WRITES, "profile = 'smoke'\ngammas = [0.1]\nstrength = 1")
+    with pytest.raises(ValueError, match=r"at least 0, got \[0.1, -0.1\]"):
+        run(study, parameters={"gammas": [0.1, -0.1]})
+    assert not (study / "results").exists()
+
+
+def test_plain_papermill_stops_on_an_unknown_parameter_too(study: Path) -> None:
+    code = "from lpie.notebook_parameters import start_notebook\nstart_notebook()"
+    path = write_notebook(study / "notebooks", "alone", code)
+    with pytest.raises(papermill.PapermillExecutionError, match="Did you mean 'strength'"):
+        papermill.execute_notebook(path, study / "out.ipynb", {"strenght": 1}, progress_bar=False)
+
+
+def test_a_damaged_manifest_counts_as_none(study: Path, capsys: pytest.CaptureFixture) -> None:
+    (study / "results").mkdir()
+    (study / "results" / "manifest.json").write_text('{"notebooks": {"first": {"status"')
+    assert run(study, {"first": ()})["first"]["status"] == "finished"
+    assert "is no manifest" in capsys.readouterr().out
+
+
+def test_two_runs_in_one_folder_do_not_mix(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAIT_FOR_LOCK", 0)
+    (study / "results").mkdir()
+    with (study / "results" / ".lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(BlockingIOError, match="Another run is at work"):
+            run(study)
+
+
+def test_a_results_folder_that_cannot_be_written_is_named(study: Path) -> None:
+    (study / "file").touch()
+    with pytest.raises(OSError, match="cannot be written"):
+        run(study, output=study / "file" / "results")
+
+
+def test_a_missing_notebook_is_named(study: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"fourth\.ipynb is missing"):
+        run(study, {"fourth": ()})
