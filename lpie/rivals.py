@@ -1,0 +1,200 @@
+"""What a learned critic must beat, and what it must not be: a trivial edit, and an open attack, at equal fidelity.
+
+Both change the operator's target until its PSNR to itself falls to a given value. The trivial edit turns three knobs,
+the same for every photo: any gain it reaches needs no learned operator. The attacks raise the critic's score and mean
+nothing by it: a gain that looks like theirs (in survival, spectrum, transfer to judges) is one.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lpie.aesthetics.nima import NIMA
+from lpie.aesthetics.robustness import universal_perturbation
+from lpie.evaluation import Judge, psnr
+from lpie.experiments import is_evaluated, load_judges, save_pseudo_run
+from lpie.photographs import from_uint8, quantize, to_uint8
+from lpie.study import OperatorName, Profile
+from lpie.targets import Scene, load_scenes
+from lpie.vocabulary import Photo
+
+log = logging.getLogger(__name__)
+
+LADDERS: dict[str, tuple[int, ...]] = {
+    "trivial": tuple(range(20, 43, 2)),
+    "universal": (24, 30, 36),
+    "perturbation": (24, 30, 36),
+}
+"""The PSNR to the target, in dB, at which each rival is made."""
+
+DIRECTIONS = 96  # in the space of three knobs
+TUNING_SCENES = 32  # validation photos on which the knobs are turned
+
+
+@dataclass(frozen=True)
+class GlobalEdit:
+    """One setting of three knobs; zero everywhere leaves the photo as it is.
+
+    exposure: in stops, under a power law of 2.2. contrast: logarithm of the factor about the photo's mean luma.
+    saturation: logarithm of the factor about each pixel's luma.
+    """
+
+    exposure: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+
+    def __call__(self, photo: Photo) -> Photo:
+        """The photo, edited and clipped to [0, 1]."""
+        exposed = photo * 2 ** (self.exposure / 2.2)
+        mean = _luma(exposed).mean(dim=(2, 3), keepdim=True)
+        stretched = mean + math.exp(self.contrast) * (exposed - mean)
+        gray = _luma(stretched)
+        return (gray + math.exp(self.saturation) * (stretched - gray)).clamp(0, 1)
+
+
+@torch.inference_mode()
+def tune_trivial_edit(
+    scenes: Sequence[Scene], critic: Judge, decibels: float, device: str, directions: int = DIRECTIONS
+) -> GlobalEdit:
+    """The edit of the targets that `critic` likes best on average, of those with a mean PSNR of `decibels` to them.
+
+    Tried: `directions` quasi-uniform ratios of the three knobs, each turned until the PSNR fits (by bisection).
+    """
+    photos = [from_uint8(scene.target[None]).to(device) for scene in scenes[:TUNING_SCENES]]
+
+    def fidelity(edit: GlobalEdit) -> float:
+        return float(torch.stack([psnr(edit(photo), photo).clamp_max(100.0) for photo in photos]).mean())
+
+    def score(edit: GlobalEdit) -> float:
+        return float(torch.stack([critic(quantize(edit(photo))) for photo in photos]).mean())
+
+    edits = []
+    for direction in _sphere(directions):
+        low, high = 0.0, 3.0
+        for _ in range(12):
+            middle = (low + high) / 2
+            low, high = (middle, high) if fidelity(_scaled(direction, middle)) > decibels else (low, middle)
+        edits.append(_scaled(direction, low))
+    return max(edits, key=score)
+
+
+def _scaled(direction: np.ndarray, amount: float) -> GlobalEdit:
+    return GlobalEdit(*(amount * direction).tolist())
+
+
+def _sphere(count: int) -> np.ndarray:
+    """`count` points on the unit sphere, evenly spread: a Fibonacci lattice."""
+    height = 1 - (2 * np.arange(count) + 1) / count
+    turn = np.pi * (3 - np.sqrt(5)) * np.arange(count)
+    radius = np.sqrt(1 - height**2)
+    return np.stack([radius * np.cos(turn), radius * np.sin(turn), height], axis=1)
+
+
+class Perturbation(nn.Module):
+    """A small network that adds to each photo what it was trained to add, at a fixed root mean square."""
+
+    def __init__(self, decibels: float, width: int = 16) -> None:
+        super().__init__()
+        self.amplitude = 10 ** (-decibels / 20)
+        layers: list[nn.Module] = []
+        for dilation, channels in ((1, 3), (2, width), (4, width), (8, width)):
+            convolution = nn.Conv2d(channels, width, 3, dilation=dilation, padding=dilation, padding_mode="replicate")
+            layers += [convolution, nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(width, 3, 1))
+
+    def forward(self, photo: Photo) -> Photo:
+        """The photo with the perturbation, in [0, 1]; PSNR to the photo is the chosen one, or higher by clipping."""
+        return _add(photo, self.layers(photo - 0.5), self.amplitude)
+
+
+def train_perturbation(
+    photos: Photo, critic: Judge, decibels: float, *, steps: int = 300, batch: int = 8, learning_rate: float = 1e-3
+) -> Perturbation:
+    """The perturbation network that raises `critic` most on `photos`: gradient ascent, nothing else asked for."""
+    torch.manual_seed(0)
+    network = Perturbation(decibels).to(photos.device)
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
+    order = torch.randint(len(photos), (steps, batch))
+    for chosen in order:
+        loss = -critic(network(photos[chosen])).mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return network.eval()
+
+
+def add_universal(photo: Photo, perturbation: Photo, decibels: float) -> Photo:
+    """The photo plus one perturbation for all photos, enlarged to its size and scaled to the PSNR."""
+    fitted = F.interpolate(perturbation, photo.shape[-2:], mode="bilinear", align_corners=False, antialias=True)
+    return _add(photo, fitted, 10 ** (-decibels / 20))
+
+
+def _add(photo: Photo, change: Photo, amplitude: float) -> Photo:
+    scale = change.square().mean(dim=(1, 2, 3), keepdim=True).add(1e-12).sqrt()
+    return (photo + amplitude * change / scale).clamp(0, 1)
+
+
+def run_rivals(
+    profile: Profile,
+    operator: OperatorName,
+    folder: Path,
+    critics: Sequence[str],
+    device: str,
+    ladders: Mapping[str, Sequence[int]] = LADDERS,
+) -> None:
+    """Evaluate every rival of `operator` at every rung, as pseudo-runs `<operator>-<kind>-<critic>-<n>dB`, each once.
+
+    Edits are tuned on validation targets, attacks learned on training targets.
+    """
+    folder = Path(folder)
+    judges = load_judges(profile, device)
+    scenes = load_scenes(profile, operator, folder / "targets", device)
+    reported = [scene for scene in scenes if scene.split != "train"]
+    for name in (name for name in critics if name in judges):
+        critic = NIMA.from_pretrained(name).to(device).mean_score
+        for kind, decibels in ((kind, decibels) for kind, ladder in ladders.items() for decibels in ladder):
+            run = f"{kind}-{name}-{decibels}dB"
+            if is_evaluated(folder, f"{operator}-{run}", judges):
+                continue
+            change = make_rival(kind, scenes, critic, decibels, device)
+            with torch.inference_mode():
+                changed = [change(from_uint8(scene.target[None]).to(device)) for scene in reported]
+            outputs = [to_uint8(photo)[0].cpu() for photo in changed]
+            settings = asdict(change) if isinstance(change, GlobalEdit) else {}
+            record = {"network": kind, "critic": name, "decibels": decibels, **settings}
+            save_pseudo_run(folder, operator, run, outputs, reported, judges, device, **record)
+            log.info("%s-%s is evaluated", operator, run)
+
+
+def make_rival(
+    kind: str, scenes: Sequence[Scene], critic: Judge, decibels: float, device: str
+) -> Callable[[Photo], Photo]:
+    """The change of a target that is the rival `kind` (trivial, universal or perturbation) at `decibels`."""
+    if kind == "trivial":
+        return tune_trivial_edit([s for s in scenes if s.split == "validation"], critic, decibels, device)
+    photos = _stack_of_one_size([scene for scene in scenes if scene.split == "train"]).to(device)
+    if kind == "universal":
+        common = universal_perturbation(critic, photos, epsilon=10 ** (-decibels / 20))
+        return lambda photo: add_universal(photo, common, decibels)
+    return train_perturbation(photos, critic, decibels)
+
+
+def _stack_of_one_size(scenes: Sequence[Scene], count: int = 64) -> Tensor:
+    """Up to `count` targets of the size that most scenes have: (N, 3, H, W) in [0, 1]."""
+    size, _ = Counter(tuple(scene.target.shape) for scene in scenes).most_common(1)[0]
+    return from_uint8(torch.stack([scene.target for scene in scenes if tuple(scene.target.shape) == size][:count]))
+
+
+def _luma(photo: Photo) -> Tensor:
+    weights = torch.tensor([0.299, 0.587, 0.114], dtype=photo.dtype, device=photo.device)
+    return torch.einsum("nchw,c->nhw", photo, weights)[:, None]
