@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 import torch
@@ -144,11 +144,19 @@ class ContextAggregationNetwork(nn.Module):
         each tile with the margin that its layer sees. Sums are float64.
         """
         check_photo(photo)
+        return self.fold_windows(lambda top, bottom, left, right: photo[..., top:bottom, left:right], photo.shape, tile)
+
+    @torch.no_grad()
+    def fold_windows(
+        self, read: Callable[[int, int, int, int], Photo], size: Sequence[int], tile: int = 1024
+    ) -> FoldedContextAggregation:
+        """As `fold`, for a photo of the height and width that end `size`, too large to hold: `read(top, bottom,
+        left, right)` gives any window of it."""
         folded = FoldedContextAggregation(self)
         for layer, normalization in enumerate(self.normalizations):
             count, mean, squares = 0, torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
-            for top, left, window in tile_windows(photo.shape[-2:], tile, sum(self.dilations[: layer + 1])):
-                features = folded.next_features(photo[..., window[0] : window[1], window[2] : window[3]])
+            for top, left, window in tile_windows(size[-2:], tile, sum(self.dilations[: layer + 1])):
+                features = folded.next_features(read(*window))
                 part = features[..., top : top + tile, left : left + tile]
                 added = part.shape[-2] * part.shape[-1]
                 variance, center = torch.var_mean(part.double(), (2, 3), correction=0)
