@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
 
@@ -21,6 +21,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lpie.aesthetics.judges import Judge
 from lpie.aesthetics.robustness import SURVIVAL, octave_energy
 from lpie.operators.nonlocal_dehazing import Dehazed
 from lpie.photographs import from_uint8, to_uint8
@@ -28,7 +29,6 @@ from lpie.structural_similarity import SMALLEST_SIDE, ms_ssim, ssim
 from lpie.targets import Scene
 from lpie.vocabulary import Luminance, PerPhoto, Photo
 
-Judge: TypeAlias = Callable[[Photo], PerPhoto]
 PixelPhoto: TypeAlias = UInt8[Tensor, "3 h w"]
 
 CRITICS = ("compact", "ava")

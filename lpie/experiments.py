@@ -21,8 +21,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
-from lpie.aesthetics.judges import available_judges, load_judge
-from lpie.evaluation import Judge, measure, render
+from lpie.aesthetics.judges import Judge, available_judges, load_judge
+from lpie.evaluation import measure, render
 from lpie.records import atomic_path, results_folder, write_csv, write_json
 from lpie.results import collect_results
 from lpie.study import (
@@ -85,8 +85,7 @@ def load_judges(profile: Profile, device: str) -> dict[str, Judge]:
     missing = [name for name in wanted if name not in available_judges()]
     if missing:
         log.warning("not available here, so without their scores: %s", ", ".join(missing))
-    judges = {name: load_judge(name) for name in wanted if name not in missing}
-    return {name: judge.to(device) if isinstance(judge, nn.Module) else judge for name, judge in judges.items()}
+    return {name: load_judge(name, device) for name in wanted if name not in missing}
 
 
 def is_evaluated(folder: Path, run: str, judges: Mapping[str, Judge]) -> bool:
