@@ -126,7 +126,7 @@ PROFILES: dict[str, Profile] = {
             schedule=Schedule(steps=60, batch=2, crop=192, checkpoint_every=30, validate_every=30),
             gammas=(1e-3, 1e-2, 1e-1),
             critics=("compact",),
-            judges=("oasis", "brisque"),
+            judges=("oasis", "niqe"),
             initial=True,
         ),
         Profile(
@@ -137,7 +137,7 @@ PROFILES: dict[str, Profile] = {
             schedule=Schedule(),
             gammas=(1e-4, 1e-3, 1e-2, 1e-1, 1.0),
             critics=("compact", "ava"),
-            judges=("technical", "oasis", "brisque"),
+            judges=("technical", "oasis", "niqe"),
         ),
         Profile(
             name="fivek",
@@ -147,7 +147,7 @@ PROFILES: dict[str, Profile] = {
             schedule=Schedule(steps=20_000, checkpoint_every=1000, validate_every=1000),
             gammas=(1e-4, 1e-3, 1e-2, 1e-1, 1.0),
             critics=("compact", "ava"),
-            judges=("technical", "oasis", "brisque"),
+            judges=("technical", "oasis", "niqe"),
         ),
     )
 }
