@@ -14,9 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
 from lpie import provenance
+from lpie.notebook_parameters import cells_of
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -62,16 +61,14 @@ def _changed_names(old: Any, new: Any) -> str:
 
 def notebook_digest(notebook: Path) -> str:
     """Of what runs: the sources, kinds and tags of the cells, not their outputs, so looking inside changes nothing."""
-    cells = nbformat.read(notebook, as_version=4).cells
-    content = [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in cells]
+    content = [(cell["cell_type"], cell["source"], cell["metadata"].get("tags", [])) for cell in cells_of(notebook)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 def imported_by(notebook: Path) -> set[Path]:
     """The package's modules that the notebook imports, and those that these import, to the end."""
-    cells = [cell.source for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
-    plain = "\n".join(line for cell in cells for line in cell.splitlines() if not line.lstrip().startswith(("%", "!")))
-    return reachable(_imports(plain))
+    lines = [line for cell in cells_of(notebook) if cell["cell_type"] == "code" for line in cell["source"].splitlines()]
+    return reachable(_imports("\n".join(line for line in lines if not line.startswith(("%", "!")))))
 
 
 def reachable(modules: set[Path]) -> set[Path]:

@@ -1,8 +1,9 @@
-"""What a notebook lets its user set: the names in the cell tagged `parameters`, and a stop for any other name."""
+"""What a notebook lets its user set: the names in its cell tagged `parameters`, and a stop for any other name."""
 
 from __future__ import annotations
 
 import ast
+import json
 import logging
 import sys
 from collections.abc import Iterable, Mapping
@@ -11,20 +12,25 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
 
 def declared_parameters(notebook: Path) -> dict[str, Any]:
-    """Names and values in the notebook's cell tagged `parameters`; empty if there is none.
+    """Names and values in the notebook's cell tagged `parameters`, None for no literal; errors as `cells_of`."""
+    for cell in cells_of(notebook):
+        if "parameters" in cell["metadata"].get("tags", []):
+            return _assignments(cell["source"])
+    return {}
 
-    Raises ValueError where the file is not a notebook.
+
+def cells_of(notebook: Path) -> list[dict[str, Any]]:
+    """The cells of a notebook in format 4, each source as one string.
+
+    Raises ValueError where the file is no such notebook. (nbformat does the same after two seconds of imports.)
     """
     try:
-        cells = nbformat.read(notebook, as_version=4).cells
-    except Exception as error:
-        raise ValueError(f"{notebook}: expected a Jupyter notebook ({type(error).__name__}: {error}).") from error
-    tagged = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
-    return _assignments(tagged[0]) if tagged else {}
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        return [{**cell, "source": "".join(cell["source"])} for cell in cells]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{notebook}: expected a Jupyter notebook in format 4 ({error!r}).") from error
 
 
 def check_names(given: Iterable[str], declared: Mapping[str, Any], where: str) -> None:

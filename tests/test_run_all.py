@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -16,7 +17,8 @@ import papermill
 import pytest
 
 from lpie import run_all as module
-from lpie.run_all import StudyError, run_all
+from lpie.manifest import exclusive
+from lpie.run_all import StudyError, default_folder, run_all
 
 CHAIN = {"first": (), "second": ("first",)}
 FORK = {"first": (), "second": ("first",), "third": ()}
@@ -101,15 +103,14 @@ def test_what_is_unchanged_is_not_run_again_and_the_rest_says_why(study: Path, c
 
 
 def test_looking_into_a_notebook_does_not_change_it_but_losing_its_table_does(study: Path) -> None:
-    run(study)
+    run(study, {"first": ()})
     source = study / "notebooks" / "first.ipynb"
     notebook = nbformat.read(source, as_version=4)
     notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text="looked")]
     nbformat.write(notebook, source)
-    (study / "results" / "second.csv").unlink()
-    manifest = run(study)
-    assert manifest["first"]["reason"] == "it has not run here yet"  # the reason of its only run
-    assert manifest["second"]["reason"] == "second.csv is missing"
+    assert run(study, {"first": ()})["first"]["reason"] == "it has not run here yet"  # the reason of its only run
+    (study / "results" / "first.csv").unlink()
+    assert run(study, {"first": ()})["first"]["reason"] == "first.csv is missing"
 
 
 def test_a_failure_is_kept_with_its_error_and_what_builds_on_it_is_skipped(study: Path) -> None:
@@ -133,13 +134,14 @@ def test_a_failure_is_kept_with_its_error_and_what_builds_on_it_is_skipped(study
     assert not kept.exists()
 
 
-@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_run_leaves_no_process_and_goes_on_from_the_last_finished_notebook(study: Path, sign: int) -> None:
+def test_a_stopped_run_leaves_no_process_and_goes_on_from_the_last_finished_notebook(study: Path) -> None:
     write_notebook(study / "notebooks", "second", WAITS)
-    process = start_process(study)
-    kernel = int(wait_for(study / "results" / "kernel.pid").read_text())
-    process.send_signal(sign)
-    assert process.wait(20) != 0
+    for sign in (signal.SIGINT, signal.SIGKILL):
+        process = start_process(study)
+        kernel = int(wait_for(study / "results" / "kernel.pid").read_text())
+        (study / "results" / "kernel.pid").unlink()
+        process.send_signal(sign)
+        assert process.wait(20) != 0
     (study / "results" / "go").touch()
     manifest = run(study)
     assert not is_alive(kernel)
@@ -148,12 +150,20 @@ def test_a_stopped_run_leaves_no_process_and_goes_on_from_the_last_finished_note
     assert manifest["second"]["status"] == "finished"
 
 
-def test_parameters_reach_the_notebooks_and_a_folder_of_their_own(study: Path) -> None:
-    run(study, {"first": ()}, parameters={"strength": 2.5})
-    assert (study / "results" / "first.csv").read_text() == "2.5"
-    assert module.default_folder("smoke", {"strength": 2.5}).name.startswith("smoke-")
-    assert module.default_folder("smoke", {"strength": 2.5}) != module.default_folder("smoke", {"strength": 2.0})
-    assert module.default_folder("smoke", {}).name == "smoke"
+def test_parameters_reach_the_notebooks_and_a_folder_of_their_own(
+    study: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also: a damaged manifest counts as none."""
+    monkeypatch.setenv("LPIE_RESULTS", str(study / "results"))
+    folder = default_folder("smoke", {"strength": 2.5})
+    folder.mkdir()
+    (folder / "manifest.json").write_text('{"notebooks": {"first": {"status"')
+    run(study, {"first": ()}, output=None, parameters={"strength": 2.5})
+    assert (folder / "first.csv").read_text() == "2.5"
+    assert "is no manifest" in capsys.readouterr().out
+    assert folder.name.startswith("results-")
+    assert folder != default_folder("smoke", {"strength": 2.0})
+    assert default_folder("smoke", {}) == study / "results"
 
 
 def test_an_unknown_parameter_stops_the_run_with_the_near_miss_named(study: Path) -> None:
@@ -178,15 +188,8 @@ def test_plain_papermill_stops_on_an_unknown_parameter_too(study: Path) -> None:
         papermill.execute_notebook(path, study / "out.ipynb", {"strenght": 1}, progress_bar=False)
 
 
-def test_a_damaged_manifest_counts_as_none(study: Path, capsys: pytest.CaptureFixture) -> None:
-    (study / "results").mkdir()
-    (study / "results" / "manifest.json").write_text('{"notebooks": {"first": {"status"')
-    assert run(study, {"first": ()})["first"]["status"] == "finished"
-    assert "is no manifest" in capsys.readouterr().out
-
-
 def test_two_runs_in_one_folder_do_not_mix(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WAIT_FOR_LOCK", 0)
+    monkeypatch.setattr(module, "exclusive", partial(exclusive, patience=0))
     (study / "results").mkdir()
     with (study / "results" / ".lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
