@@ -57,7 +57,7 @@ def projected_gradient_ascent(score: Score, photo: Photo, *, epsilon: float = EP
 
 
 def universal_perturbation(
-    score: Score, photos: Photo, *, epsilon: float = EPSILON, passes: int = 10, batch: int = 32
+    score: Score, photos: Photo, *, epsilon: float = EPSILON, steps: int = 100, batch: int = 32
 ) -> Float[Tensor, "1 3 h w"]:
     """One perturbation, within `epsilon`, that raises the mean score over `photos` when added to all of them.
 
@@ -69,9 +69,9 @@ def universal_perturbation(
     that the bound on the perturbation alone sets the scale.
     """
     perturbation = torch.zeros_like(photos[:1])
-    steps = passes * -(-len(photos) // batch)
+    size = min(batch, len(photos))
     for step in range(steps):
-        chosen = torch.arange(step * batch, step * batch + min(batch, len(photos)), device=photos.device) % len(photos)
+        chosen = torch.arange(step * size, (step + 1) * size, device=photos.device) % len(photos)
         gradient = score_gradient(score, (photos[chosen] + perturbation).clamp(0, 1)).mean(0, keepdim=True)
         step_size = 0.5 * epsilon * (1 - step / steps)  # Differs: see above
         perturbation = (perturbation + step_size * gradient.sign()).clamp(-epsilon, epsilon)

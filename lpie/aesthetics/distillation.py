@@ -1,0 +1,270 @@
+"""Train the compact critic: what the AVA network says, in a network that is hard to fool.
+
+The student starts from the AVA network's own weights (Apache-2.0) and sees the whole photo through an antialiased
+filter; its teacher is the AVA network on the nearest 224 pixels of the same photo, as published. Both look at crops,
+collages and strong photographic variations of the training photographs. A second copy of each view is moved, pixel by
+pixel within `epsilon`, to where the student's mean score is highest or lowest, and must be scored as if it were not.
+
+    python -m lpie.aesthetics.distillation --data FOLDER --out OUT/i192 --minutes 8 --input-size 192
+    python -m lpie.aesthetics.distillation --data FOLDER --out OUT/i160 --minutes 8 --input-size 160 --attack-steps 3
+
+FOLDER has the layout of LPIE_DATA. OUT gets `compact.safetensors` (half precision), `log.csv`, `measures.json` and
+`state.safetensors`, written every minute, from which the same command goes on; once `minutes` are used up it only
+measures again. `--no-compile` trains without torch.compile.
+
+Source: adversarial training, Madry et al., ICLR 2018, with clean and moved views side by side as in TRADES, Zhang et
+al., ICML 2019; function matching with mixed photographs, Beyer et al., CVPR 2022.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lpie.aesthetics.critic_evaluation import (
+    ATTACKED_SIZE,
+    TEACHER,
+    measure_critic,
+    print_measures,
+    quick_measures,
+    unseen_photographs,
+)
+from lpie.aesthetics.distillation_state import State
+from lpie.aesthetics.nima import NIMA, mean_score
+from lpie.aesthetics.views import (
+    Album,
+    Crops,
+    antialiased_view,
+    collage,
+    jpeg,
+    nearest_view,
+    sometimes,
+    uniform,
+    vary,
+)
+from lpie.photographs import read_photo, resize, to_uint8
+from lpie.records import write_json
+from lpie.vocabulary import Photo, ScoreDistribution
+
+log = logging.getLogger(__name__)
+
+FRAME = 496  # px, a multiple of 16 that holds a BSDS500 photograph
+Network = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """How the compact critic is trained; `minutes` count from the start of the program, compiling included."""
+
+    input_size: int = 192  # px of the square that the student sees
+    minutes: float = 8.0
+    batch: int = 96
+    learning_rate: float = 3e-4  # at its peak; falls to zero along a cosine
+    weight_decay: float = 0.02
+    warm_up: float = 0.03  # share of the time over which the rate rises
+    epsilon: float = 2.5 / 255  # largest change of a pixel by the attack
+    attack_steps: int = 2
+    attack_warm_up: float = 0.2  # share of the time over which epsilon rises
+    adversarial: float = 1.0  # weight of the attacked views' loss beside the clean views'
+    correlation: float = 0.1  # weight of 1 - Pearson correlation of the mean scores within the batch
+    clean: float = 0.35  # share of views without variation
+    average: float = 0.9995  # decay of the running mean of the weights, which is what is kept
+    seed: int = 0
+    compile: bool = True
+
+    def __post_init__(self) -> None:
+        if self.input_size % 32:
+            raise ValueError(f"input_size must be a multiple of 32 px, got {self.input_size}.")
+
+
+def main() -> None:
+    """Train, keep the weights and print what they are worth."""
+    started = time.monotonic()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of the layout that LPIE_DATA has")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--photos", type=int, default=0, help="use only so many photographs of each set; 0 for all")
+    for setting in fields(Distillation):
+        option = "--" + setting.name.replace("_", "-")
+        if isinstance(setting.default, bool):
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=setting.default)
+        else:
+            parser.add_argument(option, type=type(setting.default), default=setting.default)
+    given = vars(parser.parse_args())
+    data, out, device, limit = (given.pop(name) for name in ("data", "out", "device", "photos"))
+    settings = Distillation(**given)
+
+    teacher = NIMA.from_pretrained(data / TEACHER, "published").to(device).to(memory_format=torch.channels_last)
+    album = training_album(data, device, limit)
+    log.info("%d training photographs on %s; %s", len(album), device, settings)
+    photos = unseen_photographs(data, "validation", device, limit or 100)
+    critic = distill(settings, teacher, album, photos, out, started)
+
+    notes = {name: str(value) for name, value in asdict(settings).items() if name != "input_size"}
+    critic.save(out / "compact.safetensors", torch.float16, **notes)
+    critic = NIMA.from_pretrained(out / "compact.safetensors").to(device)
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    learned_on = _squares(*album.take(torch.arange(min(len(album), 200), device=device)))
+    measures = measure_critic(critic, teacher, photos, learned_on[: limit or None], universal_steps=5 if limit else 100)
+    write_json(out / "measures.json", {**asdict(settings), **measures})
+    print_measures(measures)
+
+
+# Photographs ------------------------------------------------------------------------------------------------------
+
+
+def training_album(data: Path, device: str, limit: int = 0) -> Album:
+    """Every photograph the critic may see; BSDS500's are there twice, because OASIS has so many more."""
+    from lpie.targets import real_haze_split  # imports the operators
+
+    photos: list[np.ndarray] = []
+    for folder in ("bsds500/train", "bsds500/val", "sunhays40", "oasis_beauty/images", "haze/real"):
+        kinds = (".jpg", ".jpeg", ".png", ".webp")
+        paths = sorted(path for path in (data / folder).iterdir() if path.suffix.lower() in kinds)
+        if folder == "haze/real":
+            paths = [path for path in paths if real_haze_split(path.stem) == "train"]
+        read = [_within_frame(path) for path in paths[: limit or None]]
+        photos += read * (2 if folder.startswith("bsds500") else 1)
+    return Album.of(photos, FRAME, device)
+
+
+def _within_frame(path: Path) -> np.ndarray:
+    photo = read_photo(path)
+    scale = FRAME / max(photo.shape[2:])
+    if scale < 1:
+        photo = resize(photo, *(max(1, round(length * scale)) for length in photo.shape[2:]))
+    return to_uint8(photo)[0].permute(1, 2, 0).numpy()
+
+
+def _squares(frames: Photo, heights: Tensor, widths: Tensor) -> Photo:
+    """Whole photographs, antialiased, as squares of the attacked size."""
+    start = torch.zeros(len(frames), device=frames.device)
+    crops = Crops(start, start, heights.float(), widths.float(), start)
+    return antialiased_view(frames, crops, ATTACKED_SIZE, torch.ones_like(start)).clamp(0, 1)
+
+
+def draw_views(settings: Distillation, album: Album, side: int) -> tuple[Photo, Photo]:
+    """The same batch of varied crops as the student's photos, squares of `side` px, and as the teacher's 224 px."""
+    device = album.frames.device
+    frames, heights, widths = album.take(torch.randint(len(album), (settings.batch,), device=device))
+    frames = vary(frames, (torch.rand(settings.batch, device=device) < settings.clean).float())
+    crops = Crops.random(heights, widths)
+    softness = sometimes(0.3, uniform(1.0, 2.5, frames), 1.0)
+    seen = antialiased_view(frames, crops.jittered(1.0), side, softness)  # a score should survive all three:
+    seen = jpeg(seen, sometimes(0.25, uniform(80.0, 97.0, frames), 100.0))  # shift, half size and JPEG
+    return collage((seen, nearest_view(frames, crops)), mixed=0.15, pasted=0.15)  # type: ignore[return-value]
+
+
+# Training ---------------------------------------------------------------------------------------------------------
+
+
+def distill(
+    settings: Distillation, teacher: NIMA, album: Album, photos: list[Photo], out: Path, started: float
+) -> NIMA:
+    """The student after `settings.minutes`: the running mean of its weights, on the teacher's device.
+
+    Goes on from `out/state.safetensors` if it is there. `photos` only tell, every minute, how things stand.
+    """
+    torch.set_float32_matmul_precision("high")
+    state = State(settings, teacher, out)
+    student, device = state.student, album.frames.device
+    square = torch.zeros(2 * settings.batch, 3, settings.input_size, settings.input_size, device=device)
+    fast = _compiled(settings, student.network, square)
+    attacked = _compiled(settings, state.sharing_network(), square[: settings.batch].requires_grad_())
+    judged = _compiled(settings, teacher.network, torch.zeros(settings.batch, 3, 224, 224, device=device))
+    student.zero_grad()
+    torch.manual_seed(settings.seed + state.step)
+    sides = (ATTACKED_SIZE, ATTACKED_SIZE, settings.input_size, 256, 320)
+    totals: list[Tensor] = []
+    while (progress := state.progress(started)) < 1:
+        state.set_rate(progress)
+        seen, shown = draw_views(settings, album, sides[state.step % len(sides)])
+        with torch.no_grad():
+            wanted = distribution(teacher, judged, shown)
+        epsilon = settings.epsilon * min(1.0, progress / settings.attack_warm_up)
+        moved = attack(student, attacked, seen, epsilon, settings.attack_steps)
+        both = distribution(student, fast, torch.cat([seen, moved]))
+        clean, adversarial = both.chunk(2)
+        losses = torch.stack(
+            [
+                _earth_movers(clean, wanted) + settings.correlation * _decorrelation(clean, wanted),
+                _earth_movers(adversarial, wanted) + settings.correlation * _decorrelation(adversarial, wanted),
+            ]
+        )
+        state.update(losses[0] + settings.adversarial * losses[1])
+        shift = (mean_score(adversarial) - mean_score(clean)).abs().mean()
+        error = (mean_score(clean) - mean_score(wanted)).abs().mean()
+        totals.append(torch.stack([*losses, shift, error]).detach())
+        if len(totals) == 50 or state.progress(started) >= 1:  # the one place where the GPU is waited for
+            means = torch.stack(totals).mean(0).tolist()
+            totals.clear()
+            state.record(progress, dict(zip(("loss", "adversarial_loss", "shift", "error"), means, strict=True)))
+            if state.minute_has_passed() or progress >= 1:
+                state.record(progress, quick_measures(state.average, teacher, photos))
+                state.save(started)
+    state.save(started)
+    return state.average
+
+
+def attack(student: NIMA, network: Network, photo: Photo, epsilon: float, steps: int) -> Photo:
+    """Each photo moved within `epsilon`, from a random start, to where its mean score is higher or, for some, lower."""
+    direction = torch.where(torch.rand(len(photo), device=photo.device) < 0.6, 1.0, -1.0)
+    lowest, highest = (photo - epsilon).clamp(0, 1), (photo + epsilon).clamp(0, 1)
+    moved = photo + epsilon * (2 * torch.rand_like(photo) - 1)
+    for _ in range(steps):
+        moved = moved.detach().requires_grad_()
+        score = (direction * mean_score(distribution(student, network, moved))).sum()
+        (gradient,) = torch.autograd.grad(score, moved)
+        moved = torch.clamp(moved.detach() + min(1.25, 2 / steps) * epsilon * gradient.sign(), lowest, highest)
+    return moved
+
+
+def distribution(critic: NIMA, network: Network, photo: Photo) -> ScoreDistribution:
+    """What `critic` says with `network`, compiled or sharing its weights, in place of its own."""
+    square = (critic.square(photo) - critic.mean) / critic.deviation
+    with torch.autocast(photo.device.type, torch.bfloat16, enabled=photo.is_cuda):
+        logits = network(square.contiguous(memory_format=torch.channels_last))
+    return logits.float().softmax(1)
+
+
+def _earth_movers(estimate: ScoreDistribution, wanted: ScoreDistribution) -> Tensor:
+    """Earth mover's distance with r = 2, averaged over photos; smooth where the two agree, unlike the root itself."""
+    square = (estimate - wanted).cumsum(1).square().mean(1)
+    return (square + 1e-6).sqrt().mean()
+
+
+def _decorrelation(estimate: ScoreDistribution, wanted: ScoreDistribution) -> Tensor:
+    scores = torch.stack([mean_score(estimate), mean_score(wanted)])
+    scores = scores - scores.mean(1, keepdim=True)
+    return 1 - scores.prod(0).sum() / (scores.square().sum(1).prod() + 1e-9).sqrt()
+
+
+def _compiled(settings: Distillation, network: nn.Module, square: Tensor) -> Network:
+    """The network compiled and tried on `square`, or as it is where that fails."""
+    if not settings.compile:
+        return network
+    try:
+        fast = torch.compile(network, dynamic=False)
+        with torch.autocast(square.device.type, torch.bfloat16, enabled=square.is_cuda):
+            tried = fast(square.contiguous(memory_format=torch.channels_last))
+        if tried.requires_grad:
+            tried.float().sum().backward()
+        return fast
+    except Exception as error:  # whatever the compiler lacks on this machine, training goes on without it
+        log.warning("torch.compile failed, going on without it: %s", error)
+        return network
+
+
+if __name__ == "__main__":
+    main()
