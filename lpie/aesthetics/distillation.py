@@ -52,6 +52,7 @@ from lpie.aesthetics.views import (
 )
 from lpie.photographs import read_photo, resize, to_uint8
 from lpie.records import write_json
+from lpie.splits import real_haze_split
 from lpie.vocabulary import Photo, ScoreDistribution
 
 log = logging.getLogger(__name__)
@@ -126,8 +127,6 @@ def main() -> None:
 
 def training_album(data: Path, device: str, limit: int = 0) -> Album:
     """Every photograph the critic may see; BSDS500's are there twice, because OASIS has so many more."""
-    from lpie.targets import real_haze_split  # imports the operators
-
     photos: list[np.ndarray] = []
     for folder in ("bsds500/train", "bsds500/val", "sunhays40", "oasis_beauty/images", "haze/real"):
         kinds = (".jpg", ".jpeg", ".png", ".webp")
@@ -177,6 +176,7 @@ def distill(
     Goes on from `out/state.safetensors` if it is there. `photos` only tell, every minute, how things stand.
     """
     torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
     state = State(settings, teacher, out)
     student, device = state.student, album.frames.device
     square = torch.zeros(2 * settings.batch, 3, settings.input_size, settings.input_size, device=device)

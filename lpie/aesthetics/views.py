@@ -25,6 +25,7 @@ _LUMINANCE_TABLE = """16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 2
 _CHROMINANCE_TABLE = """17 18 24 47 99 99 99 99 18 21 26 66 99 99 99 99 24 26 56 99 99 99 99 99 47 66 99 99 99 99 99 99
 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99"""
 _TO_YCBCR = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
+_TO_RGB = np.linalg.inv(_TO_YCBCR).tolist()
 
 
 @dataclass
@@ -156,7 +157,7 @@ def jpeg(photo: Photo, quality: PerPhoto) -> Photo:
     luma = _quantize_blocks(luma, scale, _LUMINANCE_TABLE) + 128
     chroma = _quantize_blocks(chroma, scale, _CHROMINANCE_TABLE)
     chroma = torch.nn.functional.interpolate(chroma, scale_factor=2, mode="bilinear")
-    decoded = torch.einsum("kc,nchw->nkhw", torch.linalg.inv(to_ycbcr), torch.cat([luma, chroma], 1)) / 255
+    decoded = torch.einsum("kc,nchw->nkhw", photo.new_tensor(_TO_RGB), torch.cat([luma, chroma], 1)) / 255
     return torch.where(_per_photo(quality) < 100, decoded.clamp(0, 1), photo)
 
 
