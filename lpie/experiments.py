@@ -165,6 +165,15 @@ def headline_studies(
     )
 
 
+def every_study(profile: Profile) -> tuple[Study, ...]:
+    """All that the stages may train: the baselines, the ladder, and the headline at any weight of the ladder."""
+    plain = [study for operator in OPERATORS for study in fidelity_studies(profile, operator)]
+    ladders = [study for operator in OPERATORS for study in ladder_studies(profile, operator)]
+    weights = {(study.operator, study.network, study.critic, study.gamma) for study in ladders}
+    headline = [study for weight in sorted(weights) for study in headline_studies(profile, *weight)]
+    return tuple(dict.fromkeys([*plain, *ladders, *headline]))
+
+
 def main() -> None:
     """Run one stage of a profile, or the part of it that the filters leave."""
     parser = argparse.ArgumentParser(prog="python -m lpie.experiments", description=__doc__.split("\n")[0])

@@ -37,9 +37,14 @@ def check_names(given: Iterable[str], declared: Mapping[str, Any], where: str) -
     """Raises ValueError for the first given name that is not declared, with the nearest one that is."""
     for name in given:
         if name not in declared:
-            near = get_close_matches(name, declared, n=1, cutoff=0.5)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{where} has no parameter {name!r}.{hint} It has: {', '.join(declared) or 'none'}.")
+            known = ", ".join(declared) or "none"
+            raise ValueError(f"{where} has no parameter {name!r}.{nearest(name, declared)} It has: {known}.")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A sentence that offers the name most like `name`, with a space before it; empty if none is like it."""
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def start_notebook() -> None:

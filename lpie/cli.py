@@ -1,0 +1,188 @@
+"""The command `lpie`: run the study, train and score and enhance, look after data, see whether all is in order."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from lpie.study import PROFILES
+
+USAGE = 2  # exit status where what was asked cannot be done; 1 where it was tried and failed
+
+
+class Commands(TyperGroup):
+    """Ends with one clear line where the package raises an error that says what to do; --debug shows where."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ValueError, TypeError, OSError, RuntimeError, FloatingPointError) as error:
+            if isinstance(error, typer.Exit | typer.Abort | BrokenPipeError) or ctx.params.get("debug"):
+                raise
+            text = error.strerror if isinstance(error, OSError) and error.filename is None else str(error)
+            print(f"lpie: {text or error}", file=sys.stderr)
+            asked = isinstance(error, ValueError | TypeError | FileNotFoundError | NotADirectoryError)
+            raise typer.Exit(USAGE if asked else 1) from error
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+ProfileOption = Annotated[str, typer.Option(help=f"One of {', '.join(PROFILES)}.")]
+DeviceOption = Annotated[str | None, typer.Option(help="cpu or cuda; a GPU if there is one when left out.")]
+
+
+@app.callback()
+def main(debug: Annotated[bool, typer.Option("--debug", help="Show where an error arose.")] = False) -> None:
+    """Learned perceptual image enhancement: a reproducible study and its tools."""
+    del debug  # read by Commands
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+
+
+@app.command()
+def run_all(
+    profile: ProfileOption = "demo",
+    output: Annotated[Path | None, typer.Option(help="Results folder; results/<profile> when left out.")] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", help="name=value for the notebooks that declare it.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Notebooks at a time; one for every two cores.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Run what is unchanged too.")] = False,
+) -> None:
+    """Run the study's notebooks, each only if something it rests on changed."""
+    from lpie import run_all as runner
+
+    try:
+        runner.run_all(profile, output, dict(map(_parameter, parameter or ())), workers=workers, force=force)
+    except runner.StudyError as error:
+        print(error, file=sys.stderr)  # its last line is the failed notebook's path
+        raise typer.Exit(1) from error
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"Expected name=value for a parameter, got {text!r}.")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+@app.command()
+def train(
+    study: Annotated[str, typer.Option(help="Name of a row of the table; its digest may be left out.")] = "",
+    profile: ProfileOption = "demo",
+    output: Annotated[Path | None, typer.Option(help="Results folder; results/<profile> when left out.")] = None,
+    device: DeviceOption = None,
+    list_studies: Annotated[bool, typer.Option("--list", help="Print the names of the profile's studies.")] = False,
+) -> None:
+    """Train and evaluate one study of a profile; same seed and device, same bytes."""
+    from lpie.experiments import every_study, run_studies
+    from lpie.records import results_folder
+    from lpie.study import find_profile
+
+    studies = {found.name: found for found in every_study(find_profile(profile))}
+    if list_studies:
+        print("\n".join(studies))
+        return
+    folder = output or results_folder(profile)
+    chosen = _named(study, studies)
+    run_studies(find_profile(profile), [studies[chosen]], folder, device)
+    print(folder / "runs" / chosen)
+
+
+def _named(study: str, studies: dict[str, Any]) -> str:
+    """The full name of a study, of which `study` may lack the digest."""
+    from lpie.notebook_parameters import nearest
+
+    full = {name.rpartition("-")[0]: name for name in studies} | {name: name for name in studies}
+    if study not in full:
+        raise ValueError(f"No study {study!r}.{nearest(study, full)} `lpie train --list` names them all.")
+    return full[study]
+
+
+@app.command()
+def enhance(
+    photos: Annotated[list[str], typer.Argument(help="Photos, folders, or - for standard input.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="A file, a folder, or - for standard output.")],
+    operator: Annotated[str, typer.Option(help="tone or dehaze.")] = "tone",
+    weights: Annotated[
+        str | None, typer.Option(help="A shipped network, a safetensors file, or `operator` for the plain operator.")
+    ] = None,
+    device: DeviceOption = None,
+) -> None:
+    """Enhance photos; EXIF, color profile, resolution and bit depth are kept."""
+    from lpie.enhance import enhance_files
+
+    if enhance_files(photos, output, operator=operator, weights=weights, device=device):
+        raise typer.Exit(1)
+
+
+@app.command()
+def score(
+    photos: Annotated[list[Path], typer.Argument(help="Photos and folders.")],
+    critic: Annotated[str, typer.Option(help="compact, ava, technical, oasis, or a safetensors file.")] = "compact",
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Score photos: mean, deviation, distribution, and where the mean lies among reference photographs."""
+    from lpie.aesthetics import scoring
+
+    raise typer.Exit(scoring.score(photos, critic, json))
+
+
+class DataAction(StrEnum):
+    LIST = "list"
+    FETCH = "fetch"
+
+
+@app.command()
+def data(
+    action: Annotated[DataAction, typer.Argument(help="List every set of files, or fetch some.")] = DataAction.LIST,
+    folders: Annotated[list[str] | None, typer.Argument(help="Sets to fetch, such as kodak24.")] = None,
+) -> None:
+    """List the photographs, weights and references that the project does not carry, or fetch and check them."""
+    from lpie.registry import files_of
+
+    if action is DataAction.LIST:
+        print(_listing())
+        return
+    if not folders:
+        raise ValueError("Name the sets to fetch, such as kodak24: `lpie data` lists them.")
+    for folder in folders:
+        print(f"{folder}: {len(files_of(folder))} files, every byte checked")
+
+
+def _listing() -> str:
+    """Every set: how much of it is here, what it is, its terms."""
+    from lpie.registry import cache_folder, data_root, find, sources
+
+    lines = []
+    for source in sources():
+        here = sum(find(file.name) is not None for file in source.files)
+        served = "" if source.files[0].address else "; only through LPIE_DATA"
+        lines.append(
+            f"{source.folder:32} {here:4} of {len(source.files):4} files, {source.bytes / 1e6:5.1f} MB{served}"
+        )
+        lines.append(f"{'':32} {source.about}. Terms: {source.license}")
+    return "\n".join([*lines, "", f"LPIE_DATA: {data_root() or 'not set'}", f"downloads: {cache_folder()}"])
+
+
+@app.command()
+def doctor() -> None:
+    """See whether everything is in order: versions, cores, graphics card, data, weights, disk, permissions."""
+    from lpie.doctor import findings
+
+    found = list(findings())
+    for finding in found:
+        print(f"{'ok ' if finding.good else 'BAD'}  {finding.what:16} {finding.text}")
+    if not all(finding.good for finding in found):
+        raise typer.Exit(1)

@@ -1,0 +1,86 @@
+"""The command line: fast to start, one clear line for an error, exit status 2 for what cannot be asked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from lpie import run_all as runner
+from lpie.cli import app
+
+
+def lpie(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def test_help_and_data_do_not_wait_for_torch() -> None:
+    code = (
+        "import sys, lpie.cli, lpie.run_all, lpie.registry; print([m for m in ('torch', 'pooch') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run-all", "--profile", "smok"], "Unknown profile 'smok': choose one of smoke, demo"),
+        (["run-all", "-p", "gama=1"], "no parameter 'gama'"),
+        (["run-all", "-p", "gamma"], "Expected name=value"),
+        (["train", "--study", "tone-can24-l3-s0"], "Did you mean 'tone-can24-l1-s0'?"),
+        (["data", "fetch"], "Name the sets to fetch"),
+        (["data", "fetch", "kodak"], "The registry has no folder 'kodak'"),
+        (["enhance", "no-such-photo.jpg", "-o", "out.jpg", "--weights", "no-such-weights"], "No weights called"),
+        (["enhance", "photo.jpg", "-o", "out.jpg", "--operator", "tones"], "Unknown operator 'tones'"),
+    ],
+)
+def test_what_cannot_be_asked_ends_with_one_line_and_status_2(arguments: list[str], said: str) -> None:
+    result = lpie(*arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_debug_shows_where_an_error_arose() -> None:
+    result = lpie("--debug", "run-all", "--profile", "smok")
+    assert isinstance(result.exception, ValueError)
+
+
+def test_run_all_passes_its_parameters_on_as_numbers_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    received: dict[str, Any] = {}
+    monkeypatch.setattr(runner, "run_all", lambda *positional, **named: received.update(positional=positional, **named))
+    assert lpie("run-all", "--profile", "smoke", "-p", "gammas=[0.1, 1]", "-p", "operator=tone").exit_code == 0
+    assert received["positional"] == ("smoke", None, {"gammas": [0.1, 1], "operator": "tone"})
+
+
+def test_a_failed_study_ends_with_the_path_of_the_notebook_and_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise runner.StudyError("gamma failed: ValueError: no\nresults/demo/gamma.failed.ipynb")
+
+    monkeypatch.setattr(runner, "run_all", fail)
+    result = lpie("run-all")
+    assert result.exit_code == 1
+    assert result.stderr.strip().splitlines()[-1] == "results/demo/gamma.failed.ipynb"
+
+
+def test_data_lists_every_set_with_its_terms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LPIE_CACHE", str(tmp_path))
+    monkeypatch.delenv("LPIE_DATA", raising=False)
+    listing = lpie("data").stdout
+    assert "kodak24" in listing
+    assert "released by Kodak for unrestricted use" in listing
+    assert "0 of   24 files" in listing
+
+
+def test_doctor_names_what_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LPIE_DATA", str(tmp_path / "nowhere"))
+    result = lpie("doctor")
+    assert result.exit_code == 1
+    assert "BAD  data" in result.stdout
+    assert "is not a folder" in result.stdout
+    assert "ok   torchvision" in result.stdout
