@@ -24,7 +24,7 @@ from torch.nn import functional
 from lpie.aesthetics.judges import Judge
 from lpie.aesthetics.robustness import SURVIVAL, octave_energy
 from lpie.operators.nonlocal_dehazing import Dehazed
-from lpie.photographs import from_uint8, to_uint8
+from lpie.photographs import from_uint8, luma, to_uint8
 from lpie.structural_similarity import SMALLEST_SIDE, ms_ssim, ssim
 from lpie.targets import Scene
 from lpie.vocabulary import Luminance, PerPhoto, Photo
@@ -139,7 +139,7 @@ def _measure_batch(
         "ssim": ssim(output, target),
         "ms_ssim": ms_ssim(output, target) if min(output.shape[-2:]) >= SMALLEST_SIDE else _unknown(output),
         "color_shift": _unknown(output),  # holds the column's place
-        "detail_energy": detail_energy(_luma(output)) / detail_energy(_luma(target)),
+        "detail_energy": detail_energy(luma(output)) / detail_energy(luma(target)),
     }
     change = change_spectrum(output - target)
     columns |= {f"change_{octave + 1}": change[:, octave] for octave in range(OCTAVES)}
@@ -195,11 +195,6 @@ def _hann(size: int, like: Tensor) -> Tensor:
     return torch.hann_window(size + 2, periodic=False, dtype=like.dtype, device=like.device)[1:-1]
 
 
-def _luma(photo: Photo) -> Luminance:
-    weights = torch.tensor([0.299, 0.587, 0.114], dtype=photo.dtype, device=photo.device)
-    return torch.einsum("nchw,c->nhw", photo, weights)[:, None]
-
-
 def _psnr_to_truth(output: Photo, scenes: list[Scene]) -> PerPhoto:
     values = _unknown(output)
     for place, scene in enumerate(scenes):
@@ -216,7 +211,7 @@ def _estimate(scene: Scene, photo: Photo) -> Dehazed | None:
     """What the dehazing operator estimated for the scene, so that it need not be estimated again."""
     if scene.airlight is None or scene.transmission is None:
         return None
-    transmission = from_uint8(scene.transmission[None]).to(photo.device)
+    transmission = scene.transmission[None].to(photo.device).float() / 255
     return Dehazed(from_uint8(scene.target[None]).to(photo.device), transmission, scene.airlight[None].to(photo.device))
 
 

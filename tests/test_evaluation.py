@@ -1,0 +1,175 @@
+"""Evaluation: every measure against another definition, and the table that holds them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from skimage.metrics import peak_signal_noise_ratio
+from torch import Tensor, nn
+
+from lpie.evaluation import (
+    OCTAVES,
+    change_spectrum,
+    color_shift,
+    detail_energy,
+    evaluate,
+    evaluate_references,
+    measure,
+    psnr,
+    render,
+)
+from lpie.photographs import luma, to_uint8
+from lpie.targets import Scene
+
+
+def brightness(photo: Tensor) -> Tensor:
+    """A judge whose scores can be told in the head."""
+    return 10 * photo.mean(dim=(1, 2, 3))
+
+
+JUDGES = {"compact": brightness, "oasis": lambda photo: photo[:, 0].amax(dim=(1, 2))}
+
+
+class Darker(nn.Module):
+    """A network whose output is known: it multiplies by a factor, below zero where asked."""
+
+    uses_estimate = False
+
+    def __init__(self, factor: float = 0.5) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(factor))
+
+    def forward(self, photo: Tensor) -> Tensor:
+        assert photo.shape[0] == 1
+        return photo * self.factor
+
+
+@pytest.fixture
+def scenes(small_photos: Tensor) -> list[Scene]:
+    """Three photos of two sizes; the target is half as bright."""
+    photos = to_uint8(small_photos)
+    shown = [photos[0], photos[1][:, :50, :70].contiguous(), photos[2]]
+    splits = ("validation", "test", "test")
+    return [Scene(f"photo{i}", split, p, p // 2) for i, (p, split) in enumerate(zip(shown, splits, strict=True))]  # type: ignore[arg-type]
+
+
+def test_every_scene_has_one_row_in_its_place(scenes: list[Scene]) -> None:
+    table = evaluate(Darker(), "run", scenes, JUDGES, "cpu")
+    assert table["photo"].tolist() == ["photo0", "photo1", "photo2"]
+    assert table["split"].tolist() == ["validation", "test", "test"]
+    means = [10 * float(scene.photo.float().mul(0.5).round().mean()) / 255 for scene in scenes]
+    assert table["score_compact"].tolist() == pytest.approx(means, abs=0.02)
+
+
+def test_scores_are_of_the_eight_bits_that_a_file_would_hold(scenes: list[Scene]) -> None:
+    faint = evaluate(Darker(0.001), "run", scenes, JUDGES, "cpu")
+    assert (faint["score_compact"] == 0).all()
+
+
+def test_values_outside_the_range_are_clipped_and_values_that_are_no_numbers_refused(scenes: list[Scene]) -> None:
+    assert (evaluate(Darker(-1.0), "run", scenes, JUDGES, "cpu")["score_oasis"] == 0).all()
+    with pytest.raises(ValueError, match="not finite"):
+        render(Darker(float("nan")), scenes, "cpu")
+
+
+def test_only_critics_are_asked_again_after_each_transformation(scenes: list[Scene]) -> None:
+    table = evaluate(Darker(), "run", scenes, JUDGES, "cpu")
+    asked = [column for column in table if column.startswith("survives_")]
+    assert asked == [f"survives_compact_{name}" for name in ("jpeg90", "half", "shift", "blur")]
+    for column in asked:  # brightness survives them all
+        assert table[column].to_numpy() == pytest.approx(table["score_compact"].to_numpy(), abs=0.15)
+
+
+def test_small_photos_have_no_ms_ssim_and_the_same_photo_is_perfect(scenes: list[Scene]) -> None:
+    table = evaluate_references(scenes, JUDGES, "cpu", prefix="tone-")
+    assert table["run"].unique().tolist() == ["tone-input", "tone-target"]
+    target = table[table["run"] == "tone-target"]
+    assert table["ms_ssim"].isna().all()
+    assert np.isinf(target["psnr"]).all()
+    assert (target["ssim"] == 1).all()
+    assert (target["color_shift"] == 0).all()
+    assert (target["detail_energy"] == 1).all()
+    assert (target.filter(like="change_") == 0).all(axis=None)
+
+
+def test_the_truth_counts_where_a_scene_has_one(scenes: list[Scene]) -> None:
+    known = [Scene("known", "test", scenes[0].photo, scenes[0].target, truth=scenes[0].photo), scenes[1]]
+    table = measure("run", [scene.target for scene in known], known, {}, "cpu")
+    assert table["psnr_truth"][0] == pytest.approx(
+        peak_signal_noise_ratio(known[0].photo.numpy(), known[0].target.numpy(), data_range=255), abs=1e-4
+    )
+    assert np.isnan(table["psnr_truth"][1])
+
+
+def test_psnr_is_scikit_images(small_photos: Tensor) -> None:
+    noisy = (small_photos + 0.05 * torch.randn_like(small_photos)).clamp(0, 1)
+    expected = [
+        peak_signal_noise_ratio(a, b, data_range=1) for a, b in zip(small_photos.numpy(), noisy.numpy(), strict=True)
+    ]
+    assert psnr(small_photos, noisy).tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_color_shift_of_black_to_white_is_one_hundred() -> None:
+    black = torch.zeros(3, 4, 5, dtype=torch.uint8)
+    assert color_shift(black, black) == 0
+    assert color_shift(black, 255 - black) == pytest.approx(100, abs=0.01)
+
+
+def test_detail_energy_is_what_a_binomial_blur_takes_away(small_photos: Tensor) -> None:
+    gray = luma(small_photos)
+    taps = np.array([1, 4, 6, 4, 1]) / 16
+    expected = []
+    for plane in gray[:, 0].double().numpy():
+        blurred = ndimage.correlate1d(ndimage.correlate1d(plane, taps, 0, mode="mirror"), taps, 1, mode="mirror")
+        expected.append(((plane - blurred) ** 2).mean())
+    assert detail_energy(gray).tolist() == pytest.approx(expected, rel=1e-4)
+    assert (detail_energy(2 * gray) / detail_energy(gray)).tolist() == pytest.approx([4] * 3, rel=1e-4)
+
+
+@pytest.mark.parametrize(("period", "octave"), [(2, 0), (3, 0), (5, 1), (12, 2), (24, 3)])
+def test_a_wave_lies_in_the_octave_of_its_frequency(period: int, octave: int) -> None:
+    wave = torch.cos(2 * torch.pi * torch.arange(120) / period).expand(1, 3, 96, 120)
+    energies = change_spectrum(wave)[0]
+    assert energies.shape == (OCTAVES,)
+    assert energies.argmax() == octave
+    assert energies[octave] > 0.9 * energies.sum()
+    assert energies.sum() == pytest.approx(float(wave.square().mean()), rel=0.02)
+
+
+def test_an_output_of_another_size_is_refused(scenes: list[Scene]) -> None:
+    with pytest.raises(ValueError, match="photo1"):
+        measure("run", [scenes[0].photo, scenes[0].photo], scenes[:2], {}, "cpu")
+
+
+def test_the_operators_estimate_reaches_the_network_that_wants_it(scenes: list[Scene]) -> None:
+    seen = []
+
+    class Dehazing(Darker):
+        uses_estimate = True
+
+        def forward(self, photo: Tensor, estimate: object = None) -> Tensor:  # type: ignore[override]
+            seen.append(estimate)
+            return photo
+
+    known = Scene("a", "test", scenes[0].photo, scenes[0].target, torch.tensor([0.9, 0.8, 0.7]), scenes[0].photo[:1])
+    render(Dehazing(), [known, scenes[1]], "cpu")
+    assert seen[0].airlight.tolist() == pytest.approx([0.9, 0.8, 0.7])
+    assert torch.equal(seen[0].transmission, scenes[0].photo[None, :1] / 255)
+    assert seen[1] is None
+
+
+def test_rendering_leaves_the_networks_mode_as_it_was(scenes: list[Scene]) -> None:
+    network = Darker().train()
+    assert len(render(network, scenes, "cpu")) == 3
+    assert network.training
+
+
+def test_photos_measured_together_have_the_rows_they_have_alone(
+    scenes: list[Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = evaluate(Darker(), "run", scenes, JUDGES, "cpu").drop(columns=["run", "photo", "split"])
+    monkeypatch.setattr("lpie.evaluation.PIXELS_AT_ONCE", 1)
+    alone = evaluate(Darker(), "run", scenes, JUDGES, "cpu").drop(columns=["run", "photo", "split"])
+    np.testing.assert_allclose(together.to_numpy(), alone.to_numpy(), rtol=2e-4, atol=1e-9)
