@@ -234,6 +234,8 @@ def _fits(profile: bytes | None, space: str) -> bool:
 
 def _adobe_rgb(exif: Image.Exif) -> bytes | None:
     """The profile that cameras mean, without embedding it, by interoperability index R03 (DCF 2.0)."""
+    if ExifTags.IFD.Interop not in exif.get_ifd(ExifTags.IFD.Exif):  # some releases of Pillow raise KeyError then
+        return None
     if exif.get_ifd(ExifTags.IFD.Interop).get(ExifTags.Interop.InteropIndex) != "R03":
         return None
     import imagecodecs
