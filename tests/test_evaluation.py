@@ -155,7 +155,7 @@ def test_the_operators_estimate_reaches_the_network_that_wants_it(scenes: list[S
 
     known = Scene("a", "test", scenes[0].photo, scenes[0].target, torch.tensor([0.9, 0.8, 0.7]), scenes[0].photo[:1])
     render(Dehazing(), [known, scenes[1]], "cpu")
-    assert seen[0].airlight.tolist() == pytest.approx([0.9, 0.8, 0.7])
+    assert seen[0].airlight[0].tolist() == pytest.approx([0.9, 0.8, 0.7])
     assert torch.equal(seen[0].transmission, scenes[0].photo[None, :1] / 255)
     assert seen[1] is None
 
