@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lpie.photo_encoding import DEEP_KINDS, kind_of, save_photo
 from lpie.photo_files import PhotoFile, PhotoSource, Pixels, open_photo
-from lpie.vocabulary import Photo
+from lpie.vocabulary import Luminance, Photo
 
 MOTORCYCLE_OFFSET = 31.086  # px
 SLACK = 1e-3  # outside [0, 1] that is taken for rounding and clipped; more is an error
@@ -102,6 +102,12 @@ def resize(photo: Float[Tensor, "n c h w"], height: int, width: int) -> Float[Te
     if photo.shape[-2:] == (height, width):
         return photo
     return F.interpolate(photo, (height, width), mode="bilinear", align_corners=False, antialias=True)
+
+
+def luma(photo: Photo) -> Luminance:
+    """Rec. 601 luma of the sRGB values, in [0, 1]."""
+    red, green, blue = photo.split(1, dim=1)
+    return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def demo_photographs() -> dict[str, Photo]:

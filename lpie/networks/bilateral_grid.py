@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lpie.networks.context_aggregation import check_photo
-from lpie.photographs import resize
+from lpie.photographs import luma, resize
 from lpie.vocabulary import Luminance, Photo
 from lpie.weights import open_weights
 
@@ -19,7 +19,6 @@ BINS = 8  # of brightness
 CELL = 8  # px of the thumbnail that one cell of the grid spans
 WIDTHS = (16, 32, 64)  # channels after each halving
 CONTEXT = (1, 2, 4, 8)  # dilations, in cells, of the convolutions that follow
-LUMA = (0.299, 0.587, 0.114)
 
 Grid = Float[Tensor, "n bins 3 4 rows columns"]
 """Affine maps, three rows of (R, G, B, 1) each, for every bin of brightness and cell of the photo."""
@@ -115,8 +114,7 @@ class BilateralGrid(nn.Module):
         """The photo under its affine maps. For a window of a larger photo: `rows` = (its first row, the photo's
         height), `columns` likewise; the result is exactly that part of the whole."""
         (top, height), (left, width) = rows or (0, photo.shape[-2]), columns or (0, photo.shape[-1])
-        luma = (photo * photo.new_tensor(LUMA)[:, None, None]).sum(dim=1, keepdim=True)
-        guide = (luma + self.guide(photo)).float().clamp(0, 1)
+        guide = (luma(photo) + self.guide(photo)).float().clamp(0, 1)
         with torch.autocast(photo.device.type, enabled=False):
             down = interpolation(photo.shape[-2], top, height, grid.shape[-2], photo.device)
             across = interpolation(photo.shape[-1], left, width, grid.shape[-1], photo.device)

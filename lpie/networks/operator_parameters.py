@@ -15,7 +15,6 @@ from lpie.operators.adjustments import contrast, exposure, saturation, white_bal
 from lpie.operators.local_laplacian import local_laplacian
 from lpie.operators.nonlocal_dehazing import FLOOR, HAZE_KEPT, Dehazed, restore
 from lpie.photographs import resize
-from lpie.study import OperatorName
 from lpie.vocabulary import PerPhoto, Photo
 from lpie.weights import open_weights
 
@@ -40,7 +39,7 @@ ADJUSTMENTS = {
     "temperature": Range(-0.3, 0, 0.3),  # stops of red against blue
     "tint": Range(-0.2, 0, 0.2),  # stops of both against green
 }
-RANGES: dict[OperatorName, dict[str, Range]] = {
+RANGES: dict[str, dict[str, Range]] = {
     "tone": {
         "alpha": Range(0.25, 1, 1.5),
         "beta": Range(0.25, 1, 1.5),
@@ -56,7 +55,7 @@ RANGES: dict[OperatorName, dict[str, Range]] = {
         **ADJUSTMENTS,
     },
 }
-HINTS: dict[OperatorName, int] = {"tone": 0, "dehaze": 4}  # what the estimate adds: airlight and mean transmission
+HINTS: dict[str, int] = {"tone": 0, "dehaze": 4}  # what the estimate adds: airlight and mean transmission
 
 Settings = dict[str, PerPhoto]
 
@@ -73,11 +72,12 @@ class OperatorParameters(nn.Module):
     training the parameters of operators.
     """
 
+    thumbnail_size = (THUMBNAIL, THUMBNAIL)
     low: Tensor
     span: Tensor
     start: Tensor
 
-    def __init__(self, operator: OperatorName = "tone", samples: int = SAMPLES) -> None:
+    def __init__(self, operator: str = "tone", samples: int = SAMPLES) -> None:
         super().__init__()
         if operator not in RANGES:
             raise ValueError(f"Unknown operator {operator!r}: choose one of {', '.join(RANGES)}.")
@@ -116,7 +116,7 @@ class OperatorParameters(nn.Module):
                 f"{name}: expected operator parameters (network = parameters in the metadata), got "
                 f"network = {metadata.get('network')!r}: open it with that network's own from_pretrained."
             )
-        network = cls("dehaze" if metadata["operator"] == "dehaze" else "tone", int(metadata["samples"]))
+        network = cls(metadata["operator"], int(metadata["samples"]))
         network.load_state_dict(tensors)
         return network.eval()
 
@@ -132,17 +132,13 @@ class OperatorParameters(nn.Module):
         """
         check_photo(photo)
         estimate = self._estimate(photo, estimate)
-        return self.render(photo, self.choose(self.thumbnail(photo), estimate), estimate)
+        return self.render(photo, self.choose(resize(photo, *self.thumbnail_size), estimate), estimate)
 
     @torch.no_grad()
     def parameters_for(self, photo: Photo, estimate: Dehazed | None = None) -> Settings:
         """What this network sets for each photo, by name; the units stand at `RANGES`."""
         check_photo(photo)
-        return self.choose(self.thumbnail(photo), self._estimate(photo, estimate))
-
-    def thumbnail(self, photo: Photo) -> Photo:
-        """The reduced photo that the settings are chosen from."""
-        return resize(photo, THUMBNAIL, THUMBNAIL)
+        return self.choose(resize(photo, *self.thumbnail_size), self._estimate(photo, estimate))
 
     def choose(self, thumbnail: Photo, estimate: Dehazed | None = None) -> Settings:
         """The settings for the photo that `thumbnail` shows, each within its range."""
@@ -174,7 +170,11 @@ class OperatorParameters(nn.Module):
                 airlight = (estimate.airlight + correction).clamp(0, 1)
                 floor, kept = settings["floor"], settings["haze_kept"]
                 rendered = restore(photo, estimate.transmission, airlight, floor=floor, haze_kept=kept)
-            enhanced = adjust(rendered.clamp(0, 1), settings)
+            return self.finish(rendered, settings)
+
+    def finish(self, rendered: Photo, settings: Settings) -> Photo:
+        """What the operator gave, adjusted."""
+        enhanced = adjust(rendered.clamp(0, 1), settings)
         return enhanced if self.training else enhanced.clamp(0, 1)
 
     def _estimate(self, photo: Photo, estimate: Dehazed | None) -> Dehazed | None:

@@ -11,9 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lpie.operators.linear_light import to_linear, to_srgb
+from lpie.photographs import luma
 from lpie.vocabulary import PerPhoto, Photo
-
-LUMA = (0.299, 0.587, 0.114)  # Rec. 601
 
 
 def exposure(photo: Photo, stops: float | Float[Tensor, ""] | PerPhoto | Float[Tensor, "n 3"]) -> Photo:
@@ -42,7 +41,7 @@ def contrast(photo: Photo, slope: float | Float[Tensor, ""] | PerPhoto) -> Photo
 
 def saturation(photo: Photo, factor: float | Float[Tensor, ""] | PerPhoto) -> Photo:
     """The photo with each pixel's distance from its gray multiplied by `factor`: 0 gives gray, 1 the photo."""
-    gray = (photo * photo.new_tensor(LUMA)[:, None, None]).sum(dim=1, keepdim=True)
+    gray = luma(photo)
     return gray + _for_photo(factor, photo) * (photo - gray)
 
 

@@ -1,0 +1,250 @@
+"""Enhancing: tiles against the whole, files, folders, pipes, and what can go wrong."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import ExifTags, Image
+
+from lpie import large_photos, networks
+from lpie.enhance import default_weights, enhance, enhance_file, enhance_files
+from lpie.large_photos import LargePhoto, renderer
+from lpie.operators import nonlocal_dehazing
+from lpie.operators.local_laplacian import local_laplacian
+from lpie.photo_files import PhotoFile, open_photo
+from lpie.photographs import demo_photographs, from_pixels, resize, to_pixels, write_photo
+from lpie.records import write_tensors
+from lpie.study import ToneSettings
+from lpie.weights import shipped_names
+
+
+def disturbed(name: str, operator: str = "tone") -> torch.nn.Module:
+    """A network away from its start, as training would leave it, that sees no farther than the test's photo."""
+    torch.manual_seed(0)
+    network = networks.build(name, operator)
+    if name == "can24":
+        network = networks.context_aggregation.ContextAggregationNetwork(8, (1, 2, 4, 8))
+    if name == "grid":
+        network = networks.bilateral_grid.BilateralGrid(thumbnail=64)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.03 * torch.randn_like(parameter))
+    return network.eval()
+
+
+@pytest.fixture
+def photo() -> torch.Tensor:
+    """Part of a real photograph, neither side a multiple of anything."""
+    return resize(demo_photographs()["coffee"], 151, 223)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> dict[str, Path]:
+    """Weights of one network of each kind, under a name that says which."""
+    paths = {}
+    for name, operator in (("can24", "tone"), ("grid", "tone"), ("parameters", "tone"), ("parameters", "dehaze")):
+        network = disturbed(name, operator)
+        paths[f"{operator}-{name}"] = tmp_path / "weights" / f"{operator}-{name}.safetensors"
+        metadata = {**network.metadata(), "operator": operator}
+        write_tensors(paths[f"{operator}-{name}"], network.state_dict(), metadata)
+    return paths
+
+
+@pytest.fixture
+def small_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the test's photo were large."""
+    monkeypatch.setattr(large_photos, "BAND_PIXELS", 4000)
+
+
+# Tiles
+
+
+@pytest.mark.parametrize("which", ["tone-can24", "tone-grid", "tone-parameters", "dehaze-parameters"])
+@pytest.mark.parametrize("tile", [64, 100])
+def test_tiles_leave_no_seam(photo, saved, small_bands, which, tile):
+    operator = which.split("-")[0]
+    network = networks.from_pretrained(saved[which])
+    with torch.inference_mode():
+        whole = network(photo)
+    tiled = enhance(photo, operator, saved[which], "cpu", tile=tile)
+    assert (whole - photo).abs().mean() > 0.003
+    torch.testing.assert_close(tiled, whole, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("operator", ["tone", "dehaze"])
+def test_operator_itself_is_tiled_without_a_seam(photo, small_bands, operator):
+    tone = ToneSettings()
+    expected = (
+        local_laplacian(photo, alpha=tone.alpha, beta=tone.beta, sigma_r=tone.sigma_r)
+        if operator == "tone"
+        else nonlocal_dehazing.dehaze(photo).photo
+    )
+    torch.testing.assert_close(enhance(photo, operator, "operator", tile=64), expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (1, 1), (40, 300), (151, 223), (9, 7)])
+def test_reduced_by_bands_is_the_whole_resized(photo, small_bands, size):
+    large = LargePhoto(lambda top, bottom, left, right: photo[..., top:bottom, left:right], *photo.shape[-2:])
+    torch.testing.assert_close(large.reduced(*size), resize(photo, *size), rtol=0, atol=3e-6)
+
+
+def test_haze_of_a_large_photo_is_close_to_that_of_the_whole(photo, monkeypatch):
+    photo = resize(photo, 302, 446)
+    expected = nonlocal_dehazing.dehaze(photo).photo
+    monkeypatch.setattr(large_photos, "HAZE_PIXELS", 150 * 220)
+    large = LargePhoto(lambda top, bottom, left, right: photo[..., top:bottom, left:right], *photo.shape[-2:])
+    whole = renderer(None, "dehaze", large)(0, 302, 0, 446)
+    assert (whole - expected).abs().mean() < 0.03
+    part = renderer(None, "dehaze", large)(50, 120, 33, 240)
+    torch.testing.assert_close(part, whole[..., 50:120, 33:240], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 70), (3, 2)])
+@pytest.mark.parametrize("which", ["tone-can24", "tone-grid", "tone-parameters"])
+def test_smallest_photos_work(saved, size, which):
+    assert enhance(torch.rand(1, 3, *size), "tone", saved[which], tile=32).shape == (1, 3, *size)
+
+
+def test_batch_is_its_photos(photo, saved):
+    batch = torch.cat([photo, photo.flip(-1)])
+    both = enhance(batch, "tone", saved["tone-can24"])
+    torch.testing.assert_close(both[1:], enhance(batch[1:], "tone", saved["tone-can24"]))
+    assert both.shape == batch.shape
+
+
+# Weights
+
+
+def test_weights_of_another_operator_are_refused(photo, saved):
+    with pytest.raises(ValueError, match="learned 'dehaze'"):
+        enhance(photo, "tone", saved["dehaze-parameters"])
+    with pytest.raises(ValueError, match="choose one of tone, dehaze"):
+        enhance(photo, "sharpen", saved["tone-grid"])
+    with pytest.raises(FileNotFoundError, match="No weights called"):
+        enhance(photo, "tone", "absent")
+    with pytest.raises(ValueError, match="divide 8-bit values by 255"):
+        enhance(photo * 255, "tone", saved["tone-grid"])
+
+
+@pytest.mark.parametrize("operator", ["tone", "dehaze"])
+def test_default_weights_are_the_best_shipped(operator):
+    candidates = [name for name in shipped_names() if name.startswith(f"{operator}-parameters-")]
+    if candidates:
+        assert default_weights(operator) in candidates
+    else:
+        with pytest.raises(FileNotFoundError, match="is shipped"):
+            default_weights(operator)
+
+
+# Files
+
+
+def photo_file(bits: int, kind: str = "PNG") -> PhotoFile:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "A camera"
+    photo = resize(demo_photographs()["chelsea"], 60, 90)
+    return PhotoFile(to_pixels(photo, bits), exif, (240.0, 240.0), kind)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_file_keeps_depth_metadata_and_every_tile(saved, bits):
+    file = photo_file(bits)
+    network = networks.from_pretrained(saved["tone-grid"])
+    done = enhance_file(file, network, "tone", torch.device("cpu"), tile=32)
+    assert done.bits == bits
+    assert done.exif is file.exif
+    assert done.dpi == file.dpi
+    with torch.inference_mode():
+        expected = network(from_pixels(file.pixels))
+    torch.testing.assert_close(from_pixels(done.pixels), expected, rtol=0, atol=0.51 / (2**bits - 1) + 1e-5)
+
+
+def test_sixteen_bit_photo_stays_sixteen_bit_on_disk(tmp_path, saved):
+    write_photo(torch.rand(1, 3, 40, 50), tmp_path / "in.tif")
+    assert enhance_files([tmp_path / "in.tif"], tmp_path / "out.png", "tone", saved["tone-grid"]) == 0
+    done = open_photo(tmp_path / "out.png")
+    assert done.bits == 16
+    assert len(np.unique(done.pixels)) > 300
+
+
+def test_rotated_photo_is_written_upright(tmp_path, saved):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    exif[ExifTags.Base.Model] = "X"
+    Image.new("RGB", (40, 20), (90, 120, 150)).save(tmp_path / "in.jpg", exif=exif, dpi=(300, 300))
+    assert enhance_files([tmp_path / "in.jpg"], tmp_path / "out.jpg", "tone", saved["tone-parameters"]) == 0
+    with Image.open(tmp_path / "out.jpg") as done:
+        assert done.size == (20, 40)
+        assert done.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        assert done.getexif()[ExifTags.Base.Model] == "X"
+        assert done.info["dpi"] == (300, 300)
+        assert "icc_profile" in done.info
+
+
+def test_folder_is_enhanced_throughout_and_bad_files_are_named(tmp_path, saved, caplog):
+    photos = tmp_path / "photos"
+    (photos / "deeper").mkdir(parents=True)
+    write_photo(torch.rand(1, 3, 20, 30), photos / "a.jpg")
+    write_photo(torch.rand(1, 3, 30, 20), photos / "deeper" / "b.png", bits=8)
+    Image.new("RGB", (8, 8)).save(photos / "c.bmp")
+    (photos / "broken.jpg").write_bytes(b"not a photograph")
+    (photos / "notes.txt").write_text("not meant to be one")
+    out = photos / "enhanced"
+    for _ in range(2):  # the second time the results lie inside the folder
+        assert enhance_files([photos], out, "tone", saved["tone-grid"]) == 1
+        names = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+        assert names == ["a.jpg", "c.png", "deeper/b.png"]
+    assert "broken.jpg: expected a photograph" in caplog.text
+    assert "notes.txt" not in caplog.text
+
+
+def test_missing_files_are_named_and_the_others_done(tmp_path, saved, caplog):
+    write_photo(torch.rand(1, 3, 20, 30), tmp_path / "a.jpg")
+    sources = [tmp_path / "absent.jpg", tmp_path / "a.jpg"]
+    assert enhance_files(sources, tmp_path / "out", "tone", saved["tone-grid"]) == 1
+    assert "absent.jpg: there is no such file" in caplog.text
+    assert (tmp_path / "out" / "a.jpg").exists()
+
+
+def test_pipes_carry_one_photo_in_its_own_format(monkeypatch, saved):
+    class Pipe:
+        def __init__(self, content: bytes = b"") -> None:
+            self.buffer = io.BytesIO(content)
+
+    stream = io.BytesIO()
+    Image.new("RGB", (30, 20), (90, 120, 150)).save(stream, "JPEG")
+    monkeypatch.setattr(sys, "stdin", Pipe(stream.getvalue()))
+    monkeypatch.setattr(sys, "stdout", Pipe())
+    assert enhance_files(["-"], "-", "tone", saved["tone-grid"]) == 0
+    with Image.open(io.BytesIO(sys.stdout.buffer.getvalue())) as done:
+        assert done.format == "JPEG"
+        assert done.size == (30, 20)
+
+
+def test_results_never_land_on_their_sources_or_on_each_other(tmp_path, saved):
+    path = tmp_path / "a.png"
+    write_photo(torch.rand(1, 3, 8, 8), path)
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.bmp")
+    before = path.read_bytes()
+    weights = saved["tone-grid"]
+    with pytest.raises(ValueError, match="would be overwritten"):
+        enhance_files([path], path, "tone", weights)
+    with pytest.raises(ValueError, match="would be overwritten"):
+        enhance_files([path], tmp_path, "tone", weights)
+    with pytest.raises(ValueError, match="would both become"):
+        enhance_files([path, tmp_path / "a.bmp"], tmp_path / "out", "tone", weights)
+    with pytest.raises(ValueError, match="name a folder"):
+        enhance_files([path, path], tmp_path / "a.bmp", "tone", weights)
+    with pytest.raises(ValueError, match="ending in"):
+        enhance_files([path], tmp_path / "a.xyz", "tone", weights)
+    with pytest.raises(ValueError, match="one photo"):
+        enhance_files(["-", path], "-", "tone", weights)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="no photos in this folder"):
+        enhance_files([tmp_path / "empty"], tmp_path / "out", "tone", weights)
+    assert path.read_bytes() == before
