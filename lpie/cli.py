@@ -140,6 +140,8 @@ def score(
 
 
 class DataAction(StrEnum):
+    """What `lpie data` does."""
+
     LIST = "list"
     FETCH = "fetch"
 

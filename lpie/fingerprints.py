@@ -28,11 +28,23 @@ def fingerprint(notebook: Path, parameters: Mapping[str, Any], upstream: Mapping
         "notebook": notebook_digest(notebook),
         "parameters": dict(parameters),
         "package source": source_digests(imported_by(notebook)),
-        "weights": {path.name: provenance.file_digest(path) for path in sorted(PACKAGE.glob("weights/*.safetensors"))},
+        "weights": _weights(),
         "data": provenance.data_state(),
         "versions": {name: version for name, version in provenance.versions().items() if name != "lpie"},
         "upstream": dict(upstream),
     }
+
+
+def training_fingerprint() -> Fingerprint:
+    """What every trained and evaluated network rests on besides its own study: the code, and the shipped weights."""
+    return {
+        "package source": source_digests(reachable({PACKAGE / "experiments.py"})),
+        "weights": _weights(),
+    }
+
+
+def _weights() -> dict[str, str | None]:
+    return {path.name: provenance.file_digest(path) for path in sorted(PACKAGE.glob("weights/*.safetensors"))}
 
 
 def digest(parts: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,15 +19,16 @@ from lpie import fingerprints
 from lpie.provenance import file_digest
 from lpie.records import write_json
 
-NOT_OUTPUTS = ("runs", "targets", "manifest.json", "run_all.ipynb")
-"""What lies in a results folder without being the result of one notebook; the first two check themselves."""
+NOT_OUTPUTS = ("runs", "runs-before", "targets", "manifest.json", "run_all.ipynb")
+"""What lies in a results folder without being the result of one notebook; the first three check themselves."""
 
 
 class Manifest:
     """`manifest.json` of a results folder: one state per notebook, saved whole after every change.
 
-    A state has `status` (running, finished, failed, skipped), `reason` (why it ran), `fingerprint` (what its result
-    rests on), and once it ended `seconds`, `finished`, `outputs`, `error`.
+    `networks` is what the folder's trained networks rest on. A state has `status` (running, finished, failed,
+    skipped), `reason` (why it ran), `fingerprint` (what its result rests on), and once it ended `seconds`,
+    `finished`, `outputs`, `error`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,10 +36,12 @@ class Manifest:
         self.damaged = False
         self.changing = threading.Lock()
         self.states: dict[str, dict[str, Any]] = {}
+        self.networks: dict[str, Any] = {}
         if self.path.exists():
             try:
-                notebooks = json.loads(self.path.read_text(encoding="utf-8"))["notebooks"]
-                self.states = {name: dict(state) for name, state in notebooks.items()}
+                record = json.loads(self.path.read_text(encoding="utf-8"))
+                self.states = {name: dict(state) for name, state in record["notebooks"].items()}
+                self.networks = dict(record.get("networks", {}))
             except (ValueError, KeyError, TypeError, AttributeError):
                 self.damaged = True
 
@@ -53,6 +57,21 @@ class Manifest:
             return reasons.get(before.get("status", ""), "it has not run here yet")
         missing = [file for file in before["outputs"] if not (self.folder / file).is_file()]
         return f"{missing[0]} is missing" if missing else fingerprints.difference(before["fingerprint"], now)
+
+    def renew_networks(self, now: Mapping[str, Any]) -> str:
+        """Set networks aside that other source trained, so that they are not taken for this one's; says so, or "".
+
+        They keep their place beside the new ones, in `runs-before`, until the next change. Networks that came into
+        the folder without a manifest, from a GPU elsewhere, are taken as they are.
+        """
+        changed = fingerprints.difference(self.networks, now) if self.networks else ""
+        runs, before = self.folder / "runs", self.folder / "runs-before"
+        self.networks = dict(now)
+        if not changed or not runs.exists():
+            return ""
+        shutil.rmtree(before, ignore_errors=True)
+        runs.rename(before)
+        return f"{changed}: the networks trained before are kept in {before}, new ones are trained"
 
     def begin(self, name: str, reason: str, fingerprint: Mapping[str, Any]) -> None:
         self._change(name, {"status": "running", "reason": reason, "fingerprint": dict(fingerprint)})
@@ -87,7 +106,7 @@ class Manifest:
             self._save({})
 
     def _save(self, more: Mapping[str, Any]) -> None:
-        write_json(self.path, {"notebooks": self.states, **more})
+        write_json(self.path, {"notebooks": self.states, "networks": self.networks, **more})
 
 
 @contextmanager

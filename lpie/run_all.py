@@ -131,6 +131,8 @@ class _Run:
         self.stopping = False
         if self.manifest.damaged:
             self.say("", f"{self.manifest.path} is no manifest: everything runs again")
+        if said := self.manifest.renew_networks(fingerprints.training_fingerprint()):
+            self.say("", said)
 
     def everything(self, force: bool) -> None:
         """Each notebook as soon as those it builds on are done; returns when none is left that can run."""

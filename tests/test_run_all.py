@@ -17,7 +17,7 @@ import papermill
 import pytest
 
 from lpie import run_all as module
-from lpie.manifest import exclusive
+from lpie.manifest import Manifest, exclusive
 from lpie.run_all import StudyError, default_folder, run_all
 
 CHAIN = {"first": (), "second": ("first",)}
@@ -206,3 +206,16 @@ def test_a_results_folder_that_cannot_be_written_is_named(study: Path) -> None:
 def test_a_missing_notebook_is_named(study: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"fourth\.ipynb is missing"):
         run(study, {"fourth": ()})
+
+
+def test_networks_that_other_source_trained_are_set_aside_not_used(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "tone").mkdir(parents=True)
+    manifest = Manifest(tmp_path)
+    assert manifest.renew_networks({"package source": {"losses.py": "1"}}) == ""  # they came without a manifest
+    manifest.skip("first", "only to save it")
+
+    assert Manifest(tmp_path).renew_networks({"package source": {"losses.py": "1"}}) == ""
+    assert (tmp_path / "runs" / "tone").is_dir()
+    assert "losses.py" in Manifest(tmp_path).renew_networks({"package source": {"losses.py": "2"}})
+    assert (tmp_path / "runs-before" / "tone").is_dir()
+    assert not (tmp_path / "runs").exists()

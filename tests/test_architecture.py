@@ -1,0 +1,251 @@
+"""The shape of the project, read from syntax trees: layers, what may not be imported, how notebooks are kept."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+from dataclasses import fields
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+
+from lpie import study
+from lpie.notebook_parameters import declared_parameters
+
+PROJECT = Path(__file__).parents[1]
+PACKAGE = PROJECT / "lpie"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("lpie", "lpie.vocabulary", "lpie.study", "lpie.records", "lpie.notebook_parameters"),
+    ("lpie.registry", "lpie.weights", "lpie.photo_files", "lpie.photo_encoding", "lpie.photographs", "lpie.splits"),
+    ("lpie.operators",),
+    ("lpie.networks",),
+    ("lpie.structural_similarity", "lpie.structural_similarity_terms", "lpie.structural_similarity_gpu"),
+    ("lpie.targets",),
+    ("lpie.aesthetics",),
+    ("lpie.losses",),
+    ("lpie.crops", "lpie.training", "lpie.large_photos", "lpie.whole_photos", "lpie.enhance"),
+    ("lpie.statistics", "lpie.results", "lpie.evaluation", "lpie.evidence", "lpie.experiments", "lpie.rivals"),
+    ("lpie.figures", "lpie.report", "lpie.explore"),
+    ("lpie.provenance", "lpie.fingerprints", "lpie.manifest", "lpie.notebook_run", "lpie.run_all"),
+    ("lpie.doctor", "lpie.cli"),
+)
+"""A module imports from its own layer or an earlier one; a package's name stands for all in it."""
+
+PURE = ("lpie.operators", "lpie.losses", "lpie.structural_similarity")
+"""Plain tensors and numbers in and out: these know no file, no logger and no setting of an experiment."""
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(PROJECT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def nodes(path: Path) -> list[ast.AST]:
+    """Every node but those under `if TYPE_CHECKING`, which no run executes."""
+    found: list[ast.AST] = []
+    waiting: list[ast.AST] = [tree_of(path)]
+    while waiting:
+        node = waiting.pop()
+        found.append(node)
+        if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
+            waiting.extend(ast.iter_child_nodes(node))
+    return found
+
+
+@cache
+def imports_of(path: Path) -> frozenset[str]:
+    """Full names of the modules that a file imports anywhere, also inside functions."""
+    names: set[str] = set()
+    for node in nodes(path):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            modules = inner & {name_of(module) for module in MODULES}
+            names |= modules or {node.module}
+    return frozenset(names)
+
+
+def layer_of(name: str) -> int:
+    for place, layer in enumerate(LAYERS):
+        if any(name == member or (member != "lpie" and name.startswith(member + ".")) for member in layer):
+            return place
+    raise AssertionError(f"{name} stands in no layer: give it its place in LAYERS")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_imports_from_its_own_layer_or_an_earlier_one(path: Path) -> None:
+    own = layer_of(name_of(path))
+    later = [name for name in imports_of(path) if name.split(".")[0] == "lpie" and layer_of(name) > own]
+    assert not later, f"{name_of(path)} may not import {later}"
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    graph = {name_of(path): {name for name in imports_of(path) if name.startswith("lpie")} for path in MODULES}
+    TopologicalSorter({name: imported - {name} for name, imported in graph.items()}).prepare()
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if name_of(path).startswith(PURE)], ids=name_of)
+def test_operators_and_losses_see_no_study_no_file_and_no_logger(path: Path) -> None:
+    seen = imports_of(path) & {"lpie.records", "lpie.registry", "lpie.targets", "pathlib", "os"}
+    assert not seen, f"{name_of(path)} imports {sorted(seen)}"
+
+
+@pytest.mark.parametrize("name", ["figures", "report", "statistics", "evidence", "results", "run_all", "cli"])
+def test_what_draws_counts_and_runs_never_waits_for_torch(name: str) -> None:
+    path = PACKAGE / f"{name}.py"
+    if not path.exists():
+        pytest.fail(f"{path.name} is missing")
+    reached, waiting = set(), {name_of(path)}
+    while waiting:
+        module = waiting.pop()
+        reached.add(module)
+        found = next((path for path in MODULES if name_of(path) == module), None)
+        if found:
+            waiting |= {other for other in _at_import(found) if other not in reached}
+    assert "torch" not in {module.split(".")[0] for module in reached}
+
+
+def _at_import(path: Path) -> set[str]:
+    """What importing a module imports at once, leaving out the bodies of functions."""
+    names: set[str] = set()
+    for node in tree_of(path).body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= modules & {name_of(module) for module in MODULES} or {node.module}
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_nothing_is_unpickled_and_nothing_is_asserted(path: Path) -> None:
+    assert not imports_of(path) & {"pickle", "joblib", "dill", "cloudpickle", "shelve"}
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"torch\.(load|save)\(|allow_pickle\s*=\s*True|read_pickle|\beval\(\s*(input|open)", text)
+    assert not [node for node in nodes(path) if isinstance(node, ast.Assert)]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_every_public_thing_of_a_module_has_a_docstring(path: Path) -> None:
+    named = [
+        node for node in tree_of(path).body if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_"
+    ]
+    assert ast.get_docstring(tree_of(path)), "the module itself"
+    assert [node.name for node in named if not ast.get_docstring(node)] == []
+
+
+@cache
+def tracked() -> tuple[Path, ...]:
+    """The files that git knows; in an archive without git, those that a project has."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=PROJECT, capture_output=True, text=True, check=False)
+    names = listed.stdout.split("\0") if listed.returncode == 0 else []
+    return tuple(PROJECT / name for name in names if name and (PROJECT / name).is_file())
+
+
+def test_no_committed_text_names_a_machine_or_a_package_host() -> None:
+    patterns = [r"/work/(main|shared|\.)", r"/home/\w", r"/root\b", r"/Users/\w", r"pypi\.org", r"files\.pythonhosted"]
+    patterns += [r"download\.pytorch\.org", r"registry\.npmjs"]
+    kinds = {".py", ".md", ".toml", ".yml", ".cff", ".lock", ".ipynb", ".json", ".csv", ".html", ".svg", ""}
+    found = [
+        f"{path.relative_to(PROJECT)}: {match.group()}"
+        for path in tracked()
+        if path.suffix in kinds and path != Path(__file__)
+        for match in [re.search("|".join(patterns), path.read_text(encoding="utf-8", errors="ignore"))]
+        if match
+    ]
+    assert not found
+
+
+def test_what_is_committed_stays_small_and_holds_no_data() -> None:
+    sizes = {path.relative_to(PROJECT): path.stat().st_size for path in tracked()}
+    published = sum(size for path, size in sizes.items() if path.parts[:2] == ("results", "published"))
+    weights = sum(size for path, size in sizes.items() if path.suffix == ".safetensors")
+    assert published <= 25e6
+    assert weights <= 7e6 + 6e6
+    data = [str(path) for path in sizes if path.parts[0] == "data" and path.name not in ("README.md", "registry.toml")]
+    assert data == []
+
+
+# Notebooks -----------------------------------------------------------------------------------------------------------
+
+
+@cache
+def notebook_of(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def sources(path: Path, kind: str) -> list[str]:
+    return ["".join(cell["source"]) for cell in notebook_of(path)["cells"] if cell["cell_type"] == kind]
+
+
+def test_the_notebooks_are_the_seven_of_the_study() -> None:
+    from lpie.run_all import GRAPH
+
+    assert {path.stem for path in NOTEBOOKS} == {*GRAPH, "run_all"}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_committed_as_it_was_written(path: Path) -> None:
+    notebook = notebook_of(path)
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+    identities = [cell["id"] for cell in notebook["cells"]]
+    assert len(set(identities)) == len(identities)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_asks_first_and_leaves_the_computing_to_the_package(path: Path) -> None:
+    cells = notebook_of(path)["cells"]
+    assert cells[0]["cell_type"] == "markdown"
+    assert "?" in "".join(cells[0]["source"])
+    code, text = sources(path, "code"), sources(path, "markdown")
+    lines = [len([line for line in cell.splitlines() if line.strip()]) for cell in code]
+    assert median(lines) <= 4
+    assert len(text) >= len(code) / 2
+    for cell in code:
+        plain = "\n".join(line for line in cell.splitlines() if not line.startswith(("%", "!")))
+        kinds = ast.FunctionDef | ast.ClassDef | ast.While | ast.Lambda
+        assert not [node for node in ast.walk(ast.parse(plain)) if isinstance(node, kinds)], cell
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebooks_parameters_are_the_defaults_of_the_package(path: Path) -> None:
+    tagged = [cell for cell in notebook_of(path)["cells"] if "parameters" in cell["metadata"].get("tags", [])]
+    assert len(tagged) == 1
+    declared = declared_parameters(path)
+    assert next(iter(declared)) == "profile"
+    defaults: dict[str, Any] = {"profile": "demo"}
+    demo = study.find_profile("demo")
+    for owner in (study.ToneSettings(), study.HazeSettings(), study.Schedule(), study.Study(), demo):
+        defaults |= {field.name: getattr(owner, field.name) for field in fields(owner) if field.name != "name"}
+    for name, value in declared.items():
+        assert name in defaults, f"{name} is set nowhere in study.py"
+        assert _plain(value) == _plain(defaults[name]), f"{name} differs from its default in study.py"
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_stops_on_parameters_that_it_does_not_declare(path: Path) -> None:
+    code = sources(path, "code")
+    position = next(place for place, cell in enumerate(code) if "start_notebook()" in cell)
+    assert position <= 1, "start_notebook() belongs into the first cell after the parameters"
