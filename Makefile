@@ -20,13 +20,14 @@ TEST_ARGS ?=
 
 study: $(INSTALLED)
 	@mkdir -p results/$(PROFILE)
-	$(RUN) -m papermill notebooks/run_all.ipynb results/$(PROFILE)/run_all.ipynb --cwd notebooks -p profile $(PROFILE)
+	$(RUN) -m papermill notebooks/run_all.ipynb results/$(PROFILE)/run_all.ipynb -p profile $(PROFILE)
 
 test: $(INSTALLED)
 	$(RUN) -m ruff check lpie tests bench
 	$(RUN) -m ruff format --check lpie tests bench
 	$(RUN) -m mypy
-	$(RUN) -m pytest --jaxtyping-packages=lpie,beartype.beartype $(TEST_ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest --jaxtyping-packages=lpie,beartype.beartype \
+	  --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TEST_ARGS)
 
 lab: $(INSTALLED)
 	$(RUN) -m jupyterlab --notebook-dir=notebooks

@@ -1,0 +1,99 @@
+"""The study itself at the smoke profile, through papermill, as a user starts it; once killed half-way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+import pytest
+from PIL import Image
+
+from lpie.run_all import GRAPH
+
+PROJECT = Path(__file__).parents[1]
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def start(results: Path) -> subprocess.Popen[str]:
+    """`make study` at the smoke profile, its own process group, results in `results`."""
+    command = [sys.executable, "-m", "papermill", "notebooks/run_all.ipynb", results / "run_all.ipynb"]
+    environment = {key: value for key, value in os.environ.items() if key not in ("LPIE_DATA", "OMP_NUM_THREADS")}
+    return subprocess.Popen(
+        [*command, "-p", "profile", "smoke", "--no-progress-bar", "--log-output"],
+        cwd=PROJECT,
+        env={**environment, "LPIE_RESULTS": str(results), "LPIE_CACHE": str(results / "cache")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def states(results: Path) -> dict[str, Any]:
+    path = results / "manifest.json"
+    return json.loads(path.read_text())["notebooks"] if path.exists() else {}
+
+
+def finished(results: Path) -> set[str]:
+    return {name for name, state in states(results).items() if state["status"] == "finished"}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("smoke") / "results"
+    folder.mkdir()
+    return folder
+
+
+def test_a_study_killed_half_way_goes_on_and_ends_with_verdicts_and_figures(results: Path) -> None:
+    process = start(results)
+    end = time.monotonic() + 400
+    while not (finished(results) and "running" in {state["status"] for state in states(results).values()}):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end, states(results)
+        time.sleep(0.2)
+    time.sleep(3)  # into the next notebook
+    done = finished(results)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+    output, _ = (again := start(results)).communicate()
+    assert again.returncode == 0, output[-4000:]
+    assert finished(results) == set(GRAPH)
+    for name in done:
+        assert states(results)[name]["reason"] == "it has not run here yet", "ran a second time"
+    assert "it was interrupted" in {state["reason"] for state in states(results).values()}
+
+    verdicts = pd.read_csv(results / "verdicts.csv")
+    assert list(verdicts.iloc[:, 0]) == [f"C{number}" for number in range(1, 8)]
+    figures = list(results.rglob("figures/*.png"))
+    assert figures
+    for path in figures:
+        assert path.with_suffix(".pdf").exists()
+        assert min(Image.open(path).size) > 200
+    leftovers = [path for path in results.rglob(".*") if path.name != ".lock" and path.is_file()]
+    assert [path.name for path in leftovers if not path.name.endswith(".running.ipynb")] == []
+
+
+def test_a_second_start_finds_everything_unchanged_and_shows_it_again(results: Path) -> None:
+    if finished(results) != set(GRAPH):
+        pytest.fail("the study did not finish in the test before")
+    before = {path: path.stat().st_mtime_ns for path in results.glob("*.csv")}
+    output, _ = (process := start(results)).communicate()
+    assert process.returncode == 0, output[-4000:]
+    assert {path: path.stat().st_mtime_ns for path in results.glob("*.csv")} == before
+
+    shown = nbformat.read(results / "run_all.ipynb", as_version=4)
+    text = "".join(output.get("text", "") for cell in shown.cells for output in cell.get("outputs", []))
+    assert text.count("unchanged since") == len(GRAPH)
+    kinds = {kind for cell in shown.cells for output in cell.get("outputs", []) for kind in output.get("data", {})}
+    assert {"text/html", "image/png"} <= kinds
