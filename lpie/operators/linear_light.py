@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 
-def to_linear(srgb: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+def to_linear(srgb: Tensor) -> Tensor:
     """Linear light of sRGB-encoded values; an odd continuation below 0."""
     size = srgb.abs()
     return srgb.sign() * torch.where(size <= 0.04045, size / 12.92, ((size.clamp_min(0.04045) + 0.055) / 1.055) ** 2.4)
 
 
-def to_srgb(linear: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+def to_srgb(linear: Tensor) -> Tensor:
     """sRGB-encoded values of linear light; an odd continuation below 0."""
     size = linear.abs()
     curve = 1.055 * size.clamp_min(0.0031308) ** (1 / 2.4) - 0.055

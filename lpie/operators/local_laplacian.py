@@ -22,7 +22,7 @@ from lpie.vocabulary import Luminance, PerPhoto, Photo
 __all__ = ["collapse", "filtered_luminance", "gaussian_pyramid", "laplacian_pyramid", "local_laplacian", "remap"]
 
 Mode = Literal["luminance", "log", "rgb"]
-Number: TypeAlias = float | Float[Tensor, ""] | PerPhoto
+Number: TypeAlias = int | float | Float[Tensor, ""] | PerPhoto
 """One for all photos, or one for each."""
 
 SAMPLES = 256  # a center for each 8-bit level: within 2e-3 of the definition for alpha >= 0.5
@@ -69,25 +69,20 @@ def local_laplacian(
     (3) color ratios are taken after adding 0.01, so that the luma is met exactly and noise near black stays small.
     """
     _check_photo(photo)
+    settings, depth = _settings(photo, alpha, beta, sigma_r, noise), _depth(photo, levels)
     if mode == "luminance":
         luminance = _weighted(photo, LUMA)
-        changed = filtered_luminance(
-            luminance, alpha=alpha, beta=beta, sigma_r=sigma_r, samples=samples, levels=levels, noise=noise
-        )
-        ratio = (changed + RATIO_FLOOR) / (luminance + RATIO_FLOOR)  # Differs: the floor
-        return ((photo + RATIO_FLOOR) * ratio - RATIO_FLOOR).clamp(0, 1)
-    settings = _settings(photo, alpha, beta, sigma_r, noise)
+        ratio = (filtered(luminance, settings, samples, depth) + RATIO_FLOOR) / (luminance + RATIO_FLOOR)
+        return ((photo + RATIO_FLOOR) * ratio - RATIO_FLOOR).clamp(0, 1)  # Differs: the floor
+    if mode == "log":
+        linear, span = to_linear(photo), math.log1p(1 / LOG_FLOOR)
+        logarithm = (_weighted(linear, LINEAR_LUMINANCE) / LOG_FLOOR).log1p() / span
+        scaled = (*settings[:2], settings[2] / span, settings[3] / span)
+        ratio = ((filtered(logarithm, scaled, samples, depth) - logarithm) * span).exp()
+        return to_srgb(((linear + LOG_FLOOR) * ratio - LOG_FLOOR).clamp(0, 1))
     if mode == "rgb":
-        return plain.exact(photo, settings, _depth(photo, levels)).clamp(0, 1)
-    if mode != "log":
-        raise ValueError(f"Unknown mode {mode!r}: choose one of {', '.join(get_args(Mode))}.")
-    linear = to_linear(photo)
-    span = math.log1p(1 / LOG_FLOOR)
-    logarithm = (_weighted(linear, LINEAR_LUMINANCE) / LOG_FLOOR).log1p() / span
-    _, _, sigma_r, noise = settings
-    changed = filtered(logarithm, (*settings[:2], sigma_r / span, noise / span), samples, _depth(photo, levels))
-    ratio = ((changed - logarithm) * span).exp()
-    return to_srgb(((linear + LOG_FLOOR) * ratio - LOG_FLOOR).clamp(0, 1))
+        return plain.exact(photo, settings, depth).clamp(0, 1)
+    raise ValueError(f"Unknown mode {mode!r}: choose one of {', '.join(get_args(Mode))}.")
 
 
 def filtered_luminance(
@@ -109,6 +104,10 @@ def filtered(luminance: Luminance, settings: plain.Settings, samples: int, level
     """The filter itself, on the fastest path there is for the type, device and need of gradients."""
     if samples < 2:
         raise ValueError(f"Interpolation needs at least 2 samples, got samples={samples}.")
+    if luminance.dtype == torch.float32 and luminance.device.type == "cpu":
+        from lpie.operators import local_laplacian_fast as fast  # numba takes a second to import
+
+        return fast.sampled(luminance, settings, samples, levels)
     return plain.sampled(luminance, settings, samples, levels)
 
 
@@ -127,8 +126,12 @@ def _depth(photo: Tensor, levels: int | None) -> int:
 def _settings(photo: Tensor, alpha: Number, beta: Number, sigma_r: Number, noise: float) -> plain.Settings:
     if noise < 0:
         raise ValueError(f"noise is an amplitude and must be at least 0, got {noise}.")
-    named = {"alpha": alpha, "beta": beta, "sigma_r": sigma_r, "noise": noise}
-    return tuple(_per_photo(number, photo, name) for name, number in named.items())
+    return (
+        _per_photo(alpha, photo, "alpha"),
+        _per_photo(beta, photo, "beta"),
+        _per_photo(sigma_r, photo, "sigma_r"),
+        _per_photo(noise, photo, "noise"),
+    )
 
 
 def _per_photo(number: Number, photo: Tensor, name: str) -> Tensor:

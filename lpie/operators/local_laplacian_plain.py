@@ -13,7 +13,7 @@ from scipy.sparse import csr_array, eye_array
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from lpie.operators.pyramids import collapse, differences, expand, expansion, gaussian_pyramid, reduction
+from lpie.operators.pyramids import collapse, differences, expansion, gaussian_pyramid, reduction
 from lpie.operators.remapping import remap_gain
 
 Settings = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -63,7 +63,10 @@ def exact(values: Float[Tensor, "n c h w"], settings: Settings, levels: int) -> 
         bands = zip(*(table.chunk(parts) for table in down), pyramid[level].chunk(parts, dim=2), strict=True)
         changes.append(
             torch.cat(
-                [checkpoint(_band, values, g, d, across, settings, use_reentrant=False) for *d, g in bands],
+                [
+                    checkpoint(_band, values, centers, (a, b, c), across, settings, use_reentrant=False)
+                    for a, b, c, centers in bands
+                ],
                 dim=2,
             )
         )
@@ -81,8 +84,7 @@ def _band(values: Tensor, centers: Tensor, down: Window, across: Window, setting
     window = values[:, :, rows[:, None, :, None], columns[None, :, None, :]]  # n c y x i j
     difference = window - centers[..., None, None]
     distance = difference.abs() if values.shape[1] == 1 else _length(difference)
-    settings = tuple(s[..., None, None] for s in settings)
-    change = (remap_gain(distance, *settings) - 1) * difference
+    change = (remap_gain(distance, *(setting[..., None, None] for setting in settings)) - 1) * difference
     weights = [table.to(values) for table in (*down[1:], *across[1:])]
     fine = torch.einsum("ncyxij,yi,xj->ncyx", change, weights[0], weights[2])
     return fine - torch.einsum("ncyxij,yi,xj->ncyx", change, weights[1], weights[3])
@@ -115,5 +117,5 @@ def _window(gaussian: csr_array, expanded: csr_array) -> Window:
     start = np.minimum(first, gaussian.shape[1] - count)
     pixels = start[:, None] + np.arange(count)
     rows = np.arange(len(start))[:, None]
-    shares = [matrix[rows, pixels].toarray() for matrix in (gaussian, expanded)]
-    return torch.from_numpy(pixels), *(torch.from_numpy(share) for share in shares)
+    shares = [torch.from_numpy(matrix[rows, pixels].toarray()) for matrix in (gaussian, expanded)]
+    return torch.from_numpy(pixels), shares[0], shares[1]

@@ -12,6 +12,7 @@ the axis mirrored and reduced; the two binomial kernels here are the shortest pa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ def laplacian_pyramid(image: Image, levels: int) -> list[Tensor]:
 
 def differences(gaussians: Sequence[Tensor]) -> list[Tensor]:
     """The Laplacian pyramid of a Gaussian one: each level less the next one expanded; the last as it is."""
-    finer = [fine - expand(coarse, fine.shape) for fine, coarse in zip(gaussians, gaussians[1:], strict=False)]
+    finer = [fine - expand(coarse, fine.shape) for fine, coarse in pairwise(gaussians)]
     return [*finer, gaussians[-1]]
 
 
@@ -56,12 +57,12 @@ def full_depth(height: int, width: int) -> int:
     return (max(height, width) - 1).bit_length() + 1
 
 
-def reduce(image: Image) -> Image:
+def reduce(image: Image) -> Float[Tensor, "n c half_h half_w"]:
     """`image` at half the height and half the width, each rounded up."""
     return _halved(_halved(image, 3), 2)
 
 
-def expand(image: Image, shape: Sequence[int]) -> Image:
+def expand(image: Image, shape: Sequence[int]) -> Float[Tensor, "n c twice_h twice_w"]:
     """`image` interpolated to the height and width that end `shape`, of which it is the reduced size."""
     return _doubled(_doubled(image, shape[-1], 3), shape[-2], 2)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 NOISE = 0.01  # differences up to this are noise, from twice this signal (Paris et al. 2011, detail manipulation)
@@ -11,14 +10,14 @@ SMALLEST = 1e-6  # relative to sigma_r: keeps powers and their gradients finite 
 
 
 def remap(
-    values: Float[Tensor, "..."],
+    values: Tensor,
     center: float | Tensor,
     *,
     alpha: float | Tensor,
     beta: float | Tensor,
     sigma_r: float | Tensor,
     noise: float | Tensor = NOISE,
-) -> Float[Tensor, "..."]:
+) -> Tensor:
     """`values` remapped about `center`: r(i) of the paper; all arguments broadcast.
 
     Within `sigma_r` of the center a difference grows by the power `alpha` (below 1 enhances detail, above 1 smooths
@@ -33,12 +32,12 @@ def remap(
 
 
 def remap_gain(
-    distance: Float[Tensor, "..."],
+    distance: Tensor,
     alpha: float | Tensor,
     beta: float | Tensor,
     sigma_r: float | Tensor,
     noise: float | Tensor = NOISE,
-) -> Float[Tensor, "..."]:
+) -> Tensor:
     """Factor by which a difference of size `distance` >= 0 grows: 1 throughout when alpha = beta = 1.
 
     The gain is smooth in the distance where r itself has a corner at its center, and serves color differences,
