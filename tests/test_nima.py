@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lpie.aesthetics.backbones import KerasConv2d, MobileNetV1
-from lpie.aesthetics.nima import NIMA, antialiased_weights, mean_score, nearest_weights, score_deviation
+from lpie.aesthetics.nima import NIMA, antialiased_weights, mean_score, nearest_weights, resample, score_deviation
 
 CPU = torch.device("cpu")
 
@@ -54,10 +54,17 @@ def test_certain_rating_has_no_deviation():
 
 
 @pytest.mark.parametrize(("height", "width", "size"), [(481, 321, 224), (30, 50, 224), (224, 100, 64), (1, 5, 64)])
-def test_antialiased_square_is_that_of_torch(height, width, size):
-    photo = torch.rand(1, 3, height, width, dtype=torch.float64)
-    square = NIMA(input_size=size).square(photo)
-    torch.testing.assert_close(square, F.interpolate(photo, (size, size), mode="bilinear", antialias=True))
+def test_products_resample_as_torch_does_with_antialiasing(height, width, size):
+    """The GPU's form and the CPU's are one function, values and gradients."""
+    photo = torch.rand(1, 3, height, width, dtype=torch.float64, requires_grad=True)
+    products = resample(photo, size, antialiased_weights)
+    sampled = NIMA(input_size=size).square(photo)
+    torch.testing.assert_close(products, sampled)
+    torch.testing.assert_close(sampled, F.interpolate(photo, (size, size), mode="bilinear", antialias=True))
+    seen = torch.rand_like(sampled)
+    (of_products,) = torch.autograd.grad((products * seen).sum(), photo)
+    (of_sampled,) = torch.autograd.grad((sampled * seen).sum(), photo)
+    torch.testing.assert_close(of_products, of_sampled)
 
 
 def test_published_square_takes_the_pixels_that_pillow_takes():

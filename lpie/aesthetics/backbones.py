@@ -63,7 +63,8 @@ class SeparableBlock(nn.Module):
         self.pw = nn.Conv2d(channels_in, channels_out, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        return F.relu6(self.pw(F.relu6(self.dw(features))))
+        depthwise = F.relu6(self.dw(features), inplace=True)
+        return F.relu6(self.pw(depthwise), inplace=True)
 
 
 class MobileNetV1(nn.Module):
@@ -89,7 +90,7 @@ class MobileNetV1(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(self, square: Float[Tensor, "n 3 size size"]) -> Float[Tensor, "n 10"]:
-        features = self.blocks(F.relu6(self.stem(square)))
+        features = self.blocks(F.relu6(self.stem(square), inplace=True))
         return self.fc(self.dropout(features.mean((2, 3))))
 
 

@@ -14,13 +14,15 @@ pixels, as the pipeline in which the published weights were trained did; it exis
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from itertools import accumulate
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lpie.aesthetics.backbones import INPUT_SCALES, RATINGS, BackboneName, build_backbone, scale_buffers
 from lpie.aesthetics.published_weights import REGISTERED, published_path, read_published
@@ -29,6 +31,9 @@ from lpie.vocabulary import PerPhoto, Photo, ScoreDistribution
 from lpie.weights import open_weights
 
 Convention = Literal["antialiased", "published"]
+
+ResamplingWeights: TypeAlias = Callable[[int, int, torch.device], Tensor]
+"""From the length of a photo's side, the pixels wanted and a device to the matrix (pixels, length)."""
 
 
 def mean_score(distribution: ScoreDistribution) -> PerPhoto:
@@ -57,7 +62,7 @@ class NIMA(nn.Module):
 
     `convention` and `input_size` say how a photo becomes the backbone's square: see the module. The resizing runs in
     float32 (float64 for float64 photos) and the softmax in float32 also under autocast; the network between them
-    follows autocast. Forward and backward are deterministic on a GPU: the resizing is two matrix products.
+    follows autocast. Forward and backward are deterministic on a GPU, where the resizing is two matrix products.
     (Where TF32 is allowed for float32 products, it applies to them and rounds pixels to 2^-11.)
     """
 
@@ -156,27 +161,30 @@ class NIMA(nn.Module):
 
         Raises ValueError for another shape or device, TypeError for integers.
         """
-        return self.logits(photo).softmax(1)
+        return self.rate(self.square(photo))
 
     def mean_score(self, photo: Photo) -> PerPhoto:
         """The mean rating of each photo, in [1, 10]."""
         return mean_score(self(photo))
 
-    def logits(self, photo: Photo) -> Float[Tensor, "n 10"]:
-        """What the softmax is taken of, at least float32."""
-        self._check(photo)
-        square = (self.square(photo) - self.mean) / self.deviation
+    def rate(self, square: Float[Tensor, "n 3 size size"]) -> ScoreDistribution:
+        """The second half of `forward`: probabilities of the ratings for what `square` returned."""
+        scaled = (square - self.mean) / self.deviation
         weight_type = next(self.network.parameters()).dtype
-        logits = self.network(square.to(weight_type, memory_format=torch.channels_last))
-        return logits.to(square.dtype)
+        logits = self.network(scaled.to(weight_type, memory_format=torch.channels_last))
+        return logits.to(square.dtype).softmax(1)
 
     def square(self, photo: Photo) -> Float[Tensor, "n 3 size size"]:
-        """The photo as the network sees it, still in [0, 1]; at least float32."""
-        precision = torch.float64 if photo.dtype == torch.float64 else torch.float32
+        """The first half of `forward`: the photo as the network sees it, still in [0, 1]; at least float32."""
+        self._check(photo)
+        photo = photo.to(torch.float64 if photo.dtype == torch.float64 else torch.float32)
+        size = self.input_size
         with torch.autocast(photo.device.type, enabled=False):
-            weights = nearest_weights if self.convention == "published" else antialiased_weights
-            rows, columns = (weights(length, self.input_size, photo.device).to(precision) for length in photo.shape[2:])
-            return rows @ (photo.to(precision) @ columns.T)
+            if self.convention == "published":
+                return resample(photo, size, nearest_weights)
+            if photo.device.type == "cpu":  # torch's own is sparse and twice as fast here, and deterministic only here
+                return F.interpolate(photo, (size, size), mode="bilinear", antialias=True)
+            return resample(photo, size, antialiased_weights)
 
     def _check(self, photo: Tensor) -> None:
         if photo.ndim != 4 or photo.shape[1] != 3 or 0 in photo.shape:
@@ -185,6 +193,12 @@ class NIMA(nn.Module):
             raise TypeError(f"Expected floating-point sRGB in [0, 1], got {photo.dtype}: divide by its largest value.")
         if photo.device != self.mean.device:
             raise ValueError(f"The photo is on {photo.device} but the NIMA on {self.mean.device}: move one of them.")
+
+
+def resample(photo: Photo, size: int, weights: ResamplingWeights) -> Float[Tensor, "n 3 size size"]:
+    """The photo on `size` x `size` pixels as two matrix products, whose gradient is deterministic on every device."""
+    rows, columns = (weights(length, size, photo.device).to(photo.dtype) for length in photo.shape[2:])
+    return rows @ (photo @ columns.T)
 
 
 def antialiased_weights(length: int, size: int, device: torch.device) -> Float[Tensor, "size length"]:

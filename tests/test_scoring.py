@@ -1,0 +1,170 @@
+"""`lpie score`: what it prints, what it skips, what it returns, and how much it holds."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lpie.aesthetics import reference_scores, scoring
+from lpie.aesthetics.nima import NIMA, score_deviation
+from lpie.aesthetics.reference_scores import ReferenceScores, fingerprint
+from lpie.aesthetics.scoring import PhotoScore, Skipped, photo_files, score, score_photos
+from lpie.photographs import read_photo
+from lpie.weights import SHIPPED
+
+
+@pytest.fixture(scope="module")
+def critic() -> NIMA:
+    torch.manual_seed(1)
+    return NIMA(input_size=64).freeze()
+
+
+@pytest.fixture
+def critic_file(tmp_path, critic):
+    critic.save(tmp_path / "critic.safetensors")
+    return str(tmp_path / "critic.safetensors")
+
+
+@pytest.fixture
+def folder(tmp_path, small_photos):
+    """Three photographs in two levels, a broken one and a text that calls itself a photograph, and a note."""
+    folder = tmp_path / "album"
+    (folder / "older").mkdir(parents=True)
+    for path, photo in zip(("b.png", "a.PNG", "older/c.png"), small_photos, strict=True):
+        Image.fromarray((photo * 255).byte().permute(1, 2, 0).numpy()).save(folder / path)
+    (folder / "cut.png").write_bytes((folder / "b.png").read_bytes()[:900])
+    (folder / "text.jpg").write_text("not a photograph")
+    (folder / "note.txt").write_text("a note")
+    return folder
+
+
+def test_folder_gives_its_photographs_by_name_and_nothing_else(folder):
+    found = [path.relative_to(folder).as_posix() for path in photo_files([folder])]
+    assert found == ["a.PNG", "b.png", "cut.png", "text.jpg", "older/c.png"]
+    assert list(photo_files([folder / "note.txt"])) == [folder / "note.txt"]
+
+
+def test_scores_are_those_of_the_critic_and_bad_files_are_named(folder, critic):
+    results = list(score_photos(photo_files([folder]), critic))
+    assert [type(result) for result in results] == [PhotoScore, PhotoScore, Skipped, Skipped, PhotoScore]
+    assert [result.photo for result in results] == [str(path) for path in photo_files([folder])]
+    for result in results:
+        if isinstance(result, PhotoScore):
+            distribution = critic(read_photo(result.photo))
+            np.testing.assert_allclose(result.distribution, distribution[0], atol=1e-6)
+            assert result.mean == pytest.approx(critic.mean_score(read_photo(result.photo)).item(), abs=1e-5)
+            assert result.deviation == pytest.approx(score_deviation(distribution).item(), abs=1e-5)
+
+
+def test_lines_for_machines_are_json_and_the_status_tells_of_skipped_files(folder, critic_file, capsys):
+    assert score([folder], critic_file, json=True) == 1
+    out, err = capsys.readouterr()
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["photo"] for line in lines] == [str(folder / name) for name in ("a.PNG", "b.png", "older/c.png")]
+    for line in lines:
+        assert sum(line["distribution"]) == pytest.approx(1, abs=1e-4)
+        assert line["mean"] == pytest.approx(np.dot(line["distribution"], np.arange(1, 11)), abs=1e-3)
+        assert line["percentile"] is None
+    assert f"skipped {folder / 'cut.png'}" in err
+    assert f"skipped {folder / 'text.jpg'}" in err
+    assert "3 scored, 2 skipped" in err
+
+
+def test_lines_for_people_hold_mean_deviation_and_ten_ratings(folder, critic_file, critic, capsys):
+    assert score([folder / "b.png"], critic_file) == 0
+    out, err = capsys.readouterr()
+    header, line, note = out.splitlines()
+    assert header.split()[:3] == ["mean", "deviation", "above"]
+    mean, _, above, *ratings, name = line.split()
+    assert float(mean) == pytest.approx(critic.mean_score(read_photo(folder / "b.png")).item(), abs=0.006)
+    assert (above, len(ratings), name) == ("-", 10, str(folder / "b.png"))
+    assert "no reference scores" in note
+    assert err == ""
+
+
+def test_status_is_one_when_there_is_nothing_and_two_without_the_critic(tmp_path, critic_file, capsys):
+    (tmp_path / "empty").mkdir()
+    assert score([tmp_path / "empty"], critic_file) == 1
+    assert score([tmp_path / "missing.jpg"], critic_file) == 1
+    assert "missing.jpg: there is no such file" in capsys.readouterr().err
+    assert score([tmp_path], "nobody") == 2
+    assert "No weights called 'nobody'" in capsys.readouterr().err
+
+
+def test_ten_thousand_photos_stream_with_few_in_memory(critic, monkeypatch):
+    """Photos alive at once never exceed the readers, and files are taken from the list only as results are given."""
+    alive, most, taken, given = 0, 0, 0, 0
+    lock = threading.Lock()
+
+    def read(file):
+        nonlocal alive, most
+        with lock:
+            alive += 1
+            most = max(most, alive)
+        return torch.full((1, 3, 8, 8), 0.5)
+
+    def square(photo):
+        nonlocal alive
+        with lock:
+            alive -= 1
+        return torch.zeros(1, 3, 64, 64)
+
+    def files():
+        nonlocal taken
+        for number in range(10_000):
+            taken += 1
+            yield Path(str(number))
+
+    monkeypatch.setattr(scoring, "read_photo", read)
+    monkeypatch.setattr(critic, "square", square)
+    monkeypatch.setattr(critic, "rate", lambda squares: torch.full((len(squares), 10), 0.1))
+    for result in score_photos(files(), critic):
+        given += 1
+        assert result.mean == pytest.approx(5.5)
+        assert taken - given <= scoring.READERS + 2 * scoring.BATCH
+    assert given == 10_000
+    assert most <= scoring.READERS
+
+
+def test_percentile_is_the_share_of_lower_reference_means():
+    means = np.random.default_rng(0).normal(5, 0.5, 2000)
+    references = ReferenceScores(2000, tuple(np.percentile(means, reference_scores.PERCENTS)))
+    for mean in (2.0, 4.5, 5.0, 5.7, 9.0):
+        assert references.percentile(mean) == pytest.approx(100 * np.mean(means < mean), abs=1)
+
+
+def test_reference_scores_belong_to_exact_weights(critic, monkeypatch):
+    row = {"fingerprint": fingerprint(critic), "percentiles": list(np.linspace(1, 10, 51))}
+    monkeypatch.setattr(reference_scores, "_table", lambda: {"photographs": 9, "critics": {"this": row}})
+    assert ReferenceScores.of("this", critic).percentile(5.5) == pytest.approx(50)
+    assert ReferenceScores.of("that", critic) is None
+    changed = NIMA(input_size=64)
+    changed.network.load_state_dict(critic.network.state_dict())
+    assert fingerprint(changed) == fingerprint(critic)
+    with torch.no_grad():
+        changed.network.fc.bias[3] += 1e-3
+    assert ReferenceScores.of("this", changed) is None
+
+
+@pytest.mark.parametrize("name", ["ava", "technical"])
+def test_committed_table_holds_the_published_networks(name, data):
+    critic = NIMA.from_pretrained(name)
+    references = ReferenceScores.of(name, critic)
+    assert references.count == 224
+    files = sorted((data / "kodak24").glob("*.png"))
+    shares = [references.percentile(critic.mean_score(read_photo(file)).item()) for file in files[:8]]
+    assert all(0 <= share <= 100 for share in shares)
+    assert max(shares) > 50
+
+
+@pytest.mark.parametrize("name", ["compact", "oasis"])
+def test_committed_table_is_that_of_the_shipped_networks(name):
+    if not (SHIPPED / f"{name}.safetensors").exists():
+        pytest.skip(f"{name} is not trained yet")
+    assert ReferenceScores.of(name, NIMA.from_pretrained(name)), "run python -m lpie.aesthetics.reference_scores"
