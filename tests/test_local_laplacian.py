@@ -280,7 +280,7 @@ def test_compiled_path_equals_plain_torch(size: tuple[int, int], samples: int) -
         results.append(result.detach())
     assert torch.allclose(results[0].double(), results[1], atol=2e-4)
     for compiled, expected in zip(*gradients, strict=True):
-        assert (compiled - expected).norm() <= 5e-3 * expected.norm() + 1e-6
+        assert (compiled - expected).norm() <= 2e-2 * expected.norm() + 1e-6  # tables are steps
 
 
 def test_compiled_path_taken_in_parts_gives_the_same(small_photos: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
