@@ -40,6 +40,13 @@ def critic_names(scores: pd.DataFrame) -> list[str]:
     return [name for name in CRITICS if f"score_{name}" in scores]
 
 
+def gained_names(table: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """The critics and the judges whose gains a table of gains or a frontier holds."""
+    names = [name.removeprefix("gain_") for name in map(str, table) if name.startswith("gain_")]
+    names = [name for name in names if not name.endswith(("_low", "_high"))]
+    return [name for name in names if name in CRITICS], [name for name in names if name not in CRITICS]
+
+
 def photo_gains(runs: pd.DataFrame, scores: pd.DataFrame, split: str = "test") -> pd.DataFrame:
     """One row per run and photo of `split`: the columns of both tables and the gains over the target.
 

@@ -68,6 +68,18 @@ def read_logs(folder: Path) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True).set_index("run").reset_index()
 
 
+def crop_path(folder: Path, run: str, photo: str) -> Path:
+    """Where the kept window of `photo` lies: with its run, or gathered in published evidence."""
+    gathered = Path(folder) / "crops" / run / f"{photo}.png"
+    return gathered if gathered.exists() else Path(folder) / "runs" / run / "crops" / f"{photo}.png"
+
+
+def cropped_photos(folder: Path, run: str) -> list[str]:
+    """The photos of which `run` kept a window."""
+    places = (Path(folder) / "crops" / run, Path(folder) / "runs" / run / "crops")
+    return sorted({path.stem for place in places for path in place.glob("*.png")})
+
+
 def _run_row(record: dict[str, Any]) -> dict[str, Any]:
     study = record.get("study", {})
     row = {key: record.get(key, study.get(key)) for key in RUN_COLUMNS}
