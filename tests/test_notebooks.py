@@ -23,19 +23,23 @@ PROJECT = Path(__file__).parents[1]
 pytestmark = pytest.mark.timeout(900)
 
 
-def start(results: Path) -> subprocess.Popen[str]:
+def start(results: Path) -> subprocess.Popen:
     """`make study` at the smoke profile, its own process group, results in `results`."""
     command = [sys.executable, "-m", "papermill", "notebooks/run_all.ipynb", results / "run_all.ipynb"]
     environment = {key: value for key, value in os.environ.items() if key not in ("LPIE_DATA", "OMP_NUM_THREADS")}
+    log = (results.parent / "log.txt").open("w")
     return subprocess.Popen(
         [*command, "-p", "profile", "smoke", "--no-progress-bar", "--log-output"],
         cwd=PROJECT,
         env={**environment, "LPIE_RESULTS": str(results), "LPIE_CACHE": str(results / "cache")},
-        stdout=subprocess.PIPE,
+        stdout=log,
         stderr=subprocess.STDOUT,
-        text=True,
         start_new_session=True,
     )
+
+
+def log_of(results: Path) -> str:
+    return (results.parent / "log.txt").read_text()[-4000:]
 
 
 def states(results: Path) -> dict[str, Any]:
@@ -58,16 +62,15 @@ def test_a_study_killed_half_way_goes_on_and_ends_with_verdicts_and_figures(resu
     process = start(results)
     end = time.monotonic() + 400
     while not (finished(results) and "running" in {state["status"] for state in states(results).values()}):
-        assert process.poll() is None, process.communicate()[0]
+        assert process.poll() is None, log_of(results)
         assert time.monotonic() < end, states(results)
         time.sleep(0.2)
     time.sleep(3)  # into the next notebook
     done = finished(results)
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.wait()
 
-    output, _ = (again := start(results)).communicate()
-    assert again.returncode == 0, output[-4000:]
+    assert start(results).wait() == 0, log_of(results)
     assert finished(results) == set(GRAPH)
     for name in done:
         assert states(results)[name]["reason"] == "it has not run here yet", "ran a second time"
@@ -88,8 +91,7 @@ def test_a_second_start_finds_everything_unchanged_and_shows_it_again(results: P
     if finished(results) != set(GRAPH):
         pytest.fail("the study did not finish in the test before")
     before = {path: path.stat().st_mtime_ns for path in results.glob("*.csv")}
-    output, _ = (process := start(results)).communicate()
-    assert process.returncode == 0, output[-4000:]
+    assert start(results).wait() == 0, log_of(results)
     assert {path: path.stat().st_mtime_ns for path in results.glob("*.csv")} == before
 
     shown = nbformat.read(results / "run_all.ipynb", as_version=4)
