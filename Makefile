@@ -20,7 +20,8 @@ TEST_ARGS ?=
 
 study: $(INSTALLED)
 	@mkdir -p results/$(PROFILE)
-	$(RUN) -m papermill notebooks/run_all.ipynb results/$(PROFILE)/run_all.ipynb -p profile $(PROFILE)
+	$(RUN) -m papermill notebooks/run_all.ipynb results/$(PROFILE)/run_all.ipynb -p profile $(PROFILE) \
+	  --no-progress-bar --log-level WARNING --stdout-file -
 
 test: $(INSTALLED)
 	$(RUN) -m ruff check lpie tests bench

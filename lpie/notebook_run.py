@@ -109,6 +109,7 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any], lock: int)
             stderr_file=narrator,
             kernel_manager_class=InheritingKernelManager,
             on_cell_start=narrator.at_cell,
+            coalesce_streams=True,
         )
 
 

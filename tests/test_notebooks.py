@@ -29,7 +29,7 @@ def start(results: Path) -> subprocess.Popen:
     environment = {key: value for key, value in os.environ.items() if key not in ("LPIE_DATA", "OMP_NUM_THREADS")}
     log = (results.parent / "log.txt").open("w")
     return subprocess.Popen(
-        [*command, "-p", "profile", "smoke", "--no-progress-bar", "--log-output"],
+        [*command, "-p", "profile", "smoke", "--no-progress-bar", "--log-level", "WARNING", "--stdout-file", "-"],
         cwd=PROJECT,
         env={**environment, "LPIE_RESULTS": str(results), "LPIE_CACHE": str(results / "cache")},
         stdout=log,
