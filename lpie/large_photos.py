@@ -21,7 +21,8 @@ from lpie.networks.bilateral_grid import BilateralGrid, interpolation
 from lpie.networks.context_aggregation import ContextAggregationNetwork
 from lpie.networks.operator_parameters import OperatorParameters
 from lpie.operators import nonlocal_dehazing
-from lpie.operators.local_laplacian import RATIO_FLOOR, SAMPLES, filtered_luminance
+from lpie.operators.local_laplacian import SAMPLES, local_laplacian, recolored
+from lpie.operators.local_laplacian_windows import filtered_windows
 from lpie.operators.nonlocal_dehazing import FLOOR, Dehazed
 from lpie.photographs import luma, resize
 from lpie.study import ToneSettings
@@ -65,11 +66,6 @@ class LargePhoto:
             weights = weights.to(band) + share.sum(dim=1, keepdim=True)
         return total / weights
 
-    def luminance(self) -> Luminance:
-        """Rec. 601 luma of the whole photo."""
-        bands = [luma(self.read(top, bottom, 0, self.width)) for top, bottom in self.bands()]
-        return torch.cat(bands, dim=2)
-
 
 def rendered_tiles(
     network: nn.Module | None, operator: str, photo: LargePhoto, tile: int
@@ -77,13 +73,23 @@ def rendered_tiles(
     """Every tile of the enhanced photo, at most `tile` px square: its top, bottom, left and right, and its pixels."""
     if tile < 1:
         raise ValueError(f"Expected tiles of at least 1 px, got {tile}.")
-    if isinstance(network, ContextAggregationNetwork) and photo.height * photo.width <= tile * tile:
-        yield (0, photo.height, 0, photo.width), network(photo.whole())
+    if photo.height * photo.width <= tile * tile:
+        yield (0, photo.height, 0, photo.width), enhanced_whole(network, operator, photo.whole())
         return
     render = renderer(network, operator, photo)
     for top, left in product(range(0, photo.height, tile), range(0, photo.width, tile)):
         where = (top, min(top + tile, photo.height), left, min(left + tile, photo.width))
         yield where, render(*where)
+
+
+def enhanced_whole(network: nn.Module | None, operator: str, photo: Photo) -> Photo:
+    """The photo enhanced in one piece: by a network, or by the plain operator, as studied, if it is None."""
+    if network is not None:
+        return network(photo)
+    if operator == "dehaze":
+        return nonlocal_dehazing.dehaze(photo).photo
+    tone = ToneSettings()
+    return local_laplacian(photo, alpha=tone.alpha, beta=tone.beta, sigma_r=tone.sigma_r)
 
 
 def renderer(network: nn.Module | None, operator: str, photo: LargePhoto) -> Windowed:
@@ -124,24 +130,28 @@ def _grid(network: BilateralGrid, photo: LargePhoto) -> Windowed:
 
 
 def _tone(network: OperatorParameters | None, photo: LargePhoto) -> Windowed:
-    """The luminance is filtered whole: one channel of float32, the rest in windows."""
     tone = ToneSettings()
     settings = {name: torch.tensor([getattr(tone, name)]) for name in ("alpha", "beta", "sigma_r")}
     if network is not None:
         settings = network.choose(photo.reduced(*network.thumbnail_size))
-    luminance = photo.luminance()
-    changed = filtered_luminance(
-        luminance,
+
+    def read_luminance(top: int, bottom: int, left: int, right: int) -> Luminance:
+        return luma(photo.read(top, bottom, left, right))
+
+    samples = network.samples if network else SAMPLES
+    changed = filtered_windows(
+        read_luminance,
+        photo.height,
+        photo.width,
         alpha=settings["alpha"],
         beta=settings["beta"],
         sigma_r=settings["sigma_r"],
-        samples=network.samples if network else SAMPLES,
+        samples=samples,
     )
-    ratio = (changed + RATIO_FLOOR).div_(luminance.add_(RATIO_FLOOR))
 
     def render(top: int, bottom: int, left: int, right: int) -> Photo:
         window = photo.read(top, bottom, left, right)
-        toned = ((window + RATIO_FLOOR) * ratio[..., top:bottom, left:right] - RATIO_FLOOR).clamp(0, 1)
+        toned = recolored(window, luma(window), changed(top, bottom, left, right))
         return network.finish(toned, settings) if network else toned
 
     return render

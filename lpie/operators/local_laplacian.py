@@ -72,8 +72,7 @@ def local_laplacian(
     settings, depth = _settings(photo, alpha, beta, sigma_r, noise), _depth(photo, levels)
     if mode == "luminance":
         luminance = _weighted(photo, LUMA)
-        ratio = (filtered(luminance, settings, samples, depth) + RATIO_FLOOR) / (luminance + RATIO_FLOOR)
-        return ((photo + RATIO_FLOOR) * ratio - RATIO_FLOOR).clamp(0, 1)  # Differs: the floor
+        return recolored(photo, luminance, filtered(luminance, settings, samples, depth))
     if mode == "log":
         linear, span = to_linear(photo), math.log1p(1 / LOG_FLOOR)
         logarithm = (_weighted(linear, LINEAR_LUMINANCE) / LOG_FLOOR).log1p() / span
@@ -98,6 +97,12 @@ def filtered_luminance(
     """One channel in [0, 1] filtered as by `local_laplacian`; the result is not clipped."""
     settings = _settings(luminance, alpha, beta, sigma_r, noise)
     return filtered(luminance, settings, samples, _depth(luminance, levels))
+
+
+def recolored(photo: Photo, luminance: Luminance, changed: Luminance) -> Photo:
+    """The photo with its luma changed and its color ratios kept, clipped to [0, 1]."""
+    ratio = (changed + RATIO_FLOOR) / (luminance + RATIO_FLOOR)
+    return ((photo + RATIO_FLOOR) * ratio - RATIO_FLOOR).clamp(0, 1)  # Differs: the floor
 
 
 def filtered(luminance: Luminance, settings: plain.Settings, samples: int, levels: int) -> Luminance:

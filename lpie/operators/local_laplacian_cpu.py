@@ -21,6 +21,7 @@ Array = NDArray[np.float32]
 Run = Callable[..., None]
 
 VOLUME = 2**24  # values of the half-size volume held at a time: 64 MiB, and a third more for the coarser ones
+CENTERS = 16  # held at a time where a volume is only reduced
 BANDS = 4  # of rows for each thread, which even out rows that take longer
 ROW_WORK = 2**16  # values below which a kernel is not worth a second thread
 NONE = np.zeros((0, 0, 0), np.float32)
@@ -59,6 +60,24 @@ def forward(
             run(kernels.gather_image, expanded, changes[level + 1], _expanding(*expanded.shape[1:]), expanded)
             changes[level] += expanded
     return torch.from_numpy(image + changes[0])[:, None], slopes
+
+
+def reduced_changes(offsets: Tensor, table: Tensor, samples: int, levels: int) -> Tensor:
+    """What remapping adds for each center, reduced `levels` >= 1 times: (N, samples, h, w)."""
+    runs, starts, size = table.numpy(), offsets.numpy(), offsets.shape[1:]
+    parts = []
+    with _threads() as run:
+        for first in range(0, samples, CENTERS):
+            volume = runs
+            for level in range(levels):
+                count = min(CENTERS, samples - first)
+                coarser = np.empty((len(starts), (size[0] + 1) // 2, (size[1] + 1) // 2, count), np.float32)
+                where = (starts if level == 0 else NO_STARTS, first, tuple(size), _reducing(*size), coarser)
+                run(kernels.reduce_runs, coarser, volume.reshape(-1), *where)
+                volume, size = coarser, coarser.shape[1:3]
+            parts.append(torch.from_numpy(volume.transpose(0, 3, 1, 2)))
+            size = offsets.shape[1:]
+    return torch.cat(parts, dim=1)
 
 
 def backward(

@@ -26,6 +26,13 @@ def sampled(values: Tensor, settings: Settings, samples: int, levels: int) -> Te
     return filtered
 
 
+@torch.compiler.disable
+def reduced_changes(values: Tensor, settings: Settings, samples: int, levels: int) -> Tensor:
+    """What remapping adds to `values` (N, 1, H, W) for each center, reduced `levels` times: (N, samples, h, w)."""
+    tables = remap_tables(settings, samples, gradients=False)
+    return local_laplacian_cpu.reduced_changes(table_offsets(values, samples), tables[0], samples, levels)
+
+
 class _Sampled(torch.autograd.Function):
     @staticmethod
     def forward(
