@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from typing import cast
 
 import torch
@@ -39,8 +40,8 @@ class AdaptiveNormalization(nn.Module):
         self.offset = nn.Parameter(torch.zeros(width))
 
     def forward(self, features: Features) -> Features:
-        """The normalized features, float32."""
-        features = features.float()
+        """The normalized features, float32 (float64 for float64)."""
+        features = full_precision(features)
         variance, mean = torch.var_mean(features, (2, 3), correction=0)
         return apply_affine(features, *self.affine(mean, variance))
 
@@ -125,15 +126,44 @@ class ContextAggregationNetwork(nn.Module):
         """The enhanced photo, float32: unclipped in training, so that gradients live, and in [0, 1] after `eval()`.
 
         Any height and width of at least 1 px. Raises TypeError for integers and ValueError for other shapes.
+        On a GPU, features are held in float16 where no gradient is asked for (within 1/255 of float32), and in
+        autocast's precision where training asks for one; without autocast, gradients are those of plain float32.
         """
         check_photo(photo)
+        if photo.is_cuda and (precision := self._half_precision(photo)):
+            return self._forward_on_gpu(photo, precision)
         features = photo.contiguous(memory_format=torch.channels_last)
         for convolution, normalization in zip(self.convolutions, self.normalizations, strict=True):
             features = F.leaky_relu(normalization(convolution(features)), NEGATIVE_SLOPE)
         return self._finish(features)
 
+    def _half_precision(self, photo: Photo) -> torch.dtype | None:
+        """In which precision the GPU kernels run this call; None where they do not apply."""
+        if photo.dtype == torch.float64 or find_spec("triton") is None:
+            return None
+        from lpie.networks.context_aggregation_gpu import fits
+
+        if not fits(photo, self.width):
+            return None
+        parameters = any(parameter.requires_grad for parameter in self.parameters())
+        if not torch.is_grad_enabled() or not (parameters or photo.requires_grad):
+            return torch.float16
+        if photo.requires_grad or not torch.is_autocast_enabled("cuda"):
+            return None
+        return torch.get_autocast_dtype("cuda")
+
+    def _forward_on_gpu(self, photo: Photo, precision: torch.dtype) -> Photo:
+        from lpie.networks.context_aggregation_gpu import enhance, enhance_with_gradient, pack
+
+        convolutions = [cast(nn.Conv2d, convolution).weight for convolution in self.convolutions]
+        weights = pack(convolutions, list(self.normalizations), self.last.weight, cast(Tensor, self.last.bias))
+        if not torch.is_grad_enabled() or not weights.first.requires_grad:
+            return enhance(photo, weights, self.dilations, precision, clip=not self.training)
+        enhanced = enhance_with_gradient(photo, weights, self.dilations, precision)
+        return enhanced if self.training else enhanced.clamp(0, 1)
+
     def _finish(self, features: Features) -> Photo:
-        enhanced = self.last(features).float()
+        enhanced = full_precision(self.last(features))
         return enhanced if self.training else enhanced.clamp(0, 1)
 
     @torch.no_grad()
@@ -188,19 +218,24 @@ class FoldedContextAggregation(nn.Module):
     def _activate(self, window: Photo) -> Features:
         features = window.contiguous(memory_format=torch.channels_last)
         for convolution, (scale, shift) in zip(self.network.convolutions, self._affine, strict=False):
-            features = apply_affine(convolution(features).float(), scale, shift)
+            features = apply_affine(full_precision(convolution(features)), scale, shift)
             features = F.leaky_relu(features, NEGATIVE_SLOPE, inplace=not torch.is_grad_enabled())
         return features
 
     def next_features(self, window: Photo) -> Features:
         """Output of the first convolution whose normalization is not yet known."""
-        return self.network.convolutions[len(self._affine)](self._activate(window)).float()
+        return self.network.convolutions[len(self._affine)](self._activate(window))
 
     @torch.no_grad()
     def forward(self, window: Photo) -> Photo:
         """The enhanced window, in [0, 1]."""
         check_photo(window)
         return self.network.last(self._activate(window)).float().clamp(0, 1)
+
+
+def full_precision(features: Features) -> Features:
+    """Half precision, as autocast gives it, as float32; the rest as it is."""
+    return features if features.dtype == torch.float64 else features.float()
 
 
 def apply_affine(features: Features, scale: PerChannel, shift: PerChannel) -> Features:

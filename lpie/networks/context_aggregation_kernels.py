@@ -1,0 +1,364 @@
+"""Triton kernels of the context aggregation network, one a layer, forward and backward; see the GPU module.
+
+A layer reads the raw output z of the convolution before it, normalizes and activates it on the way in, and leaves
+its own raw output with the partial statistics of each photo: features cross the memory once each way. Features lie
+as (N, H, W, C) in half precision, C the width rounded up to a power of two; all sums are float32 and in a fixed
+order, so that equal inputs give equal bytes.
+
+A tile is `ROWS` rows, `dilation` apart, of `COLUMNS` px: the rows of one tile are each other's neighbors under the
+dilated window, so that most reads hit the cache.
+"""
+
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+NEGATIVE_SLOPE = tl.constexpr(0.2)
+VARIANCE_FLOOR = tl.constexpr(1e-3)
+
+
+@triton.jit
+def _pixels(tile, width, dilation, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """Rows and columns of a tile's pixels; some may lie beyond the photo."""
+    across = tl.cdiv(width, COLUMNS)
+    group = tile // across
+    pixel = tl.arange(0, ROWS * COLUMNS)
+    y = (group // dilation) * (ROWS * dilation) + group % dilation + (pixel // COLUMNS) * dilation
+    x = (tile % across) * COLUMNS + pixel % COLUMNS
+    return y, x
+
+
+@triton.jit
+def _activated(z, scale, shift):
+    """Normalized and activated features, float32."""
+    y = z.to(tl.float32) * scale[None, :] + shift[None, :]
+    return tl.where(y > 0, y, y * NEGATIVE_SLOPE)
+
+
+@triton.jit
+def _convolved(source, weights, scale, shift, y, x, height, width, dilation, C: tl.constexpr, ACTIVATE: tl.constexpr):
+    """The dilated 3x3 convolution at a tile's pixels, (pixels, C) float32; zero beyond the photo."""
+    channel = tl.arange(0, C)
+    total = tl.zeros((y.shape[0], C), tl.float32)
+    for tap in range(9):
+        row, column = y + (tap // 3 - 1) * dilation, x + (tap % 3 - 1) * dilation
+        inside = ((row >= 0) & (row < height) & (column >= 0) & (column < width))[:, None]
+        z = tl.load(source + (row * width + column)[:, None] * C + channel[None, :], inside, 0.0)
+        if ACTIVATE:  # zeros pad the activated features, so they come after the activation
+            z = tl.where(inside, _activated(z, scale, shift), 0.0).to(z.dtype)
+        weight = tl.load(weights + (tap * C + channel)[:, None] * C + channel[None, :])
+        total = tl.dot(z, weight, total, input_precision="ieee")
+    return total
+
+
+@triton.jit
+def _merged(count, mean, squares, features, inside):
+    """Count, mean and sum of squared deviations of each channel with a tile's features added."""
+    added = tl.sum(inside.to(tl.float32), 0)
+    center = tl.sum(tl.where(inside[:, None], features, 0.0), 0) / tl.maximum(added, 1.0)
+    deviation = tl.where(inside[:, None], features - center[None, :], 0.0)
+    total = count + added
+    step = center - mean
+    share = added / tl.maximum(total, 1.0)
+    return total, mean + step * share, squares + tl.sum(deviation * deviation, 0) + step * step * count * share
+
+
+@triton.jit
+def _store_statistics(counts, means, squares_of, program, count, mean, squares, C: tl.constexpr):
+    channel = tl.arange(0, C)
+    tl.store(counts + program, count)
+    tl.store(means + program * C + channel, mean)
+    tl.store(squares_of + program * C + channel, squares)
+
+
+@triton.jit
+def first_layer(
+    photo, weights, out, counts, means, squares_of,
+    height, width, dilation, tiles, stride_n, stride_c, stride_y, stride_x,
+    C: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """3x3 convolution of the photo itself; weights (27, C), tap by tap, then color by color."""
+    n = tl.program_id(1)
+    channel = tl.arange(0, C)
+    source = photo + n.to(tl.int64) * stride_n
+    target = out + n.to(tl.int64) * height * width * C
+    count, mean, squares = 0.0, tl.zeros((C,), tl.float32), tl.zeros((C,), tl.float32)
+    for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
+        y, x = _pixels(tile, width, dilation, ROWS, COLUMNS)
+        total = tl.zeros((ROWS * COLUMNS, C), tl.float32)
+        for tap in tl.static_range(9):
+            row, column = y + (tap // 3 - 1) * dilation, x + (tap % 3 - 1) * dilation
+            inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+            for color in tl.static_range(3):
+                value = tl.load(source + row * stride_y + column * stride_x + color * stride_c, inside, 0.0)
+                weight = tl.load(weights + (tap * 3 + color) * C + channel)
+                total += value.to(tl.float32)[:, None] * weight[None, :]
+        inside = (y < height) & (x < width)
+        stored = total.to(out.dtype.element_ty)
+        tl.store(target + (y * width + x)[:, None] * C + channel[None, :], stored, inside[:, None])
+        count, mean, squares = _merged(count, mean, squares, stored.to(tl.float32), inside)
+    program = n * tl.num_programs(0) + tl.program_id(0)
+    _store_statistics(counts, means, squares_of, program, count, mean, squares, C)
+
+
+@triton.jit
+def inner_layer(
+    source, scales, shifts, weights, out, counts, means, squares_of, height, width, dilation, tiles,
+    C: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """3x3 convolution of the activated features; weights (9, C in, C out)."""
+    n = tl.program_id(1)
+    channel = tl.arange(0, C)
+    offset = n.to(tl.int64) * height * width * C
+    scale, shift = tl.load(scales + n * C + channel), tl.load(shifts + n * C + channel)
+    count, mean, squares = 0.0, tl.zeros((C,), tl.float32), tl.zeros((C,), tl.float32)
+    for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
+        y, x = _pixels(tile, width, dilation, ROWS, COLUMNS)
+        total = _convolved(source + offset, weights, scale, shift, y, x, height, width, dilation, C, True)
+        inside = (y < height) & (x < width)
+        stored = total.to(out.dtype.element_ty)
+        tl.store(out + offset + (y * width + x)[:, None] * C + channel[None, :], stored, inside[:, None])
+        count, mean, squares = _merged(count, mean, squares, stored.to(tl.float32), inside)
+    program = n * tl.num_programs(0) + tl.program_id(0)
+    _store_statistics(counts, means, squares_of, program, count, mean, squares, C)
+
+
+@triton.jit
+def normalization(
+    counts, means, squares_of, w0, w1, offsets, mean_out, inverse_out, scale_out, shift_out, programs,
+    C: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Partial statistics of a photo -> its mean, inverse deviation, scale and shift."""
+    n = tl.program_id(0)
+    channel = tl.arange(0, C)
+    total, mean = 0.0, tl.zeros((C,), tl.float32)
+    for start in range(0, programs, BLOCK):
+        part = start + tl.arange(0, BLOCK)
+        there = part < programs
+        count = tl.load(counts + n * programs + part, there, 0.0)
+        center = tl.load(means + (n * programs + part)[:, None] * C + channel[None, :], there[:, None], 0.0)
+        total += tl.sum(count, 0)
+        mean += tl.sum(center * count[:, None], 0)
+    mean = mean / total
+    squares = tl.zeros((C,), tl.float32)
+    for start in range(0, programs, BLOCK):
+        part = start + tl.arange(0, BLOCK)
+        there = part < programs
+        count = tl.load(counts + n * programs + part, there, 0.0)
+        place = (n * programs + part)[:, None] * C + channel[None, :]
+        step = tl.load(means + place, there[:, None], 0.0) - mean[None, :]
+        within = tl.load(squares_of + place, there[:, None], 0.0)
+        squares += tl.sum(within + step * step * count[:, None], 0)
+    inverse = 1.0 / tl.sqrt(squares / total + VARIANCE_FLOOR)
+    first, second, offset = tl.load(w0), tl.load(w1), tl.load(offsets + channel)
+    tl.store(mean_out + n * C + channel, mean)
+    tl.store(inverse_out + n * C + channel, inverse)
+    tl.store(scale_out + n * C + channel, first + second * inverse)
+    tl.store(shift_out + n * C + channel, second * (offset - mean * inverse))
+
+
+@triton.jit
+def last_layer(
+    source, scales, shifts, weights, bias, out, height, width, tiles,
+    stride_n, stride_c, stride_y, stride_x,
+    C: tl.constexpr, COLUMNS: tl.constexpr, CLIP: tl.constexpr,
+):  # fmt: skip
+    """The 1x1 convolution to three colors; weights (3, C)."""
+    n = tl.program_id(1)
+    channel = tl.arange(0, C)
+    source += n.to(tl.int64) * height * width * C
+    out += n.to(tl.int64) * stride_n
+    scale, shift = tl.load(scales + n * C + channel), tl.load(shifts + n * C + channel)
+    y, x = _pixels(tl.program_id(0), width, 1, 1, COLUMNS)
+    inside = (y < height) & (x < width)
+    z = tl.load(source + (y * width + x)[:, None] * C + channel[None, :], inside[:, None], 0.0)
+    features = _activated(z, scale, shift)
+    for color in tl.static_range(3):
+        weight = tl.load(weights + color * C + channel)
+        value = tl.sum(features * weight[None, :], 1) + tl.load(bias + color)
+        if CLIP:
+            value = tl.minimum(tl.maximum(value, 0.0), 1.0)
+        tl.store(out + y * stride_y + x * stride_x + color * stride_c, value.to(out.dtype.element_ty), inside)
+
+
+# Backward. gy: gradient before the activation, gz: gradient of a convolution's raw output. ------------------------
+
+
+@triton.jit
+def last_layer_gradient(
+    slope, source, scales, shifts, means, weights, gradient, sums, weight_sums, bias_sums, height, width, tiles,
+    stride_n, stride_c, stride_y, stride_x, C: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """Slope of the output -> gy of the last 3x3 layer, and partial sums for normalization, weights and bias."""
+    n = tl.program_id(1)
+    channel = tl.arange(0, C)
+    color = tl.arange(0, 4)
+    offset = n.to(tl.int64) * height * width * C
+    scale, shift = tl.load(scales + n * C + channel), tl.load(shifts + n * C + channel)
+    mean = tl.load(means + n * C + channel)
+    plain, centered = tl.zeros((C,), tl.float32), tl.zeros((C,), tl.float32)
+    red, green, blue = tl.zeros((C,), tl.float32), tl.zeros((C,), tl.float32), tl.zeros((C,), tl.float32)
+    slopes = tl.zeros((4,), tl.float32)
+    red_weight, green_weight = tl.load(weights + channel), tl.load(weights + C + channel)
+    blue_weight = tl.load(weights + 2 * C + channel)
+    for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
+        y, x = _pixels(tile, width, 1, 1, COLUMNS)
+        inside = (y < height) & (x < width)
+        place = (y * width + x)[:, None] * C + channel[None, :]
+        z = tl.load(source + offset + place, inside[:, None], 0.0).to(tl.float32)
+        features = _activated(z, scale, shift)
+        at = slope + n.to(tl.int64) * stride_n + y * stride_y + x * stride_x
+        by_red = tl.load(at, inside, 0.0).to(tl.float32)
+        by_green = tl.load(at + stride_c, inside, 0.0).to(tl.float32)
+        by_blue = tl.load(at + 2 * stride_c, inside, 0.0).to(tl.float32)
+        gy = by_red[:, None] * red_weight[None, :] + by_green[:, None] * green_weight[None, :]
+        gy += by_blue[:, None] * blue_weight[None, :]
+        gy = tl.where(z * scale[None, :] + shift[None, :] > 0, gy, gy * NEGATIVE_SLOPE)
+        tl.store(gradient + offset + place, gy.to(gradient.dtype.element_ty), inside[:, None])
+        plain += tl.sum(gy, 0)
+        centered += tl.sum(tl.where(inside[:, None], gy * (z - mean[None, :]), 0.0), 0)
+        red += tl.sum(features * by_red[:, None], 0)
+        green += tl.sum(features * by_green[:, None], 0)
+        blue += tl.sum(features * by_blue[:, None], 0)
+        by_color = tl.where(
+            color == 0, tl.sum(by_red, 0), tl.where(color == 1, tl.sum(by_green, 0), tl.sum(by_blue, 0))
+        )
+        slopes += by_color
+    program = n * tl.num_programs(0) + tl.program_id(0)
+    tl.store(sums + program * 2 * C + channel, plain)
+    tl.store(sums + program * 2 * C + C + channel, centered)
+    tl.store(weight_sums + program * 3 * C + channel, red)
+    tl.store(weight_sums + program * 3 * C + C + channel, green)
+    tl.store(weight_sums + program * 3 * C + 2 * C + channel, blue)
+    tl.store(bias_sums + program * 3 + color, slopes, color < 3)
+
+
+@triton.jit
+def normalization_gradient(
+    sums, means, inverses, w1, totals, by_z_out, constant_out, programs, pixels, C: tl.constexpr, BLOCK: tl.constexpr
+):
+    """Partial sums of gy and gy (z - mean) -> their totals, and gz = scale gy + by_z z + constant."""
+    n = tl.program_id(0)
+    channel = tl.arange(0, C)
+    plain, centered = tl.zeros((C,), tl.float32), tl.zeros((C,), tl.float32)
+    for start in range(0, programs, BLOCK):
+        part = start + tl.arange(0, BLOCK)
+        there = (part < programs)[:, None]
+        place = (n * programs + part)[:, None] * 2 * C + channel[None, :]
+        plain += tl.sum(tl.load(sums + place, there, 0.0), 0)
+        centered += tl.sum(tl.load(sums + place + C, there, 0.0), 0)
+    inverse, mean, second = tl.load(inverses + n * C + channel), tl.load(means + n * C + channel), tl.load(w1)
+    by_z = -second * inverse * inverse * inverse * centered / pixels
+    tl.store(totals + n * C + channel, plain)
+    tl.store(totals + (tl.num_programs(0) + n) * C + channel, centered)
+    tl.store(by_z_out + n * C + channel, by_z)
+    tl.store(constant_out + n * C + channel, -second * inverse * plain / pixels - by_z * mean)
+
+
+@triton.jit
+def _raw_gradient(gradient, z, place, inside, scale, by_z, constant):
+    """gz at a tile's pixels, float32; zero beyond the photo."""
+    gy = tl.load(gradient + place, inside, 0.0).to(tl.float32)
+    raw = tl.load(z + place, inside, 0.0).to(tl.float32)
+    return tl.where(inside, gy * scale[None, :] + raw * by_z[None, :] + constant[None, :], 0.0)
+
+
+@triton.jit
+def inner_weight_gradient(
+    gradient, z, scales, by_zs, constants, source, source_scales, source_shifts, raw_gradient, out,
+    height, width, dilation, tiles, C: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """Partial weight gradients (programs, 9, C in, C out) of one row of taps; the middle row also writes gz."""
+    n, tap_row = tl.program_id(1), tl.program_id(2)
+    channel = tl.arange(0, C)
+    offset = n.to(tl.int64) * height * width * C
+    at = n * C + channel
+    scale, by_z, constant = tl.load(scales + at), tl.load(by_zs + at), tl.load(constants + at)
+    source_scale, source_shift = tl.load(source_scales + at), tl.load(source_shifts + at)
+    left, middle = tl.zeros((C, C), tl.float32), tl.zeros((C, C), tl.float32)
+    right = tl.zeros((C, C), tl.float32)
+    for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
+        y, x = _pixels(tile, width, dilation, ROWS, COLUMNS)
+        inside = ((y < height) & (x < width))[:, None]
+        place = (y * width + x)[:, None] * C + channel[None, :]
+        gz = _raw_gradient(gradient + offset, z + offset, place, inside, scale, by_z, constant)
+        gz = gz.to(gradient.dtype.element_ty)
+        if tap_row == 1:
+            tl.store(raw_gradient + offset + place, gz, inside)
+        row = y + (tap_row - 1) * dilation
+        for tap in tl.static_range(3):
+            column = x + (tap - 1) * dilation
+            there = ((row >= 0) & (row < height) & (column >= 0) & (column < width))[:, None]
+            neighbor = tl.load(source + offset + (row * width + column)[:, None] * C + channel[None, :], there, 0.0)
+            features = tl.where(there, _activated(neighbor, source_scale, source_shift), 0.0).to(gz.dtype)
+            if tap == 0:
+                left = tl.dot(tl.trans(features), gz, left, input_precision="ieee")
+            elif tap == 1:
+                middle = tl.dot(tl.trans(features), gz, middle, input_precision="ieee")
+            else:
+                right = tl.dot(tl.trans(features), gz, right, input_precision="ieee")
+    program = n * tl.num_programs(0) + tl.program_id(0)
+    target = out + (program * 9 + tap_row * 3) * C * C + channel[:, None] * C + channel[None, :]
+    tl.store(target, left)
+    tl.store(target + C * C, middle)
+    tl.store(target + 2 * C * C, right)
+
+
+@triton.jit
+def inner_input_gradient(
+    raw_gradient, weights, z, scales, shifts, means, out, sums, height, width, dilation, tiles,
+    C: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """gz of one layer -> gy of the one before; weights (9, C out, C in), taps in reverse."""
+    n = tl.program_id(1)
+    channel = tl.arange(0, C)
+    offset = n.to(tl.int64) * height * width * C
+    scale, shift = tl.load(scales + n * C + channel), tl.load(shifts + n * C + channel)
+    mean = tl.load(means + n * C + channel)
+    plain, centered = tl.zeros((C,), tl.float32), tl.zeros((C,), tl.float32)
+    for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
+        y, x = _pixels(tile, width, dilation, ROWS, COLUMNS)
+        total = _convolved(raw_gradient + offset, weights, scale, shift, y, x, height, width, dilation, C, False)
+        inside = ((y < height) & (x < width))[:, None]
+        place = (y * width + x)[:, None] * C + channel[None, :]
+        raw = tl.load(z + offset + place, inside, 0.0).to(tl.float32)
+        total = tl.where(raw * scale[None, :] + shift[None, :] > 0, total, total * NEGATIVE_SLOPE)
+        total = tl.where(inside, total, 0.0)
+        tl.store(out + offset + place, total.to(out.dtype.element_ty), inside)
+        plain += tl.sum(total, 0)
+        centered += tl.sum(total * (raw - mean[None, :]), 0)
+    program = n * tl.num_programs(0) + tl.program_id(0)
+    tl.store(sums + program * 2 * C + channel, plain)
+    tl.store(sums + program * 2 * C + C + channel, centered)
+
+
+@triton.jit
+def first_weight_gradient(
+    gradient, z, scales, by_zs, constants, photo, out, height, width, dilation, tiles,
+    stride_n, stride_c, stride_y, stride_x, C: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """Partial weight gradients (programs, 32, C) of the first layer; rows 27..31 are padding."""
+    n = tl.program_id(1)
+    channel = tl.arange(0, C)
+    offset = n.to(tl.int64) * height * width * C
+    at = n * C + channel
+    scale, by_z, constant = tl.load(scales + at), tl.load(by_zs + at), tl.load(constants + at)
+    entry = tl.arange(0, 32)
+    down, right = ((entry // 9) - 1) * dilation, ((entry // 3) % 3 - 1) * dilation
+    total = tl.zeros((32, C), tl.float32)
+    for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
+        y, x = _pixels(tile, width, dilation, ROWS, COLUMNS)
+        inside = ((y < height) & (x < width))[:, None]
+        place = (y * width + x)[:, None] * C + channel[None, :]
+        gz = _raw_gradient(gradient + offset, z + offset, place, inside, scale, by_z, constant)
+        row, column = y[None, :] + down[:, None], x[None, :] + right[:, None]
+        there = (row >= 0) & (row < height) & (column >= 0) & (column < width) & (entry < 27)[:, None]
+        colors = photo + n.to(tl.int64) * stride_n + (entry % 3)[:, None] * stride_c
+        values = tl.load(colors + row * stride_y + column * stride_x, there, 0.0)
+        kind = gradient.dtype.element_ty
+        total = tl.dot(values.to(kind), gz.to(kind), total, input_precision="ieee")
+    program = n * tl.num_programs(0) + tl.program_id(0)
+    tl.store(out + program * 32 * C + entry[:, None] * C + channel[None, :], total)

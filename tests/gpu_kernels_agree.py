@@ -1,0 +1,55 @@
+"""Runs the GPU kernels under Triton's interpreter on the CPU, or on a GPU, and compares them with the plain forms.
+
+Not collected by pytest: `test_context_aggregation.py` and `test_structural_similarity.py` start it with
+TRITON_INTERPRET=1, which has to be set before Triton is imported. Raises AssertionError where the forms differ.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+from torch import Tensor
+
+from lpie.networks.context_aggregation import ContextAggregationNetwork
+
+
+def check(name: str, found: Tensor, expected: Tensor, tolerance: float) -> None:
+    """Relative error in the Euclidean norm; NaN fails."""
+    error = ((found.double() - expected.double()).norm() / expected.double().norm().clamp(min=1e-9)).item()
+    assert error <= tolerance, f"{name}: relative error {error:.2e} > {tolerance:g}"
+
+
+def network_agrees(device: str) -> None:
+    """Forward and every gradient in float32, and the forward pass in float16."""
+    from lpie.networks import context_aggregation_gpu as gpu
+
+    cases = [(24, (1, 2, 1), (2, 3, 9, 70)), (32, (1, 17, 5), (1, 3, 20, 7)), (3, (2,), (3, 3, 1, 1))]
+    for width, dilations, shape in cases:
+        torch.manual_seed(0)
+        plain = ContextAggregationNetwork(width, dilations)
+        with torch.no_grad():
+            for parameter in plain.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        plain = plain.to(device)
+        photo, slope = torch.rand(shape, device=device), torch.randn(shape, device=device)
+        expected = plain.double()(photo.double())
+        (expected * slope).sum().backward()
+        gradients = {name: parameter.grad for name, parameter in plain.named_parameters()}
+        plain.float().zero_grad()
+        convolutions = [convolution.weight for convolution in plain.convolutions]
+        weights = gpu.pack(convolutions, list(plain.normalizations), plain.last.weight, plain.last.bias)
+        found = gpu.enhance_with_gradient(photo, weights, dilations, torch.float32)
+        (found * slope).sum().backward()
+        check("output", found, expected, 1e-5)
+        for name, parameter in plain.named_parameters():
+            if gradients[name].norm() > 1e-6:
+                check(name, parameter.grad, gradients[name], 1e-3 if shape[-1] == 1 else 2e-5)
+        check("float16 output", gpu.enhance(photo, weights, dilations, torch.float16, clip=False), expected, 5e-3)
+        clipped = gpu.enhance(photo, weights, dilations, torch.float32, clip=True)
+        check("clipped output", clipped, expected.clamp(0, 1), 1e-5)
+
+
+if __name__ == "__main__":
+    chosen = "cuda" if torch.cuda.is_available() else "cpu"
+    {"network": network_agrees}[sys.argv[1]](chosen)
