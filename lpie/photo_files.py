@@ -222,7 +222,7 @@ def _to_srgb(pixels: Pixels, inks: bool, profile: bytes | None) -> Pixels:
 def _fits(profile: bytes | None, space: str) -> bool:
     """Whether an ICC profile can be read and describes such channels; a broken one is ignored, as browsers do."""
     if not profile:
-        return False
+        return None
     try:
         described = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space.strip()
     except OSError:

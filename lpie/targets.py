@@ -10,11 +10,9 @@ import hashlib
 import inspect
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -25,19 +23,8 @@ from lpie import photographs
 from lpie.operators import airlight, local_laplacian, nonlocal_dehazing, synthetic_haze
 from lpie.records import read_tensors, write_tensors
 from lpie.registry import fetch, files_of
+from lpie.splits import DEMO_SPLITS, Split, real_haze_split
 from lpie.study import OperatorName, Profile, Study
-
-Split = Literal["train", "validation", "test"]
-
-DEMO_SPLITS: dict[str, Split] = {
-    "astronaut": "train",
-    "chelsea": "train",
-    "flower": "train",
-    "coffee": "validation",
-    "china": "test",
-    "rocket": "test",
-    "motorcycle": "test",
-}
 
 
 @dataclass(frozen=True)
@@ -191,15 +178,6 @@ def _clear_training_sources() -> Iterator[Source]:
     ratings = pd.read_csv(fetch("oasis_beauty/ratings.csv"))
     scenery = set(ratings.loc[ratings["category"] == "Scenery", "file"])
     yield from _from_files("oasis", "train", [path for path in files_of("oasis_beauty/images") if path.name in scenery])
-
-
-def real_haze_split(stem: str) -> Split:
-    """The split of a real hazy photograph; every version of a scene falls on the same side."""
-    scene = re.sub(r"^\w+?__|_input|_skyLess|_cropped|deserted|OfA$", "", stem).lower()
-    if scene in ("cityscape", "forest"):  # known_airlight holds them, and it reports
-        return "test"
-    draw = int(hashlib.sha256(scene.encode()).hexdigest(), 16) % 3
-    return ("train", "validation", "test")[draw]  # type: ignore[return-value]
 
 
 def _fivek_sources() -> Iterator[Source]:
