@@ -128,10 +128,12 @@ def test_trainable_nima_drops_out_until_it_is_frozen():
 
 
 def test_autocast_changes_the_score_little_and_the_square_not_at_all(critic, small_photos):
+    published = NIMA(convention="published")  # its square is a matrix product, which autocast would round
     with torch.autocast("cpu", torch.bfloat16):
-        halved, square = critic(small_photos), critic.square(small_photos)
+        halved, squares = critic(small_photos), [nima.square(small_photos) for nima in (critic, published)]
     assert halved.dtype == torch.float32
-    assert torch.equal(square, critic.square(small_photos))
+    assert torch.equal(squares[0], critic.square(small_photos))
+    assert torch.equal(squares[1], published.square(small_photos))
     torch.testing.assert_close(halved, critic(small_photos), atol=0.02, rtol=0)
     torch.testing.assert_close(halved.sum(1), torch.ones(3))
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import flatbuffers
 import h5py
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from torch.nn import functional as F
 
 from lpie.aesthetics.backbones import MobileNetV1
 from lpie.aesthetics.nima import NIMA, mean_score
-from lpie.aesthetics.published_weights import git_blob_id, read_published
+from lpie.aesthetics.published_weights import FlatTable, dequantized, git_blob_id, read_published
 
 KERAS_LAYERS = ["conv1", *(f"conv_{part}_{block}" for block in range(1, 14) for part in ("dw", "pw"))]
 
@@ -159,6 +160,38 @@ def test_incomplete_keras_file_names_what_it_lacks(tmp_path):
         file["conv_dw_7/conv_dw_7/depthwise_kernel:0"] = np.zeros((3, 3, 512, 1))
     with pytest.raises(ValueError, match="one dense layer of 10 scores, found none"):
         read_published(path)
+
+
+def flat_table(build, fields: dict[int, tuple[str, int]], slots: int) -> int:
+    """A FlatBuffer table of `build` whose fields hold (kind, value): a number's kind, or "offset" of what was built."""
+    build.StartObject(slots)
+    for field, (kind, value) in fields.items():
+        if kind == "offset":
+            build.PrependUOffsetTRelativeSlot(field, value, 0)
+        else:
+            getattr(build, f"Prepend{kind}Slot")(field, value, 0)
+    return build.EndObject()
+
+
+@pytest.mark.parametrize(
+    ("axis", "scale", "zero_point"), [(0, [0.5, 2.0], [3, -4]), (2, [0.1, 1.0, 9.0], [0, 5, 1]), (0, [0.25], [7])]
+)
+def test_dequantization_is_scale_times_distance_from_zero_point(axis, scale, zero_point):
+    """Along one axis or for the whole tensor, as TFLite's quantization specification says."""
+    values = np.arange(-12, 12, dtype=np.int8).reshape(2, 4, 3)
+    build = flatbuffers.Builder()
+    stored = build.CreateNumpyVector(values.view(np.uint8).ravel())
+    scales = build.CreateNumpyVector(np.array(scale, np.float32))
+    zeros = build.CreateNumpyVector(np.array(zero_point, np.int64))
+    shape = build.CreateNumpyVector(np.array(values.shape, np.int32))
+    buffer = flat_table(build, {0: ("offset", stored)}, 1)
+    quantization = flat_table(build, {2: ("offset", scales), 3: ("offset", zeros), 6: ("Int32", axis)}, 7)
+    tensor = flat_table(build, {0: ("offset", shape), 1: ("Int8", 9), 4: ("offset", quantization)}, 5)
+    build.Finish(flat_table(build, {0: ("offset", tensor), 1: ("offset", buffer)}, 2))
+    root = FlatTable.root(bytes(build.Output()))
+    along = [-1 if i == axis else 1 for i in range(3)] if len(scale) > 1 else [1, 1, 1]
+    expected = (values - np.array(zero_point).reshape(along)) * np.array(scale).reshape(along)
+    np.testing.assert_allclose(dequantized(root.table(0), [root.table(1)]), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["weights.hdf5", "weights.tflite"])

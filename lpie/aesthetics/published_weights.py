@@ -186,7 +186,7 @@ def _tflite_layers(content: bytes) -> Iterator[tuple[int, np.ndarray, np.ndarray
 
     Numbers of fields are their places in the tables of schema.fbs.
     """
-    model = _FlatTable.root(content)
+    model = FlatTable.root(content)
     (graph,) = model.tables(2)
     codes = [int(code.number(0, "int8") or code.number(3, "int32")) for code in model.tables(1)]
     stored, buffers = graph.tables(0), model.tables(4)
@@ -194,10 +194,11 @@ def _tflite_layers(content: bytes) -> Iterator[tuple[int, np.ndarray, np.ndarray
         code = codes[operation.number(0, "uint32")]
         if code in (_CONVOLUTION, _DEPTHWISE, _DENSE):
             _, weight, bias = operation.vector(1, "<i4")
-            yield code, _dequantized(stored[weight], buffers), _dequantized(stored[bias], buffers)
+            yield code, dequantized(stored[weight], buffers), dequantized(stored[bias], buffers)
 
 
-def _dequantized(tensor: _FlatTable, buffers: list[_FlatTable]) -> np.ndarray:
+def dequantized(tensor: FlatTable, buffers: list[FlatTable]) -> np.ndarray:
+    """The values of a `Tensor` of the schema, float32."""
     shape = tensor.vector(0, "<i4")
     values = buffers[tensor.number(2, "uint32")].vector(0, "u1").view(_NUMPY_TYPES[tensor.number(1, "int8")])
     values = values.reshape(shape).astype(np.float32)
@@ -211,7 +212,7 @@ def _dequantized(tensor: _FlatTable, buffers: list[_FlatTable]) -> np.ndarray:
     return (values - zero_point.reshape(along)) * scale.reshape(along)
 
 
-class _FlatTable:
+class FlatTable:
     """One table of a FlatBuffer, its fields taken by their place in the schema."""
 
     def __init__(self, content: bytes, position: int) -> None:
@@ -221,7 +222,7 @@ class _FlatTable:
         self._table = Table(content, position)
 
     @classmethod
-    def root(cls, content: bytes) -> _FlatTable:
+    def root(cls, content: bytes) -> FlatTable:
         return cls(content, struct.unpack_from("<I", content)[0])
 
     def _position(self, field: int) -> int | None:
@@ -233,18 +234,18 @@ class _FlatTable:
         position = self._position(field)
         return 0 if position is None else int(np.frombuffer(self._content, kind, 1, position)[0])
 
-    def table(self, field: int) -> _FlatTable | None:
+    def table(self, field: int) -> FlatTable | None:
         position = self._position(field)
-        return None if position is None else _FlatTable(self._content, self._table.Indirect(position))
+        return None if position is None else FlatTable(self._content, self._table.Indirect(position))
 
-    def tables(self, field: int) -> list[_FlatTable]:
+    def tables(self, field: int) -> list[FlatTable]:
         position = self._position(field)
         if position is None:
             return []
         offset = position - self._table.Pos
         first = self._table.Vector(offset)
         places = range(first, first + 4 * self._table.VectorLen(offset), 4)
-        return [_FlatTable(self._content, self._table.Indirect(place)) for place in places]
+        return [FlatTable(self._content, self._table.Indirect(place)) for place in places]
 
     def vector(self, field: int, kind: str) -> np.ndarray:
         position = self._position(field)
