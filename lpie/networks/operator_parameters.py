@@ -21,7 +21,7 @@ from lpie.weights import open_weights
 THUMBNAIL = 64  # px, square
 WIDTHS = (16, 32, 64, 64)  # channels after each halving
 HIDDEN = 64
-SAMPLES = 16  # centers of the local Laplacian filter
+SAMPLES = 64  # centers of the local Laplacian filter: 52 dB from its default of 256
 
 
 class Range(NamedTuple):
