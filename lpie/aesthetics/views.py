@@ -8,7 +8,6 @@ waits for the GPU.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self
 
 import numpy as np
 import torch
@@ -37,7 +36,7 @@ class Album:
     widths: Int[Tensor, " n"]
 
     @classmethod
-    def of(cls, photos: list[np.ndarray], side: int, device: str) -> Self:
+    def of(cls, photos: list[np.ndarray], side: int, device: str) -> Album:
         """From uint8 arrays (H, W, 3) no larger than `side`, which must be a multiple of 16."""
         frames = np.stack([np.pad(p, ((0, side - len(p)), (0, side - p.shape[1]), (0, 0)), "edge") for p in photos])
         sizes = torch.tensor([photo.shape[:2] for photo in photos], device=device)
@@ -199,7 +198,7 @@ class Crops:
     @classmethod
     def random(
         cls, heights: Int[Tensor, " n"], widths: Int[Tensor, " n"], whole: float = 0.4, smallest: int = 96
-    ) -> Self:
+    ) -> Crops:
         """Rectangles of any scale and aspect; a share `whole` of them is the whole photo."""
         all_of_it = torch.rand(len(heights), device=heights.device) < whole
         height_and_width = []

@@ -7,6 +7,7 @@ stands in the safetensors metadata.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ import torch
 from lpie.records import read_tensors
 
 SHIPPED = Path(__file__).parent
+SCALE = ".scale"  # ending of the name under which an eight-bit tensor's scales are stored
 
 
 def shipped_names() -> list[str]:
@@ -22,7 +24,7 @@ def shipped_names() -> list[str]:
 
 
 def open_weights(name: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Tensors (as float32 where stored in half precision) and metadata of a shipped network or a safetensors file.
+    """Tensors (as float32 where stored in fewer bits) and metadata of a shipped network or a safetensors file.
 
     Raises FileNotFoundError, naming what is shipped, if `name` is neither.
     """
@@ -32,4 +34,27 @@ def open_weights(name: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor],
         known = ", ".join(shipped_names())
         raise FileNotFoundError(f"No weights called {os.fspath(name)!r}: give one of {known}, or a .safetensors file.")
     tensors, metadata = read_tensors(path)
-    return {key: value.float() if value.dtype == torch.float16 else value for key, value in tensors.items()}, metadata
+    scales = {key: tensors.pop(f"{key}{SCALE}") for key in list(tensors) if f"{key}{SCALE}" in tensors}
+    for key, value in tensors.items():
+        if key in scales:
+            tensors[key] = value.float() * scales[key].view(-1, *[1] * (value.ndim - 1))
+        elif value.dtype == torch.float16:
+            tensors[key] = value.float()
+    return tensors, metadata
+
+
+def int8_channels(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights as eight-bit integers with one scale for each output channel, for `open_weights` to undo.
+
+    Tensors of two dimensions and more are rounded to 1/127 of the largest value in their channel; the others are
+    kept in half precision.
+    """
+    stored = {}
+    for key, value in tensors.items():
+        if value.ndim < 2:
+            stored[key] = value.half()
+            continue
+        scale = value.flatten(1).abs().amax(1).clamp_min(1e-12) / 127
+        stored[key] = (value / scale.view(-1, *[1] * (value.ndim - 1))).round().to(torch.int8)
+        stored[f"{key}{SCALE}"] = scale.float()
+    return stored

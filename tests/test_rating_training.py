@@ -1,0 +1,130 @@
+"""Training on ratings: the same weights however it is interrupted and however many processes share it."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from lpie.aesthetics import rating_loop
+from lpie.aesthetics.nima import NIMA
+from lpie.aesthetics.rating_loop import Crew, SharedDropout, cropped, predict, train
+from lpie.aesthetics.rating_training import RatingTraining, learn_by_folds
+from lpie.aesthetics.ratings import read_oasis
+from lpie.records import read_tensors
+from lpie.weights import int8_channels, open_weights
+
+SHORT = {"input_size": 32, "batch": 5, "head_epochs": 1, "all_epochs": 1, "all_rate": 1e-3}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Nine photographs, the brighter the better liked."""
+    folder = tmp_path_factory.mktemp("oasis")
+    (folder / "images").mkdir()
+    random = np.random.default_rng(0)
+    rows = []
+    for number in range(9):
+        pixels = np.clip(random.normal(30 + 22 * number, 20, (40, 48, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"Thing{chr(65 + number // 2)}_{number}.png")
+        votes = {f"c{k}": 1 + 20 * (k == 1 + number * 6 // 8) for k in range(1, 8)}
+        rows.append({"file": f"Thing{chr(65 + number // 2)}_{number}.png", **votes})
+    pd.DataFrame(rows).to_csv(folder / "ratings.csv", index=False)
+    return folder
+
+
+def trained(folder, state):
+    settings = RatingTraining(**SHORT)
+    return train(settings, settings.network(), read_oasis(folder), state, Crew())
+
+
+def test_training_goes_on_after_a_stop_to_the_same_bytes(folder, tmp_path, monkeypatch):
+    whole = trained(folder, tmp_path / "whole.safetensors").network.state_dict()
+    calls = iter(range(100))
+    distance = rating_loop.earth_movers_distance
+
+    def stop_in_the_third_step(*args, **kwargs):
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        return distance(*args, **kwargs)
+
+    monkeypatch.setattr(rating_loop, "earth_movers_distance", stop_in_the_third_step)
+    with pytest.raises(KeyboardInterrupt):
+        trained(folder, tmp_path / "part.safetensors")
+    assert read_tensors(tmp_path / "part.safetensors")[1]["step"] == "2"
+    resumed = trained(folder, tmp_path / "part.safetensors").network.state_dict()
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_two_processes_train_what_one_trains(folder, tmp_path):
+    alone = trained(folder, tmp_path / "alone.safetensors").network.state_dict()
+    options = [option for name, value in SHORT.items() for option in (f"--{name.replace('_', '-')}", str(value))]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    program = ["-m", "lpie.aesthetics.rating_training", "oasis", "--device", "cpu", "--folds", "0"]
+    paths = ["--data", str(folder), "--out", str(tmp_path / "crew")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, *program, *paths, *options], env=environment, capture_output=True, text=True)
+    together, counts = read_tensors(tmp_path / "crew" / "state.safetensors")
+    assert counts["step"] == "4", done.stderr[-2000:]
+    start = RatingTraining(**SHORT).network().network.state_dict()
+    for name, tensor in alone.items():
+        moved = (tensor - start[name]).abs().max()
+        assert (together[f"nima.{name}"] - tensor).abs().max() <= 0.02 * moved + 1e-6, name
+
+
+def test_brightness_is_learned_by_folds(folder, tmp_path):
+    settings = RatingTraining(input_size=32, batch=9, head_epochs=0, all_epochs=4, all_rate=1e-3, folds=2)
+    nima, rated, predicted = learn_by_folds(settings, read_oasis(folder), tmp_path, Crew())
+    assert predicted.shape == (9, 10)
+    assert np.allclose(predicted.sum(1), 1, atol=1e-5)
+    assert not nima.training
+    seen = predict(nima, rated, Crew())
+    assert np.abs(seen - rated.distributions).mean() < np.abs(0.1 - rated.distributions).mean()
+
+
+def test_undecodable_photograph_is_left_out_and_weighs_nothing(folder, tmp_path):
+    rated = read_oasis(folder)
+    whole = rated.paths[0].read_bytes()
+    truncated = tmp_path / "truncated.png"
+    truncated.write_bytes(whole[: len(whole) // 2])
+    broken = rated.take(range(9))
+    broken = type(rated)((truncated, *broken.paths[1:]), broken.distributions, broken.splits, broken.groups)
+    predicted = predict(RatingTraining(**SHORT).network().eval(), broken, Crew())
+    assert np.isnan(predicted[0]).all()
+    assert np.isfinite(predicted[1:]).all()
+
+
+def test_shared_dropout_gives_each_process_its_rows_of_one_mask():
+    def rows_of(rank, size):
+        dropout = SharedDropout(0.5).train()
+        dropout.draws, dropout.total = torch.Generator().manual_seed(3), 6
+        dropout.rows = slice(rank, None, size)
+        return dropout(torch.ones(6, 8)[rank::size])
+
+    whole = rows_of(0, 1)
+    assert torch.equal(torch.stack([rows_of(0, 2), rows_of(1, 2)], 1).flatten(0, 1), whole)
+    assert set(whole.unique().tolist()) == {0.0, 2.0}
+
+
+def test_crops_are_the_pixels_they_say():
+    squares = torch.arange(2 * 3 * 6 * 6, dtype=torch.uint8).view(2, 3, 6, 6)
+    crops = cropped(squares, torch.tensor([[1, 2, 0], [0, 1, 1]]), 4)
+    assert torch.equal(crops[0] * 255, squares[0, :, 1:5, 2:6].float())
+    assert torch.equal(crops[1] * 255, squares[1, :, 0:4, 1:5].flip(-1).float())
+
+
+def test_eight_bit_weights_come_back_within_half_a_step_of_their_channel(tmp_path):
+    from lpie.records import write_tensors
+
+    tensors = NIMA(input_size=32).network.state_dict()
+    write_tensors(tmp_path / "n.safetensors", int8_channels(tensors), {})
+    back, _ = open_weights(tmp_path / "n.safetensors")
+    assert back.keys() == tensors.keys()
+    for name in ("stem.weight", "blocks.3.dw.weight", "blocks.12.pw.weight", "fc.weight"):
+        step = tensors[name].flatten(1).abs().amax(1) / 127
+        error = (back[name] - tensors[name]).flatten(1).abs().amax(1)
+        assert (error <= 0.501 * step).all(), name
