@@ -132,10 +132,15 @@ class ContextAggregationNetwork(nn.Module):
         check_photo(photo)
         if photo.is_cuda and (precision := self._half_precision(photo)):
             return self._forward_on_gpu(photo, precision)
+        return self.plain(photo)
+
+    def plain(self, photo: Photo) -> Photo:
+        """What `forward` computes, as its definition reads, in plain torch on any device."""
         features = photo.contiguous(memory_format=torch.channels_last)
         for convolution, normalization in zip(self.convolutions, self.normalizations, strict=True):
             features = F.leaky_relu(normalization(convolution(features)), NEGATIVE_SLOPE)
-        return self._finish(features)
+        enhanced = full_precision(self.last(features))
+        return enhanced if self.training else enhanced.clamp(0, 1)
 
     def _half_precision(self, photo: Photo) -> torch.dtype | None:
         """In which precision the GPU kernels run this call; None where they do not apply."""
@@ -160,10 +165,6 @@ class ContextAggregationNetwork(nn.Module):
         if not torch.is_grad_enabled() or not weights.first.requires_grad:
             return enhance(photo, weights, self.dilations, precision, clip=not self.training)
         enhanced = enhance_with_gradient(photo, weights, self.dilations, precision)
-        return enhanced if self.training else enhanced.clamp(0, 1)
-
-    def _finish(self, features: Features) -> Photo:
-        enhanced = full_precision(self.last(features))
         return enhanced if self.training else enhanced.clamp(0, 1)
 
     @torch.no_grad()

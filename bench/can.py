@@ -1,0 +1,252 @@
+"""Times CAN32 beside its plain eager float32 form: inference and a training step, checked first, in one run.
+
+    python bench/can.py                          # on the CPU, two threads
+    python bench/can.py --device cuda            # on a GPU: 1080p, and 16 crops of 256 px with a NIMA critic
+    python bench/can.py --device cuda --tune     # also every tile shape of the GPU kernels
+
+Forms are timed in turns; the table gives medians, and how often each is as fast as the plain form.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a spinning thread would count a busy machine against torch
+
+import torch
+from skimage import data
+from torch import Tensor
+
+from lpie.aesthetics.nima import NIMA
+from lpie.losses import PerceptualObjective
+from lpie.networks.context_aggregation import ContextAggregationNetwork
+
+Run = Callable[[], object]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--quick", action="store_true", help="fewer repeats")
+    parser.add_argument("--tune", action="store_true", help="time other tile shapes of the GPU kernels")
+    options = parser.parse_args()
+    repeats = 7 if options.quick else options.repeats
+    torch.set_num_threads(options.threads)
+    device = torch.device(options.device)
+    on_gpu = device.type == "cuda"
+    if on_gpu:
+        agree(device)
+    if options.tune:
+        tune(device)
+    rows = inference(device, repeats, *((1080, 1920) if on_gpu else (512, 512)))
+    rows += training(device, repeats, *((32, 16, 256) if on_gpu else (24, 2, 192)))
+    name = torch.cuda.get_device_name() if on_gpu else f"{options.threads} CPU threads"
+    print(f"\n{name}, torch {torch.__version__}")
+    for row in rows:
+        print(row)
+
+
+def agree(device: torch.device) -> None:
+    """Compare the GPU kernels with the plain form, forward and backward, on odd sizes."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    import gpu_kernels_agree
+
+    gpu_kernels_agree.network_agrees(str(device))
+    print("the kernels agree with float64, forward and backward")
+
+
+def network_away_from_identity(device: torch.device, width: int) -> ContextAggregationNetwork:
+    """Weights as after some training: every path carries something, outputs stay within the photo's range."""
+    torch.manual_seed(0)
+    network = ContextAggregationNetwork(width)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            parameter.add_(torch.randn_like(parameter) * (0.02 if parameter.ndim else 0.05))
+            if name == "last.weight":
+                parameter.mul_(0.8)
+    return network.to(device, memory_format=torch.channels_last)
+
+
+def photographs(device: torch.device, count: int, height: int, width: int) -> Tensor:
+    shown = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket()]
+    resized = [
+        torch.nn.functional.interpolate(
+            torch.from_numpy(shown[index % 4]).permute(2, 0, 1)[None].float() / 255,
+            (height, width),
+            mode="bilinear",
+            antialias=True,
+        )
+        for index in range(count)
+    ]
+    return torch.cat(resized).clamp(0, 1).to(device)
+
+
+def inference(device: torch.device, repeats: int, height: int, width: int) -> list[str]:
+    """Rows for one photo without gradient."""
+    network = network_away_from_identity(device, 32).eval()
+    photo = photographs(device, 1, height, width)
+    with torch.inference_mode():
+        exact = network.double().plain(photo.double())
+        network.float()
+        forms: dict[str, Run] = {"plain eager float32, contiguous": lambda: contiguous(network, photo)}
+        if device.type == "cuda":
+            forms["plain eager float16"] = lambda: in_autocast(network, photo)
+        forms["lpie"] = lambda: network(photo)
+        if device.type == "cuda":
+            forms["lpie, CUDA graph"] = captured(lambda: network(photo))
+        errors = {name: (run() - exact).abs().max().item() * 255 for name, run in forms.items()}
+        times = in_turns(forms, device, repeats)
+    return table(f"CAN32, {height} x {width}, inference", times, {k: f"error {e:.3f}/255" for k, e in errors.items()})
+
+
+def contiguous(network: ContextAggregationNetwork, photo: Tensor) -> Tensor:
+    """The plain form in torch's default layout, as a straightforward program has it."""
+    features = photo
+    for convolution, normalization in zip(network.convolutions, network.normalizations, strict=True):
+        features = torch.nn.functional.leaky_relu(normalization(convolution(features).contiguous()), 0.2)
+    return network.last(features).clamp(0, 1)
+
+
+def in_autocast(network: ContextAggregationNetwork, photo: Tensor) -> Tensor:
+    with torch.autocast("cuda", dtype=torch.float16):
+        return network.plain(photo)
+
+
+def training(device: torch.device, repeats: int, width: int, count: int, side: int) -> list[str]:
+    """Rows for one step: forward, L2 and a NIMA critic of the AVA network's shape, backward, Adam."""
+    on_gpu = device.type == "cuda"
+    photo = photographs(device, count, side, side)
+    target = (photo * 1.1 - 0.05).clamp(0, 1)
+    critic = NIMA().freeze().to(device)
+    rows = []
+    for opinion, objective in (
+        ("L2", PerceptualObjective("l2")),
+        ("L2 + NIMA", PerceptualObjective("l2", critic, 1e-3).to(device)),
+    ):
+        forms: dict[str, Run] = {}
+        for name, precision, plain in (
+            ("plain eager float32", None, True),
+            ("plain eager bfloat16", torch.bfloat16, True),
+            ("lpie", torch.bfloat16 if on_gpu else None, False),
+        ):
+            if on_gpu or precision is None:
+                forms[name] = step(
+                    network_away_from_identity(device, width), objective, photo, target, precision, plain
+                )
+        if on_gpu:
+            network = network_away_from_identity(device, width)
+            forms["lpie, CUDA graph"] = captured(step(network, objective, photo, target, torch.bfloat16, False))
+        times = in_turns(forms, device, repeats)
+        rows += table(f"CAN{width}, {count} x {side} px, training step, {opinion}", times, {})
+    return rows
+
+
+def step(
+    network: ContextAggregationNetwork,
+    objective: PerceptualObjective,
+    photo: Tensor,
+    target: Tensor,
+    precision: torch.dtype | None,
+    plain: bool,
+) -> Run:
+    network.train()
+    on_gpu = photo.is_cuda
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-5, fused=True, capturable=on_gpu)
+
+    def one_step() -> None:
+        with torch.autocast(photo.device.type, dtype=precision, enabled=precision is not None, cache_enabled=False):
+            enhanced = network.plain(photo) if plain else network(photo)
+            loss = objective(enhanced, target)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return one_step
+
+
+def captured(run: Run) -> Run:
+    """`run` as a CUDA graph; gives what `run` gave, renewed at each replay."""
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            run()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=stream):
+        result = run()
+
+    def replay() -> object:
+        graph.replay()
+        return result
+
+    return replay
+
+
+def in_turns(forms: dict[str, Run], device: torch.device, repeats: int) -> dict[str, float]:
+    """Median milliseconds of each form, every form once a round."""
+    times: dict[str, list[float]] = {name: [] for name in forms}
+    for turn in range(repeats + 3):
+        for name, run in forms.items():
+            if device.type == "cuda":
+                start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+                torch.cuda.synchronize()
+                start.record()
+                run()
+                end.record()
+                torch.cuda.synchronize()
+                passed = start.elapsed_time(end)
+            else:
+                began = time.perf_counter()
+                run()
+                passed = (time.perf_counter() - began) * 1e3
+            if turn >= 3:
+                times[name].append(passed)
+    return {name: statistics.median(each) for name, each in times.items()}
+
+
+def table(work: str, times: dict[str, float], notes: dict[str, str]) -> list[str]:
+    plain = next(iter(times.values()))
+    return [work] + [
+        f"  {name:34s} {ms:9.2f} ms {plain / ms:7.1f}x  {notes.get(name, '')}" for name, ms in times.items()
+    ]
+
+
+def tune(device: torch.device) -> None:
+    """Times other tile shapes; the constants of `context_aggregation_gpu` are to hold the best of both lists."""
+    from lpie.networks import context_aggregation_gpu as gpu
+
+    network, photo = network_away_from_identity(device, 32).eval(), photographs(device, 1, 1080, 1920)
+    crops = photographs(device, 16, 256, 256)
+    found: list[tuple[float, str]] = []
+    for pixels, warps, stages, programs in itertools.product((128, 256), (4, 8), (1, 2, 3, 4), (2, 3, 4, 6, 8)):
+        gpu.PIXELS, gpu.WARPS, gpu.STAGES, gpu.PROGRAMS = pixels, warps, stages, programs
+        with torch.inference_mode():
+            graph = captured(lambda: network(photo))
+            ms = in_turns({"": graph}, device, 5)[""]
+        found.append((ms, f"PIXELS {pixels} WARPS {warps} STAGES {stages} PROGRAMS {programs}"))
+    gpu.PIXELS, gpu.WARPS, gpu.STAGES, gpu.PROGRAMS = (int(word) for word in min(found)[1].split()[1::2])
+    print("inference 1080p:", *(f"{ms:.3f} ms {setting}" for ms, setting in sorted(found)[:8]), sep="\n  ")
+    found = []
+    for pixels, warps, programs in itertools.product((64, 128, 256), (4, 8), (1, 2, 3, 4, 6)):
+        gpu.GRADIENT_PIXELS, gpu.GRADIENT_WARPS, gpu.GRADIENT_PROGRAMS = pixels, warps, programs
+        training_step = step(
+            network_away_from_identity(device, 32), PerceptualObjective("l2"), crops, crops, torch.bfloat16, False
+        )
+        ms = in_turns({"": captured(training_step)}, device, 5)[""]
+        found.append((ms, f"GRADIENT_PIXELS {pixels} GRADIENT_WARPS {warps} GRADIENT_PROGRAMS {programs}"))
+    best = [int(word) for word in min(found)[1].split()[1::2]]
+    gpu.GRADIENT_PIXELS, gpu.GRADIENT_WARPS, gpu.GRADIENT_PROGRAMS = best
+    print("training step, L2:", *(f"{ms:.3f} ms {setting}" for ms, setting in sorted(found)[:5]), sep="\n  ")
+
+
+if __name__ == "__main__":
+    main()
