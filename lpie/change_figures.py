@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from lpie import labels
-from lpie.evidence import CONFIGURATION, RIVALS, SURVIVING_SHARE, critic_names, gained_names, judge_names, select
+from lpie.evidence import CONFIGURATION, RIVALS, critic_names, gained_names, judge_names, select
 from lpie.figure_style import COLORS, MARKERS, STYLE, legend_below, nearest_rivals, new_figure, require
+from lpie.recipe import SURVIVING_SHARE
 from lpie.results import crop_path, cropped_photos
 
 AMPLIFIED = 4  # how much the change of the last tile is enlarged about middle gray

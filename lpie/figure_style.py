@@ -60,9 +60,12 @@ GAIN_COLORS = "RdBu"  # red below the target, blue above
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """Write `figure` as `path` with .png and .pdf, each whole or not at all; returns the PNG's path."""
     stem = Path(path)
-    for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None, "Producer": None})):
-        with atomic_path(stem.with_suffix(suffix)) as temporary, mpl.rc_context(STYLE):
-            figure.savefig(temporary, metadata=metadata, bbox_inches="tight", pad_inches=0.08)
+    with mpl.rc_context(STYLE):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once, for both files
+        for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None, "Producer": None})):
+            with atomic_path(stem.with_suffix(suffix)) as temporary:
+                figure.savefig(temporary, metadata=metadata)
     return stem.with_suffix(".png")
 
 

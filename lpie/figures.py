@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lpie import labels
-from lpie.evidence import ENOUGH_GAIN, RIVALS, gained_names
+from lpie.evidence import FAMILIES, RIVALS, gained_names
 from lpie.figure_style import (
     COLORS,
     GAIN_COLORS,
@@ -31,6 +31,7 @@ from lpie.figure_style import (
     new_figure,
     require,
 )
+from lpie.recipe import ENOUGH_GAIN
 
 
 @mpl.rc_context(STYLE)
@@ -40,7 +41,7 @@ def frontier_figure(table: pd.DataFrame) -> Figure:
     `table`: `evidence.frontier`. One panel per operator and critic; a line joins the weights of a family's ladder,
     gray bars are intervals across photos.
     """
-    trained = require(table[(table["gamma"] > 0) & ~table["network"].isin(RIVALS)], "networks trained with a critic")
+    trained = require(table[(table["gamma"] > 0) & table["network"].isin(FAMILIES)], "networks trained with a critic")
     operators = list(dict.fromkeys(table["operator"]))
     critics = [name for name in gained_names(table)[0] if name in set(trained["critic"])]
     table = table.assign(lowest=table[[f"gain_{name}" for name in gained_names(table)[1]]].min(axis=1))

@@ -15,6 +15,7 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 RESAMPLES = 5000
+FEWEST_RESAMPLED = 5  # photos; resampling fewer says little
 SIGNIFICANCE = 0.05
 
 
@@ -49,14 +50,14 @@ def paired_interval(differences: ArrayLike, confidence: float = CONFIDENCE, resa
     """The mean of paired `differences`, one per photo, with the bias-corrected and accelerated bootstrap interval.
 
     The same numbers give the same interval: the resampling starts from a fixed seed. Where all differences are equal
-    the interval is that number; with fewer than two it is unknown, NaN.
+    the interval is that number; fewer than FEWEST_RESAMPLED have Student's interval, one has none (NaN).
 
     Source: Efron, Better Bootstrap Confidence Intervals, JASA 1987, section 4 (BCa), by scipy.stats.bootstrap.
     """
     numbers = _numbers(differences)
     mean = float(numbers.mean())
-    if len(numbers) == 1:
-        return Interval(mean, np.nan, np.nan, 1)
+    if len(numbers) < FEWEST_RESAMPLED:
+        return student_interval(numbers, confidence)
     if np.ptp(numbers) <= 1e-12 * max(1.0, abs(mean)):  # BCa divides by the spread
         return Interval(mean, mean, mean, len(numbers))
     result = stats.bootstrap(
@@ -75,13 +76,14 @@ def paired_ratio_interval(
 ) -> Interval:
     """The mean of `part` divided by the mean of `whole`, pairs of one photo each, with its BCa interval.
 
-    Meaningful while the mean of `whole` is well away from 0; the interval widens without bound as it nears 0.
+    Meaningful while the mean of `whole` is well away from 0; the interval widens without bound as it nears 0. Fewer
+    than FEWEST_RESAMPLED pairs have no interval (NaN).
     """
     parts, wholes = np.asarray(part, dtype=float).ravel(), np.asarray(whole, dtype=float).ravel()
     known = ~(np.isnan(parts) | np.isnan(wholes))
     parts, wholes = _numbers(parts[known]), _numbers(wholes[known])
     ratio = float(parts.mean() / wholes.mean()) if wholes.mean() else np.nan
-    if len(parts) < 2 or np.isnan(ratio):
+    if len(parts) < FEWEST_RESAMPLED or np.isnan(ratio):
         return Interval(ratio, np.nan, np.nan, len(parts))
     if np.ptp(parts - ratio * wholes) <= 1e-12 * max(1.0, abs(ratio)):
         return Interval(ratio, ratio, ratio, len(parts))

@@ -14,9 +14,8 @@ from lpie.evidence import (
     frontier,
     judge_names,
     photo_gains,
-    recipe_check,
-    trivial_at,
 )
+from lpie.recipe import recipe_check, trivial_at
 
 
 @pytest.fixture(scope="module")

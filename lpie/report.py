@@ -1,0 +1,237 @@
+"""From a results folder to all that can be read: tables, figures, and one page that holds them.
+
+    python -m lpie.report                       # draws results/published again from its tables
+    python -m lpie.report FOLDER                # the same for another results folder
+    python -m lpie.report FOLDER --publish      # gathers the evidence of FOLDER in results/published, then draws it
+
+The same tables give the same bytes. Nothing here trains, scores or needs torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from lpie import labels
+from lpie.change_figures import comparison_figure, spectrum_figure, survival_figure
+from lpie.comparisons import comparisons
+from lpie.evidence import (
+    FAMILIES,
+    choose_gammas,
+    chosen_configurations,
+    frontier,
+    gained_names,
+    photo_gains,
+)
+from lpie.figure_style import save_figure
+from lpie.figures import frontier_figure, gamma_figure, judge_figure, training_figure
+from lpie.recipe import recipe_summary, recipe_table
+from lpie.records import atomic_path, results_folder, write_csv
+from lpie.results import collect_results, cropped_photos, read_logs, read_results
+from lpie.verdicts import verdicts
+
+PHOTOS_COMPARED = 2  # in each comparison figure
+
+
+def write_report(folder: Path) -> Path:
+    """Write every table, figure and report.html of `folder` from its runs and scores; returns the page's path.
+
+    Figures that the tables cannot fill (no ladder, no crops, no log) are left out, and the page says so.
+    """
+    folder = Path(folder)
+    runs, scores = read_results(folder)
+    tables = write_tables(folder, runs, scores)
+    drawn, missing = draw_figures(folder, runs, scores, tables)
+    page = _page(folder, runs, tables, drawn, missing)
+    with atomic_path(folder / "report.html") as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return folder / "report.html"
+
+
+def write_tables(folder: Path, runs: pd.DataFrame, scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Write the tables that follow from runs and scores as CSV, verdicts and headline as Markdown too."""
+    checks = recipe_table(runs, scores)
+    front = frontier(runs, scores)
+    compared = comparisons(runs, scores)
+    tables = {
+        "verdicts": verdicts(runs, scores, compared),
+        "headline": headline(front),
+        "frontier": front,
+        "gammas": choose_gammas(runs, scores),
+        "recipe_summary": recipe_summary(checks),
+        "recipe": checks,
+        "comparisons": compared,
+        "time": time_table(runs),
+    }
+    for name, table in tables.items():
+        write_csv(folder / f"{name}.csv", table)
+    for name in ("verdicts", "headline"):
+        with atomic_path(folder / f"{name}.md") as temporary:
+            temporary.write_text(markdown(tables[name]), encoding="utf-8")
+    return tables
+
+
+def draw_figures(
+    folder: Path, runs: pd.DataFrame, scores: pd.DataFrame, tables: dict[str, pd.DataFrame]
+) -> tuple[dict[str, str], list[str]]:
+    """Draw `folder`/figures; returns the caption of each figure by name, and why others could not be drawn."""
+    gains = photo_gains(runs, scores)
+    front, operators = tables["frontier"], list(dict.fromkeys(runs["operator"]))
+    chosen = chosen_configurations(runs, scores)
+    both = pd.concat([chosen, chosen_configurations(runs, scores, "l1")])
+    wanted: dict[str, tuple[str, Any]] = {
+        "frontier": (
+            "The critic's gain over the operator's target against closeness to it.",
+            lambda: frontier_figure(front),
+        )
+    }
+    for operator in operators:
+        name = labels.OPERATORS[operator]
+        shown = cropped_photos(folder, f"{operator}-target")[:PHOTOS_COMPARED]
+        trained = runs.loc[(runs["operator"] == operator) & runs["network"].isin(FAMILIES), "network"]
+        for network in dict.fromkeys(trained):
+            wanted[f"comparison-{operator}-{network}"] = (
+                f"The same crops through {labels.NETWORKS[network]} for {name}, with the whole photo's scores.",
+                lambda o=operator, n=network, s=shown: comparison_figure(folder, runs, scores, o, n, both, s),
+            )
+        wanted[f"gamma-{operator}"] = (
+            f"What each weight of the critic gains and costs, {name}.",
+            lambda o=operator: gamma_figure(front, tables["gammas"], o),
+        )
+        wanted[f"judges-{operator}"] = (
+            f"Gain over the target by every critic and judge with its 95 % interval across photos, {name}.",
+            lambda o=operator: judge_figure(front, o),
+        )
+    wanted["survival"] = (
+        "What is left of the critic's gain, and what judges follow.",
+        lambda: survival_figure(front, chosen),
+    )
+    wanted["spectrum"] = ("Where in the spectrum the change lies.", lambda: spectrum_figure(gains, chosen))
+    wanted["training"] = ("Training curves.", lambda: training_figure(read_logs(folder), runs))
+    drawn, missing = {}, []
+    for name, (caption, draw) in wanted.items():
+        try:
+            save_figure(draw(), folder / "figures" / name)
+            drawn[name] = caption
+        except (ValueError, FileNotFoundError) as error:
+            missing.append(f"{name}: {error}")
+    return drawn, missing
+
+
+def headline(front: pd.DataFrame) -> pd.DataFrame:
+    """The table for readers: each objective with PSNR, and the gains with their widest interval.
+
+    An interval is across seeds where there are several, else across photos.
+    """
+    critics, judges = gained_names(front)
+    rows = []
+    for _, row in front[front["network"].isin(FAMILIES)].iterrows():
+        kind = "seed_" if row["n_seeds"] > 1 else ""
+        entry = {
+            "operator": labels.OPERATORS[row["operator"]],
+            "network": labels.NETWORKS[row["network"]],
+            "objective": labels.objective_label(row["fidelity"], row["critic"], row["gamma"]),
+            "seeds": row["n_seeds"],
+            "PSNR (dB)": f"{row['psnr']:.2f}" + _half(row, "psnr", kind),
+            "SSIM": f"{row['ssim']:.3f}",
+            "color shift": f"{row['color_shift']:.2f}",
+            "fine detail": f"{row['detail_energy']:.2f}",
+        }
+        for name in (*critics, *judges):
+            entry[name] = f"{row[f'gain_{name}']:+.3f}".replace("-0.000", "+0.000") + _half(row, f"gain_{name}", kind)
+        rows.append(entry)
+    return pd.DataFrame(rows)
+
+
+def _half(row: pd.Series, column: str, kind: str) -> str:
+    half = (row[f"{column}_{kind}high"] - row[f"{column}_{kind}low"]) / 2
+    return f" ± {half:.3f}" if pd.notna(half) else ""
+
+
+def time_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """Training time by operator, network and device: runs, seconds each and minutes in all."""
+    timed = runs.dropna(subset=["seconds"])
+    groups = timed.groupby(["operator", "network", "device"], sort=False)["seconds"]
+    return pd.DataFrame(
+        {"runs": groups.size(), "seconds_each": groups.mean().round(1), "minutes": (groups.sum() / 60).round(1)}
+    ).reset_index()
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The table in Markdown's pipe notation."""
+    lines = [list(map(str, table.columns)), ["---"] * table.shape[1]]
+    lines += [[str(value).replace("|", "\\|") for value in row] for row in table.itertuples(index=False)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _page(
+    folder: Path, runs: pd.DataFrame, tables: dict[str, pd.DataFrame], drawn: dict[str, str], missing: list[str]
+) -> str:
+    environment = Environment(loader=PackageLoader("lpie", "."), undefined=StrictUndefined, autoescape=True)
+    chosen = tables["recipe_summary"].query("chosen")
+    origin = folder / "provenance.json"
+    return environment.get_template("report_template.html").render(
+        verdicts=_html(tables["verdicts"]),
+        headline=_html(tables["headline"]),
+        recipes=_html(chosen.drop(columns=["objective", "chosen"])),
+        gammas=_html(tables["gammas"]),
+        time=_html(tables["time"]),
+        figures=[{"name": name, "caption": text, "image": _embedded(folder, name)} for name, text in drawn.items()],
+        missing=missing,
+        counts={"networks": int(runs["network"].isin(FAMILIES).sum()), "runs": len(runs)},
+        provenance=json.dumps(json.loads(origin.read_text(encoding="utf-8")), indent=1) if origin.exists() else "",
+    )
+
+
+def _html(table: pd.DataFrame) -> str:
+    return table.to_html(index=False, border=0, na_rep="", float_format="{:.4g}".format)
+
+
+def _embedded(folder: Path, name: str) -> str:
+    """The figure as a WebP data address, a tenth of the PNG's size."""
+    stored = io.BytesIO()
+    Image.open(folder / "figures" / f"{name}.png").convert("RGB").save(stored, "WEBP", quality=88, method=4)
+    return "data:image/webp;base64," + base64.b64encode(stored.getvalue()).decode()
+
+
+def publish(source: Path, destination: Path) -> None:
+    """Gather in `destination` what the report of `source` rests on: runs, scores, logs, and the crops it shows."""
+    runs, scores = read_results(source)
+    write_csv(destination / "runs.csv", runs)
+    write_csv(destination / "scores.csv", scores)
+    write_csv(destination / "logs.csv", read_logs(source))
+    for operator in dict.fromkeys(runs["operator"]):
+        for photo in cropped_photos(source, f"{operator}-target")[:PHOTOS_COMPARED]:
+            for path in sorted(source.glob(f"runs/*/crops/{photo}.png")):
+                run = path.parents[1].name
+                if run.startswith(f"{operator}-"):
+                    with atomic_path(destination / "crops" / run / path.name) as temporary:
+                        shutil.copyfile(path, temporary)
+
+
+def main() -> None:
+    """Draw a results folder again, or publish one."""
+    parser = argparse.ArgumentParser(prog="python -m lpie.report", description="Tables, figures and page of a folder.")
+    parser.add_argument("folder", type=Path, nargs="?", default=results_folder("published"))
+    parser.add_argument("--publish", action="store_true", help="gather its evidence in results/published")
+    chosen = parser.parse_args()
+    folder = chosen.folder
+    if chosen.publish:
+        publish(folder, results_folder("published"))
+        folder = results_folder("published")
+    elif list(folder.glob("runs/*/run.json")):
+        collect_results(folder)
+    print(write_report(folder))
+
+
+if __name__ == "__main__":
+    main()
