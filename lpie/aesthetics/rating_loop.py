@@ -157,6 +157,8 @@ def train(settings: RatingTraining, nima: NIMA, rated: RatedPhotographs, state: 
             progress.step += 1
             if crew.leads and (progress.step % SAVE_EVERY == 0 or progress.step % progress.steps_an_epoch == 0):
                 progress.save(optimizer)
+        if len(squares.broken) == len(rated):
+            raise ValueError(f"None of {len(rated)} photographs could be decoded, such as {rated.paths[0]}.")
         if crew.leads and batches:
             spent = time.monotonic() - started
             log.info("epoch %d: EMD %.4f, %.1f s", epoch + 1, distance.item() / len(batches) * crew.size, spent)
