@@ -6,6 +6,7 @@ import io
 import os
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import numpy as np
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from lpie.photo_files import SRGB_PROFILE, PhotoFile, Pixels
+from lpie.color_profiles import SRGB, Pixels, converted, is_srgb
+from lpie.photo_files import PhotoFile
 from lpie.records import atomic_path
 
 KINDS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}
@@ -58,9 +60,11 @@ def save_photo(photo: PhotoFile, path: str | os.PathLike[str]) -> None:
 def encode_photo(photo: PhotoFile, stream: io.BufferedIOBase, kind: str) -> None:
     """Write a photograph into a seekable stream; 16 bits become 8 where the format holds no more.
 
-    EXIF and resolution are kept, the colors are sRGB and labeled so; other metadata (XMP, IPTC, comments) is not.
+    EXIF, resolution and color profile are kept; other metadata (XMP, IPTC, comments) is not.
     """
-    exif = photograph_exif(photo.exif)
+    exif = photograph_exif(photo.exif, photo.profile)
+    if photo.profile != SRGB and not is_srgb(photo.profile):
+        photo = replace(photo, pixels=converted(photo.pixels.copy(), SRGB, photo.profile))
     if kind == "TIFF":
         _encode_tiff(photo, exif, stream)
     elif kind == "PNG" and photo.bits == 16:
@@ -72,10 +76,10 @@ def encode_photo(photo: PhotoFile, stream: io.BufferedIOBase, kind: str) -> None
         }.get(kind, {})
         resolution = {"dpi": photo.dpi} if photo.dpi else {}
         picture = Image.fromarray(_eight_bits(photo.pixels))
-        picture.save(stream, kind, icc_profile=SRGB_PROFILE, exif=exif, **resolution, **quality)
+        picture.save(stream, kind, icc_profile=photo.profile, exif=exif, **resolution, **quality)
 
 
-def photograph_exif(exif: Image.Exif) -> Image.Exif:
+def photograph_exif(exif: Image.Exif, profile: bytes) -> Image.Exif:
     """A copy of `exif` without what describes the file it came from: how its pixels lay, its thumbnail."""
     kept = Image.Exif()
     for tag in PHOTOGRAPH_TAGS & set(exif):
@@ -85,7 +89,7 @@ def photograph_exif(exif: Image.Exif) -> Image.Exif:
         for stale in (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight, ExifTags.IFD.Interop):
             entries.pop(stale, None)
         if directory == ExifTags.IFD.Exif and ExifTags.Base.ColorSpace in entries:
-            entries[ExifTags.Base.ColorSpace] = 1  # sRGB
+            entries[ExifTags.Base.ColorSpace] = 1 if is_srgb(profile) else 65535  # sRGB, or as the profile says
         if entries:
             kept.get_ifd(directory).update(entries)
             kept[directory] = dict(entries)
@@ -105,7 +109,7 @@ def _encode_deep_png(photo: PhotoFile, exif: Image.Exif, stream: io.BufferedIOBa
     packed = memoryview(imagecodecs.png_encode(np.ascontiguousarray(photo.pixels), level=6))
     header = 8 + 25  # signature, then IHDR: length, name, 13 bytes, checksum
     stream.write(packed[:header])
-    stream.write(_png_chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(SRGB_PROFILE)))
+    stream.write(_png_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(photo.profile)))
     if photo.dpi:
         stream.write(_png_chunk(b"pHYs", struct.pack(">IIB", *(round(value / 0.0254) for value in photo.dpi), 1)))
     if exif:
@@ -136,7 +140,7 @@ def _encode_tiff(photo: PhotoFile, exif: Image.Exif, stream: io.BufferedIOBase) 
         metadata=None,
         description=exif.get(ExifTags.Base.ImageDescription),
         software=exif.get(ExifTags.Base.Software) or False,
-        iccprofile=SRGB_PROFILE,
+        iccprofile=photo.profile,
         resolution=photo.dpi,
         resolutionunit="INCH" if photo.dpi else None,
         extratags=[*texts, *((tag - 1, "I", 1, 0, True) for tag in directories)],

@@ -16,16 +16,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
+from lpie.color_profiles import BAND, SRGB, Pixels, adobe_rgb_by_exif, converted, fits, is_srgb
+
 PhotoSource: TypeAlias = str | os.PathLike[str] | bytes | io.BufferedIOBase
-Pixels: TypeAlias = NDArray[Any]  # (H, W, channels), uint8 or uint16
 
 MOST_PIXELS = 1_000_000_000  # a file with more is taken for a decompression bomb
-BAND = 256  # rows converted at a time, so that a large photo needs no second copy
-SRGB_PROFILE: bytes = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-SAME_COLOR = 257  # of 65535: a profile that moves no color by more than an 8-bit step is sRGB already
 log = logging.getLogger(__name__)
 
 
@@ -37,6 +34,7 @@ class PhotoFile:
     exif: Image.Exif = field(default_factory=Image.Exif)  # without the orientation, which has been applied
     dpi: tuple[float, float] | None = None  # pixels per inch, horizontal and vertical
     kind: str = "PNG"  # of file it came from, as Pillow names it
+    profile: bytes = SRGB  # that the file has and will have again; the pixels are sRGB all the same
 
     @property
     def bits(self) -> int:
@@ -101,7 +99,7 @@ def _decode(content: bytes) -> PhotoFile:
             return deep
     with Image.open(io.BytesIO(content)) as picture:
         exif, dpi, kind = picture.getexif(), picture.info.get("dpi"), picture.format or "PNG"
-        profile = picture.info.get("icc_profile") or _adobe_rgb(exif)
+        profile = picture.info.get("icc_profile") or adobe_rgb_by_exif(exif)
         if kind == "PNG" and content[24] == 16:  # the header's bit depth; Pillow would keep 8 of 16
             import imagecodecs
 
@@ -115,7 +113,7 @@ def _pillow_pixels(picture: Image.Image) -> tuple[Pixels, bool]:
     """Grey, grey with alpha, RGB, RGB with alpha, or four inks (then True), as Pillow decodes them."""
     if picture.mode == "F":
         raise ValueError("its pixels are floating point; export it with 8 or 16 bits")
-    inks = picture.mode == "CMYK" and _fits(picture.info.get("icc_profile"), "CMYK")
+    inks = picture.mode == "CMYK" and fits(picture.info.get("icc_profile"), "CMYK")
     plain = picture.mode in ("L", "LA", "RGB", "RGBA", "I", "I;16", "I;16B", "I;16L")
     if picture.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
@@ -169,13 +167,14 @@ def _upright_srgb(
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     if not inks and pixels.shape[2] in (2, 4):
         pixels = _over_white(pixels)
-    pixels = _to_srgb(pixels, inks, profile)
+    pixels, profile = _to_srgb(pixels, inks, profile)
     if pixels.shape[2] == 1:
         pixels = np.repeat(pixels, 3, axis=2)
     pixels = _upright(pixels, exif.pop(ExifTags.Base.Orientation, 1))
     resolution = tuple(float(value) for value in dpi) if dpi else ()
     known = len(resolution) == 2 and all(0 < value < 1e6 for value in resolution)
-    return PhotoFile(np.ascontiguousarray(pixels), exif, (resolution[0], resolution[1]) if known else None, kind)
+    pixels_per_inch = (resolution[0], resolution[1]) if known else None
+    return PhotoFile(np.ascontiguousarray(pixels), exif, pixels_per_inch, kind, profile)
 
 
 def _over_white(pixels: Pixels) -> Pixels:
@@ -189,58 +188,16 @@ def _over_white(pixels: Pixels) -> Pixels:
     return color
 
 
-def _to_srgb(pixels: Pixels, inks: bool, profile: bytes | None) -> Pixels:
+def _to_srgb(pixels: Pixels, inks: bool, profile: bytes | None) -> tuple[Pixels, bytes]:
+    """The pixels in sRGB, and the profile that their file should have again: its own if that is one for RGB."""
     space = "CMYK" if inks else "GRAY" if pixels.shape[2] == 1 else "RGB"
-    if profile is None or not _fits(profile, space):
+    if profile is None or not fits(profile, space):
         if inks:
             raise ValueError("its four 16-bit inks have no color profile; embed one or convert it to RGB")
-        return pixels
-    import imagecodecs
-
-    def convert(colors: Pixels) -> Pixels:
-        return imagecodecs.cms_transform(
-            colors if space != "GRAY" else colors[..., 0],
-            profile,
-            SRGB_PROFILE,
-            colorspace=space.lower(),
-            outcolorspace="rgb",
-            intent=int(imagecodecs.CMS.INTENT.RELATIVE_COLORIMETRIC),
-            flags=int(ImageCms.Flags.BLACKPOINTCOMPENSATION),
-        )
-
-    if space != "CMYK":
-        steps = np.linspace(0, 65535, 9).astype(np.uint16)
-        cube = np.stack(np.meshgrid(*[steps] * pixels.shape[2], indexing="ij"), axis=-1).reshape(1, -1, pixels.shape[2])
-        if np.abs(convert(cube).astype(int) - cube).max() <= SAME_COLOR:
-            return pixels
-    converted = np.empty((*pixels.shape[:2], 3), pixels.dtype) if space != "RGB" else pixels
-    for top in range(0, len(pixels), BAND):
-        converted[top : top + BAND] = convert(np.ascontiguousarray(pixels[top : top + BAND]))
-    return converted
-
-
-def _fits(profile: bytes | None, space: str) -> bool:
-    """Whether an ICC profile can be read and describes such channels; a broken one is ignored, as browsers do."""
-    if not profile:
-        return None
-    try:
-        described = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space.strip()
-    except OSError:
-        described = "unreadable"
-    if described != space:
-        log.warning("Ignored an ICC profile for %s in a photograph of %s.", described, space)
-    return described == space
-
-
-def _adobe_rgb(exif: Image.Exif) -> bytes | None:
-    """The profile that cameras mean, without embedding it, by interoperability index R03 (DCF 2.0)."""
-    if ExifTags.IFD.Interop not in exif.get_ifd(ExifTags.IFD.Exif):  # some releases of Pillow raise KeyError then
-        return None
-    if exif.get_ifd(ExifTags.IFD.Interop).get(ExifTags.Interop.InteropIndex) != "R03":
-        return None
-    import imagecodecs
-
-    return imagecodecs.cms_profile("adobergb")
+        return pixels, SRGB
+    if space == "RGB" and is_srgb(profile):
+        return pixels, profile
+    return converted(pixels, profile, SRGB, space), profile if space == "RGB" else SRGB
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:

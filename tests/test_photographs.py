@@ -13,8 +13,9 @@ import tifffile
 import torch
 from PIL import ExifTags, Image, ImageCms
 
+from lpie.color_profiles import SRGB
 from lpie.photo_encoding import encode_photo, save_photo
-from lpie.photo_files import SRGB_PROFILE, PhotoFile, open_photo
+from lpie.photo_files import PhotoFile, open_photo
 from lpie.photographs import (
     check_photo,
     demo_depth,
@@ -155,7 +156,7 @@ def test_adobe_rgb_declared_only_by_exif_is_converted():
 
 
 def test_srgb_profile_changes_nothing():
-    content = encoded(Image.fromarray(PIXELS), icc_profile=SRGB_PROFILE)
+    content = encoded(Image.fromarray(PIXELS), icc_profile=SRGB)
     np.testing.assert_array_equal(bytes_of(read_photo(content)), PIXELS)
 
 
@@ -290,7 +291,7 @@ def test_other_programs_read_what_was_written(tmp_path):
         write_photo(photo, tmp_path / f"photo{suffix}")
         with Image.open(tmp_path / f"photo{suffix}") as picture:
             np.testing.assert_allclose(np.asarray(picture), expected, atol=1)
-            assert picture.info["icc_profile"] == SRGB_PROFILE
+            assert picture.info["icc_profile"] == SRGB
 
 
 def described_photograph() -> PhotoFile:
@@ -323,6 +324,20 @@ def test_exif_and_resolution_survive(kind, bits):
     assert [float(value) for value in place[ExifTags.GPS.GPSLatitude]] == [51, 28, 38]
     if kind != "WEBP":  # has no field for it
         assert again.dpi == pytest.approx((240, 240), abs=0.1)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_wide_gamut_file_gets_its_profile_and_colors_again(kind, bits):
+    adobe = imagecodecs.cms_profile("adobergb")
+    patch = np.full((16, 16, 3), (150, 120, 110), np.uint8)
+    stream = io.BytesIO()
+    encode_photo(PhotoFile(patch if bits == 8 else patch.astype(np.uint16) * 257, profile=adobe), stream, kind)
+    with Image.open(io.BytesIO(stream.getvalue())) as picture:
+        assert picture.info["icc_profile"] == adobe
+        assert abs(int(np.asarray(picture)[8, 8, 0]) - 150) > 3  # other numbers for the same color
+    assert open_photo(stream.getvalue()).profile == adobe
+    np.testing.assert_allclose(bytes_of(read_photo(stream.getvalue()))[8, 8], patch[8, 8], atol=3)
 
 
 def test_unknown_format_is_refused_with_the_known_ones(tmp_path):
