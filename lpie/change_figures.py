@@ -13,13 +13,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from lpie import labels
-from lpie.evidence import CONFIGURATION, RIVALS, critic_names, gained_names, judge_names, select
-from lpie.figure_style import COLORS, MARKERS, STYLE, legend_below, nearest_rivals, new_figure, require
+from lpie.evidence import CONFIGURATION, RIVALS, critic_names, gained_names, judge_names, select, trained_networks
+from lpie.figure_style import COLORS, MARKERS, STYLE, legend_below, nearest_rivals, new_figure, require, save_figure
 from lpie.recipe import SURVIVING_SHARE
 from lpie.results import crop_path, cropped_photos
 
 AMPLIFIED = 4  # how much the change of the last tile is enlarged about middle gray
 TILES = 5  # in a row
+PHOTOS_COMPARED = 2  # in a comparison figure
 
 
 @mpl.rc_context(STYLE)
@@ -35,7 +36,7 @@ def comparison_figure(
     """
     ours = chosen[(chosen["operator"] == operator) & (chosen["network"] == network)]
     tiles = rendition_runs(runs, operator, network, ours)
-    shown = list(photos or cropped_photos(folder, tiles["target"]))
+    shown = list(photos or cropped_photos(folder, tiles["target"])[:PHOTOS_COMPARED])
     if not shown:
         raise ValueError(f"No crop of {tiles['target']} is kept in {folder}: run_studies keeps them.")
     rows_each = -(-(len(tiles) + 1) // TILES)
@@ -53,6 +54,19 @@ def comparison_figure(
     note = f", critic: {ours['critic'].iloc[0]}, gamma {ours['gamma'].iloc[0]:g}" if len(ours) else ""
     figure.suptitle(f"{labels.OPERATORS[operator]}, {labels.NETWORKS[network]}{note}", fontsize=10)
     return figure
+
+
+def draw_comparisons(
+    folder: Path, runs: pd.DataFrame, scores: pd.DataFrame, operator: str, chosen: pd.DataFrame
+) -> list[Path]:
+    """`comparison_figure` of every network trained for `operator`, written to `folder`/figures; the PNGs' paths."""
+    return [
+        save_figure(
+            comparison_figure(folder, runs, scores, operator, network, chosen),
+            Path(folder) / "figures" / f"comparison-{operator}-{network}",
+        )
+        for network in trained_networks(runs, operator)
+    ]
 
 
 def rendition_runs(runs: pd.DataFrame, operator: str, network: str, chosen: pd.DataFrame) -> dict[str, str]:

@@ -34,6 +34,11 @@ def critic_names(scores: pd.DataFrame) -> list[str]:
     return [name for name in CRITICS if f"score_{name}" in scores]
 
 
+def trained_networks(runs: pd.DataFrame, operator: str) -> list[str]:
+    """The families of which some run imitates `operator`."""
+    return list(dict.fromkeys(runs.loc[(runs["operator"] == operator) & runs["network"].isin(FAMILIES), "network"]))
+
+
 def gained_names(table: pd.DataFrame) -> tuple[list[str], list[str]]:
     """The critics and the judges whose gains a table of gains or a frontier holds."""
     names = [name.removeprefix("gain_") for name in map(str, table) if name.startswith("gain_")]

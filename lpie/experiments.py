@@ -174,6 +174,13 @@ def every_study(profile: Profile) -> tuple[Study, ...]:
     return tuple(dict.fromkeys([*plain, *ladders, *headline]))
 
 
+def preview_studies(profile: Profile, operator: OperatorName) -> tuple[Study, ...]:
+    """L2 and L1 with the first critic at the middle weight of the ladder: what the critic does, before choosing."""
+    middle = profile.gammas[len(profile.gammas) // 2]
+    taught = [s for s in ladder_studies(profile, operator) if (s.critic, s.gamma) == (profile.critics[0], middle)]
+    return tuple(replace(study, fidelity=fidelity) for study in taught for fidelity in ("l2", "l1"))
+
+
 def main() -> None:
     """Run one stage of a profile, or the part of it that the filters leave."""
     parser = argparse.ArgumentParser(prog="python -m lpie.experiments", description=__doc__.split("\n")[0])

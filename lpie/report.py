@@ -22,7 +22,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from lpie import labels
-from lpie.change_figures import comparison_figure, spectrum_figure, survival_figure
+from lpie.change_figures import PHOTOS_COMPARED, comparison_figure, spectrum_figure, survival_figure
 from lpie.comparisons import comparisons
 from lpie.evidence import (
     FAMILIES,
@@ -31,15 +31,17 @@ from lpie.evidence import (
     frontier,
     gained_names,
     photo_gains,
+    trained_networks,
 )
 from lpie.figure_style import save_figure
 from lpie.figures import frontier_figure, gamma_figure, judge_figure, training_figure
 from lpie.recipe import recipe_summary, recipe_table
-from lpie.records import atomic_path, results_folder, write_csv
+from lpie.records import atomic_path, write_csv
 from lpie.results import collect_results, cropped_photos, read_logs, read_results
 from lpie.verdicts import verdicts
 
-PHOTOS_COMPARED = 2  # in each comparison figure
+PUBLISHED = Path(__file__).resolve().parents[1] / "results" / "published"
+"""The committed evidence; only a checkout has it."""
 
 
 def write_report(folder: Path) -> Path:
@@ -96,12 +98,10 @@ def draw_figures(
     }
     for operator in operators:
         name = labels.OPERATORS[operator]
-        shown = cropped_photos(folder, f"{operator}-target")[:PHOTOS_COMPARED]
-        trained = runs.loc[(runs["operator"] == operator) & runs["network"].isin(FAMILIES), "network"]
-        for network in dict.fromkeys(trained):
+        for network in trained_networks(runs, operator):
             wanted[f"comparison-{operator}-{network}"] = (
                 f"The same crops through {labels.NETWORKS[network]} for {name}, with the whole photo's scores.",
-                lambda o=operator, n=network, s=shown: comparison_figure(folder, runs, scores, o, n, both, s),
+                lambda o=operator, n=network: comparison_figure(folder, runs, scores, o, n, both),
             )
         wanted[f"gamma-{operator}"] = (
             f"What each weight of the critic gains and costs, {name}.",
@@ -120,7 +120,8 @@ def draw_figures(
     drawn, missing = {}, []
     for name, (caption, draw) in wanted.items():
         try:
-            save_figure(draw(), folder / "figures" / name)
+            figure = draw()
+            save_figure(figure, folder / "figures" / name)
             drawn[name] = caption
         except (ValueError, FileNotFoundError) as error:
             missing.append(f"{name}: {error}")
@@ -221,13 +222,13 @@ def publish(source: Path, destination: Path) -> None:
 def main() -> None:
     """Draw a results folder again, or publish one."""
     parser = argparse.ArgumentParser(prog="python -m lpie.report", description="Tables, figures and page of a folder.")
-    parser.add_argument("folder", type=Path, nargs="?", default=results_folder("published"))
+    parser.add_argument("folder", type=Path, nargs="?", default=PUBLISHED)
     parser.add_argument("--publish", action="store_true", help="gather its evidence in results/published")
     chosen = parser.parse_args()
     folder = chosen.folder
     if chosen.publish:
-        publish(folder, results_folder("published"))
-        folder = results_folder("published")
+        publish(folder, PUBLISHED)
+        folder = PUBLISHED
     elif list(folder.glob("runs/*/run.json")):
         collect_results(folder)
     print(write_report(folder))

@@ -25,7 +25,7 @@ from lpie.aesthetics.robustness import universal_perturbation
 from lpie.evaluation import psnr
 from lpie.experiments import is_evaluated, load_judges, save_pseudo_run
 from lpie.operators import adjustments
-from lpie.photographs import from_uint8, quantize, to_uint8
+from lpie.photographs import from_uint8, quantize, resize, to_uint8
 from lpie.study import OperatorName, Profile
 from lpie.targets import Scene, load_scenes
 from lpie.vocabulary import Photo
@@ -39,9 +39,11 @@ LADDERS: dict[str, tuple[int, ...]] = {
 }
 """The PSNR to the target, in dB, at which each rival is made."""
 
-DIRECTIONS = 96  # in the space of three knobs
+CPU_LADDERS = {"trivial": (24, 30, 36)}  # attacks are learned on a GPU
+DIRECTIONS = 48  # in the space of three knobs
 FITTING_STEPS = 4
 TUNING_SCENES = 32  # validation photos on which the knobs are turned
+TUNING_SIDE = 256  # px to which their shorter side is reduced: a global edit changes no detail
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def tune_trivial_edit(
     Tried: `directions` quasi-uniform ratios of the three knobs, each turned until the PSNR fits:
     the error grows nearly in proportion to the turn, so a few corrections suffice.
     """
-    photos = [from_uint8(scene.target[None]).to(device) for scene in scenes[:TUNING_SCENES]]
+    photos = [_reduced(from_uint8(scene.target[None]).to(device)) for scene in scenes[:TUNING_SCENES]]
 
     def fidelity(edit: GlobalEdit) -> float:
         return float(torch.stack([psnr(edit(photo), photo).clamp_max(100.0) for photo in photos]).mean())
@@ -82,6 +84,12 @@ def tune_trivial_edit(
             amount = min(3.0, amount * 10 ** ((fidelity(_turned(direction, amount)) - decibels) / 20))
         edits.append(_turned(direction, amount))
     return max(edits, key=score)
+
+
+def _reduced(photo: Photo) -> Photo:
+    height, width = photo.shape[-2:]
+    scale = min(1.0, TUNING_SIDE / min(height, width))
+    return resize(photo, round(scale * height), round(scale * width))
 
 
 def _turned(direction: np.ndarray, amount: float) -> GlobalEdit:
@@ -147,12 +155,14 @@ def run_rivals(
     folder: Path,
     critics: Sequence[str],
     device: str,
-    ladders: Mapping[str, Sequence[int]] = LADDERS,
+    ladders: Mapping[str, Sequence[int]] | None = None,
 ) -> None:
     """Evaluate every rival of `operator` at every rung, as pseudo-runs `<operator>-<kind>-<critic>-<n>dB`, each once.
 
-    Edits are tuned on validation targets, attacks learned on training targets.
+    Edits are tuned on validation targets, attacks learned on training targets. `ladders`: PSNR in dB by kind of rival;
+    LADDERS on a GPU, CPU_LADDERS elsewhere.
     """
+    ladders = ladders or (LADDERS if device.startswith("cuda") else CPU_LADDERS)
     folder = Path(folder)
     judges = load_judges(profile, device)
     scenes = load_scenes(profile, operator, folder / "targets", device)
