@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from jaxtyping import Float
 from scipy.stats import spearmanr
 from torch import Tensor
 
@@ -39,12 +40,12 @@ def _white_balance(red: float, blue: float) -> Callable[[Photo], Photo]:
     return lambda photo: views.expose(photo, photo.new_zeros(len(photo)), photo.new_tensor([[red, 1.0, blue]]))
 
 
-def _middle(photo: Photo) -> Photo:
+def _middle(photo: Photo) -> Float[Tensor, "n 3 height width"]:
     height, width = photo.shape[-2:]
     return photo[..., height // 5 : -(height // 5), width // 5 : -(width // 5)]
 
 
-def _in_multiples_of_16(photo: Photo) -> Photo:
+def _in_multiples_of_16(photo: Photo) -> Float[Tensor, "n 3 height width"]:
     height, width = photo.shape[-2:]
     return photo[..., : height // 16 * 16, : width // 16 * 16]
 
@@ -74,7 +75,7 @@ PHOTOGRAPHIC_VARIATIONS: dict[str, Callable[[Photo], Photo]] = {
 
 
 def measure_critic(
-    critic: NIMA, teacher: NIMA, photos: list[Photo], others: Photo, universal_steps: int = 100
+    critic: NIMA, teacher: NIMA, photos: list[Tensor], others: Photo, universal_steps: int = 100
 ) -> dict[str, float]:
     """Agreement with `teacher` (published input) and robustness of `critic`, each number beside the teacher's own.
 
@@ -102,7 +103,7 @@ def measure_critic(
     return measures
 
 
-def quick_measures(critic: NIMA, teacher: NIMA, photos: list[Photo]) -> dict[str, float]:
+def quick_measures(critic: NIMA, teacher: NIMA, photos: list[Tensor]) -> dict[str, float]:
     """The two numbers to watch while a critic trains."""
     squares = torch.cat([resize(photo, ATTACKED_SIZE, ATTACKED_SIZE) for photo in photos[:32]])
     moved = projected_gradient_ascent(critic.mean_score, squares)
@@ -113,7 +114,7 @@ def quick_measures(critic: NIMA, teacher: NIMA, photos: list[Photo]) -> dict[str
 
 
 @torch.no_grad()
-def _scores(critic: NIMA, photos: Iterable[Photo]) -> Tensor:
+def _scores(critic: NIMA, photos: Iterable[Tensor]) -> Tensor:
     """One mean score for each photo; sizes may differ."""
     return torch.cat([critic.mean_score(photo) for photo in photos])
 
@@ -127,7 +128,7 @@ def _gain(score: Callable[[Photo], Tensor], before: Photo, after: Photo) -> floa
     return float((score(after) - score(before)).mean())
 
 
-def unseen_photographs(data: Path, split: str, device: str, count: int = 100) -> list[Photo]:
+def unseen_photographs(data: Path, split: str, device: str, count: int = 100) -> list[Tensor]:
     """BSDS500 test photographs: the first 100 to choose (`validation`), the other 100 to report (`test`)."""
     paths = sorted((data / "bsds500/test").glob("*.jpg"))
     chosen = paths[:100] if split == "validation" else paths[100:]

@@ -27,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from lpie.aesthetics.critic_evaluation import (
@@ -65,6 +66,7 @@ Network = Callable[[Tensor], Tensor]
 class Distillation:
     """How the compact critic is trained; `minutes` count from the start of the program, compiling included."""
 
+    initial: str = ""  # a compact critic to train further; empty starts from the teacher
     input_size: int = 192  # px of the square that the student sees
     minutes: float = 8.0
     batch: int = 96
@@ -146,14 +148,14 @@ def _within_frame(path: Path) -> np.ndarray:
     return to_uint8(photo)[0].permute(1, 2, 0).numpy()
 
 
-def _squares(frames: Photo, heights: Tensor, widths: Tensor) -> Photo:
+def _squares(frames: Photo, heights: Tensor, widths: Tensor) -> Float[Tensor, "n 3 size size"]:
     """Whole photographs, antialiased, as squares of the attacked size."""
     start = torch.zeros(len(frames), device=frames.device)
     crops = Crops(start, start, heights.float(), widths.float(), start)
     return antialiased_view(frames, crops, ATTACKED_SIZE, torch.ones_like(start)).clamp(0, 1)
 
 
-def draw_views(settings: Distillation, album: Album, side: int) -> tuple[Photo, Photo]:
+def draw_views(settings: Distillation, album: Album, side: int) -> tuple[Tensor, Tensor]:
     """The same batch of varied crops as the student's photos, squares of `side` px, and as the teacher's 224 px."""
     device = album.frames.device
     frames, heights, widths = album.take(torch.randint(len(album), (settings.batch,), device=device))
@@ -169,7 +171,7 @@ def draw_views(settings: Distillation, album: Album, side: int) -> tuple[Photo, 
 
 
 def distill(
-    settings: Distillation, teacher: NIMA, album: Album, photos: list[Photo], out: Path, started: float
+    settings: Distillation, teacher: NIMA, album: Album, photos: list[Tensor], out: Path, started: float
 ) -> NIMA:
     """The student after `settings.minutes`: the running mean of its weights, on the teacher's device.
 

@@ -26,11 +26,12 @@ class State:
     """The student, the running mean of its weights, Adam's moments, the steps and seconds spent, and the log."""
 
     def __init__(self, settings: Distillation, teacher: NIMA, folder: Path) -> None:
-        """From the teacher's weights, or from what an earlier start left in `folder`."""
+        """From the teacher's or other weights, or from what an earlier start left in `folder`."""
         self.settings, self.folder = settings, folder
         device = teacher.mean.device
         student = NIMA("mobilenet_v1", "antialiased", settings.input_size)
-        student.network.load_state_dict(teacher.network.state_dict())
+        start = NIMA.from_pretrained(settings.initial) if settings.initial else teacher
+        student.network.load_state_dict(start.network.state_dict())
         self.student = student.to(device).to(memory_format=torch.channels_last).eval()  # eval: no dropout
         self.parameters = list(student.network.parameters())
         self.optimizer = torch.optim.AdamW(

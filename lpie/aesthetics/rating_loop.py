@@ -23,7 +23,6 @@ from lpie.aesthetics.ratings import RatedPhotographs
 from lpie.losses import earth_movers_distance
 from lpie.photographs import from_uint8, read_photo, resize, to_uint8
 from lpie.records import read_tensors, write_tensors
-from lpie.vocabulary import Photo
 
 if TYPE_CHECKING:
     from lpie.aesthetics.rating_training import RatingTraining
@@ -237,7 +236,9 @@ class _Progress:
         write_tensors(self.state, tensors, {"step": str(self.step)})
 
 
-def cropped(squares: UInt8[Tensor, "n 3 side side"], crops: Int[Tensor, "n 3"], size: int) -> Photo:
+def cropped(
+    squares: UInt8[Tensor, "n 3 side side"], crops: Int[Tensor, "n 3"], size: int
+) -> Float[Tensor, "n 3 size size"]:
     """From each square `size` px from the row and column of `crops`; its third number is 1 for a mirrored one."""
     steps = torch.arange(size, device=squares.device)
     rows = crops[:, :1] + steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -101,16 +102,18 @@ def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 def _interval(
     statistic: Callable[..., float], samples: tuple[NDArray[np.float64], ...], resamples: int, confidence: float
 ) -> tuple[float, float]:
-    if all(np.ptp(sample) == 0 for sample in samples):  # nothing to resample
+    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        found = stats.bootstrap(
+            samples,
+            statistic,
+            paired=len(samples) > 1,
+            vectorized=False,
+            n_resamples=resamples,
+            confidence_level=confidence,
+            method="BCa" if len(samples[0]) <= MANY else "percentile",
+            rng=np.random.default_rng(0),
+        ).confidence_interval
+    if np.isnan(found.low):  # the same in every resample, as for perfect predictions
         return (float(statistic(*samples)),) * 2
-    found = stats.bootstrap(
-        samples,
-        statistic,
-        paired=len(samples) > 1,
-        vectorized=False,
-        n_resamples=resamples,
-        confidence_level=confidence,
-        method="BCa" if len(samples[0]) <= MANY else "percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
     return float(found.low), float(found.high)

@@ -36,7 +36,7 @@ def score_gradient(score: Score, photo: Photo) -> Photo:
     return gradient
 
 
-def projected_gradient_ascent(score: Score, photo: Photo, *, epsilon: float = EPSILON, steps: int = 10) -> Photo:
+def projected_gradient_ascent(score: Score, photo: Photo, *, epsilon: int | float = EPSILON, steps: int = 10) -> Photo:
     """The photo, each value moved by at most `epsilon`, that the score likes best of those met on the way up.
 
     Starts from the photo itself, so the result is the same each time and never scores below the photo.
@@ -57,7 +57,7 @@ def projected_gradient_ascent(score: Score, photo: Photo, *, epsilon: float = EP
 
 
 def universal_perturbation(
-    score: Score, photos: Photo, *, epsilon: float = EPSILON, steps: int = 100, batch: int = 32
+    score: Score, photos: Photo, *, epsilon: int | float = EPSILON, steps: int = 100, batch: int = 32
 ) -> Float[Tensor, "1 3 h w"]:
     """One perturbation, within `epsilon`, that raises the mean score over `photos` when added to all of them.
 
@@ -135,7 +135,7 @@ INVARIANCE: dict[str, Callable[[Photo], Photo]] = {
 """What should hardly move a critic's score at all."""
 
 
-def blur(photo: Photo, sigma: float) -> Photo:
+def blur(photo: Photo, sigma: int | float) -> Photo:
     """Gaussian blur of `sigma` px, 0 for none; the border is mirrored, or repeated where the photo is too small."""
     if sigma == 0:
         return photo
@@ -145,24 +145,24 @@ def blur(photo: Photo, sigma: float) -> Photo:
     return gaussian_blur(padded, [2 * radius + 1] * 2, [sigma] * 2)[..., radius:-radius, radius:-radius]
 
 
-def darken(photo: Photo, stops: float) -> Photo:
+def darken(photo: Photo, stops: int | float) -> Photo:
     """Exposure reduced by `stops`, in linear light (power 2.2 for the sRGB curve)."""
     return (photo.clamp_min(0) ** 2.2 * 2.0**-stops) ** (1 / 2.2)
 
 
-def add_noise(photo: Photo, deviation: float) -> Photo:
+def add_noise(photo: Photo, deviation: int | float) -> Photo:
     """Gaussian noise of the given standard deviation, the same for every call."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(photo.shape[1:], generator=generator).to(photo.device)
     return (photo + deviation * noise).clamp(0, 1)
 
 
-def sharpen(photo: Photo, amount: float) -> Photo:
+def sharpen(photo: Photo, amount: int | float) -> Photo:
     """Unsharp masking with a radius of 1 px: `amount` times the detail is added."""
     return (photo + amount * (photo - blur(photo, 1.0))).clamp(0, 1)
 
 
-def saturate(photo: Photo, factor: float) -> Photo:
+def saturate(photo: Photo, factor: int | float) -> Photo:
     """Color differences to the Rec. 601 luma multiplied by 1 + `factor`; -1 leaves grays."""
     luma = torch.einsum("c,nchw->nhw", photo.new_tensor([0.299, 0.587, 0.114]), photo)[:, None]
     return (luma + (1 + factor) * (photo - luma)).clamp(0, 1)

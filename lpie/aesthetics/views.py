@@ -217,7 +217,7 @@ class Crops:
         return replace(self, top=top, left=left)
 
 
-def nearest_view(frame: Photo, crops: Crops, size: int = 224) -> Photo:
+def nearest_view(frame: Photo, crops: Crops, size: int = 224) -> Float[Tensor, "n 3 size size"]:
     """The nearest pixels of each crop, as the published pipeline takes them."""
     centers = (torch.arange(size, device=frame.device) + 0.5) / size
     mirrored = crops.mirrored[:, None] > 0
@@ -228,7 +228,7 @@ def nearest_view(frame: Photo, crops: Crops, size: int = 224) -> Photo:
     return frame[batch, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def antialiased_view(frame: Photo, crops: Crops, size: int, softness: PerPhoto) -> Photo:
+def antialiased_view(frame: Photo, crops: Crops, size: int, softness: PerPhoto) -> Float[Tensor, "n 3 size size"]:
     """Each crop resampled to a square with a triangle filter, at least `softness` px of the frame to either side.
 
     Softness 1 is plain antialiased bilinear resampling; 2 is about what is left after half size and back.
@@ -251,8 +251,8 @@ def _triangle_weights(
     return (weights / weights.sum(-1, keepdim=True))[:, None]
 
 
-def collage(views: tuple[Photo, ...], mixed: float, pasted: float) -> tuple[Photo, ...]:
-    """Some photos faded into the next of the batch, some with a rectangle of it; the same in each of the `views`.
+def collage(views: tuple[Tensor, ...], mixed: float, pasted: float) -> tuple[Tensor, ...]:
+    """Some photos faded into the next of the batch, some with a rectangle of it, alike in each of the `views`.
 
     Source: mixup, Zhang et al., ICLR 2018, and CutMix, Yun et al., ICCV 2019, as used for function matching by Beyer
     et al., Knowledge Distillation: A Good Teacher Is Patient and Consistent, CVPR 2022, section 3.
