@@ -19,7 +19,7 @@ from lpie import fingerprints
 from lpie.provenance import file_digest
 from lpie.records import write_json
 
-NOT_OUTPUTS = ("runs", "runs-before", "targets", "manifest.json", "run_all.ipynb")
+NOT_OUTPUTS = ("runs", "runs-before", "targets", "manifest.json", "provenance.json", "run_all.ipynb")
 """What lies in a results folder without being the result of one notebook; the first three check themselves."""
 
 
@@ -87,11 +87,10 @@ class Manifest:
     def fail(self, name: str, seconds: float, error: str) -> None:
         self._change(name, {**self.states[name], "status": "failed", "seconds": seconds, "error": error})
 
-    def conclude(self, provenance: Mapping[str, Any]) -> None:
-        """Add where all of it comes from, and the digest of every output."""
+    def conclude(self) -> None:
+        """Add the digest of every output, once all are written."""
         outputs = sorted({file for state in self.states.values() for file in state.get("outputs", [])})
-        digests = {file: file_digest(self.folder / file) for file in outputs}
-        self._save({"provenance": dict(provenance), "outputs_sha256": digests})
+        self._save({"outputs_sha256": {file: file_digest(self.folder / file) for file in outputs}})
 
     def outputs_since(self, moment: float) -> list[str]:
         """The folder's tables, figures and notebooks written since `moment`, in seconds of the epoch."""

@@ -1,7 +1,7 @@
 """Runs the notebooks of the study in the order they build on each other, each only if something it rests on changed.
 
-What was run, from what, and what came of it stands in `manifest.json` of the results folder. Executed notebooks lie
-beside it; one that failed is kept as `<name>.failed.ipynb`.
+What was run, from what, and what came of it stands in `manifest.json` of the results folder, where all of it comes
+from in `provenance.json`. Executed notebooks lie beside them; one that failed is kept as `<name>.failed.ipynb`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lpie import fingerprints
 from lpie.manifest import Manifest, exclusive
 from lpie.notebook_parameters import cells_of, check_names, declared_parameters
 from lpie.provenance import PROJECT, provenance, usable_cores
-from lpie.records import results_folder
+from lpie.records import results_folder, write_json
 from lpie.study import find_profile
 
 GRAPH: dict[str, tuple[str, ...]] = {
@@ -80,8 +80,11 @@ def run_all(
     with exclusive(folder) as lock:
         run = _Run(source, folder, graph, asked, workers, lock)
         run.say("", f"profile {profile}: {len(graph)} notebooks, results in {folder}")
+        origin = provenance(profile, overrides)
+        write_json(folder / "provenance.json", origin)  # the report shows it, so it is there before
         run.everything(force)
-        run.manifest.conclude(provenance(profile, overrides, run.seconds()))
+        write_json(folder / "provenance.json", {**origin, "wall_seconds": run.seconds()})
+        run.manifest.conclude()
     return run.verdict()
 
 
@@ -143,8 +146,9 @@ class _Run:
         try:
             while order.is_active():
                 for name in order.get_ready():
-                    if reason := self._reason_to_run(name, force):
-                        running[pool.submit(self._execute, name, reason)] = name
+                    now = self._fingerprint(name)
+                    if reason := self._reason_to_run(name, now, force):
+                        running[pool.submit(self._execute, name, reason, now)] = name
                     else:
                         order.done(name)
                 for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
@@ -171,26 +175,28 @@ class _Run:
         self.say("", f"done in {_clock(self.seconds())}: {self.folder}")
         return self.folder
 
-    def _reason_to_run(self, name: str, force: bool) -> str:
+    def _fingerprint(self, name: str) -> fingerprints.Fingerprint:
+        upstream = {other: self.digests[other] for other in self.graph[name]}
+        now = fingerprints.fingerprint(self.source / f"{name}.ipynb", self.parameters[name], upstream)
+        self.digests[name] = fingerprints.digest(now)
+        return now
+
+    def _reason_to_run(self, name: str, now: fingerprints.Fingerprint, force: bool) -> str:
         """Why the notebook has to run; empty if it is finished as things stand, or if it cannot run."""
         for other in self.graph[name]:
             if self.manifest.status(other) != "finished":
                 self.manifest.skip(name, f"{other} did not finish")
                 self.say(name, f"skipped: {other} did not finish")
                 return ""
-        upstream = {other: self.digests[other] for other in self.graph[name]}
-        now = fingerprints.fingerprint(self.source / f"{name}.ipynb", self.parameters[name], upstream)
-        self.digests[name] = fingerprints.digest(now)
         reason = "asked for" if force else self.manifest.reason_to_run(name, now)
-        if reason:
-            self.manifest.begin(name, reason, now)
-        else:
+        if not reason:
             self.say(name, f"unchanged since {self.manifest.states[name]['finished']}")
         return reason
 
-    def _execute(self, name: str, reason: str) -> None:
+    def _execute(self, name: str, reason: str, now: fingerprints.Fingerprint) -> None:
         """Run one notebook in its own process; its executed copy takes its name only when all cells have run."""
         self.say(name, f"runs: {reason}")
+        self.manifest.begin(name, reason, now)
         running, failed = self.folder / f".{name}.running.ipynb", self._copy(name, "failed")
         running.unlink(missing_ok=True)
         began, moment = time.monotonic(), time.time() - 1  # files keep their times less finely than the clock

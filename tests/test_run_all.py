@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import signal
@@ -91,6 +92,12 @@ def test_what_is_unchanged_is_not_run_again_and_the_rest_says_why(study: Path, c
     assert {state["status"] for state in manifest.values()} == {"finished"}
     assert manifest["first"]["reason"] == "it has not run here yet"
     assert "first.csv" in manifest["first"]["outputs"]
+    record = json.loads((study / "results" / "manifest.json").read_text())
+    assert record["outputs_sha256"]["first.csv"] == hashlib.sha256(b"1.0").hexdigest()
+    origin = json.loads((study / "results" / "provenance.json").read_text())
+    assert origin["wall_seconds"] > 0
+    assert origin["seeds"] == [0]
+    assert {"source", "lock_sha256", "versions", "hardware", "data", "parameters"} <= origin.keys()
     capsys.readouterr()
 
     run(study, FORK)
