@@ -37,7 +37,9 @@ def _constant(operation: Callable[..., Photo], *strengths: float) -> Callable[[P
 
 
 def _white_balance(red: float, blue: float) -> Callable[[Photo], Photo]:
-    return lambda photo: views.expose(photo, photo.new_zeros(len(photo)), photo.new_tensor([[red, 1.0, blue]]))
+    return lambda photo: views.expose(
+        photo, photo.new_zeros(len(photo)), photo.new_tensor([[red, 1.0, blue]]).expand(len(photo), 3)
+    )
 
 
 def _middle(photo: Photo) -> Float[Tensor, "n 3 height width"]:

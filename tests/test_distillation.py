@@ -1,0 +1,119 @@
+"""Training of the compact critic: its parts on small networks, and a start that goes on where another ended."""
+
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from skimage import data as photographs
+
+from lpie.aesthetics.critic_evaluation import PHOTOGRAPHIC_VARIATIONS, measure_critic
+from lpie.aesthetics.distillation import Distillation, attack, distill, distribution, draw_views
+from lpie.aesthetics.distillation_state import State
+from lpie.aesthetics.nima import NIMA
+from lpie.aesthetics.views import Album
+
+TINY = Distillation(input_size=32, batch=2, minutes=0.02, compile=False, attack_steps=2)
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    torch.manual_seed(5)
+    return NIMA("mobilenet_v1", "published", 224).freeze()
+
+
+@pytest.fixture(scope="module")
+def album():
+    return Album.of([photographs.astronaut()[40:200, 150:278], photographs.coffee()[100:260, 100:260]], 160, "cpu")
+
+
+def test_attack_stays_within_epsilon_and_changes_the_score_more_than_noise_does(teacher, album):
+    student = NIMA("mobilenet_v1", input_size=32).eval()
+    photo = album.take(torch.tensor([0, 1] * 8))[0]
+    epsilon = 8 / 255
+    moved = attack(student, student.network, photo, epsilon, steps=3)
+    assert (moved - photo).abs().max() <= epsilon + 1e-6
+    assert moved.min() >= 0
+    assert moved.max() <= 1
+    noise = (photo + epsilon * (2 * torch.rand_like(photo) - 1)).clamp(0, 1)
+    before, attacked, noisy = (student.mean_score(p).detach() for p in (photo, moved, noise))
+    assert (attacked - before).abs().mean() > 3 * (noisy - before).abs().mean()
+    assert all(parameter.grad is None for parameter in student.parameters())
+
+
+def test_distribution_is_what_the_critic_itself_says(teacher, album):
+    photo = album.take(torch.tensor([0, 1]))[0]
+    assert torch.allclose(distribution(teacher, teacher.network, photo), teacher(photo), atol=1e-6)
+
+
+def test_views_are_squares_in_range(album):
+    seen, shown = draw_views(TINY, album, 64)
+    assert seen.shape == (2, 3, 64, 64)
+    assert shown.shape == (2, 3, 224, 224)
+    for view in (seen, shown):
+        assert view.min() >= -1e-4
+        assert view.max() <= 1 + 1e-4
+
+
+def test_attacked_network_follows_the_student(teacher, tmp_path):
+    state = State(TINY, teacher, tmp_path)
+    shared = state.sharing_network()
+    state.set_rate(0.5)
+    square = torch.rand(2, 3, 32, 32)
+    before = shared(square)
+    state.update(state.student.network(square).square().mean())
+    assert torch.equal(shared(square), state.student.network(square))
+    assert not torch.equal(shared(square), before)
+    assert not any(parameter.requires_grad for parameter in shared.parameters())
+
+
+def test_running_mean_lies_between_the_first_and_the_last_weights(teacher, tmp_path):
+    state = State(TINY, teacher, tmp_path)
+    state.set_rate(0.5)
+    first = state.student.network.stem.weight.clone()
+    state.update(state.student.network(torch.rand(2, 3, 32, 32)).square().mean())
+    last, mean = state.student.network.stem.weight, state.average.network.stem.weight
+    decay = 2 / 11  # of the first step
+    assert torch.allclose(mean, decay * first + (1 - decay) * last, atol=1e-6)
+
+
+def test_second_start_goes_on_from_the_first(teacher, album, tmp_path):
+    unseen = [photographs.chelsea()[90:154, 110:206]]
+    photos = [torch.from_numpy(p.copy()).permute(2, 0, 1)[None].float() / 255 for p in unseen]
+    first = distill(TINY, teacher, album, photos, tmp_path, time.monotonic())
+    again = State(TINY, teacher, tmp_path)
+    assert again.step >= 1
+    assert again.progress(time.monotonic()) >= 1
+    assert torch.equal(again.average.network.fc.weight, first.network.fc.weight)
+    longer = replace(TINY, minutes=0.2 + again.spent / 60)
+    distill(longer, teacher, album, photos, tmp_path, time.monotonic() - 11)
+    further = State(longer, teacher, tmp_path)
+    assert further.step > again.step
+    assert [row["step"] for row in further.rows] == sorted(row["step"] for row in further.rows)
+
+
+def test_critic_agrees_with_itself_and_is_measured_beside_itself(album):
+    critic = NIMA("mobilenet_v1", input_size=32).freeze()
+    crops = [photographs.astronaut()[y : y + 60, 150:230] for y in (0, 60, 120)]
+    photos = [torch.from_numpy(p.copy()).permute(2, 0, 1)[None].float() / 255 for p in crops]
+    squares = album.take(torch.tensor([0, 1]))[0]
+    squares = torch.nn.functional.interpolate(squares, (224, 224))
+    measures = measure_critic(critic, critic, photos, squares, universal_steps=1)
+    assert measures["srcc_clean"] == pytest.approx(1)
+    assert measures["srcc_varied"] == pytest.approx(1)
+    assert measures["attack_gain"] == measures["ava_attack_gain"] >= 0
+    assert measures["shift_rounding"] == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", PHOTOGRAPHIC_VARIATIONS)
+def test_variation_makes_another_photo_in_range(name, small_photos):
+    varied = PHOTOGRAPHIC_VARIATIONS[name](small_photos)
+    assert varied.min() >= 0
+    assert varied.max() <= 1
+    if varied.shape == small_photos.shape:
+        assert (varied - small_photos).abs().mean() > 0.005
+
+
+def test_input_that_the_network_cannot_halve_five_times_is_refused():
+    with pytest.raises(ValueError, match="multiple of 32"):
+        Distillation(input_size=200)
