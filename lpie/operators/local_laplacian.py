@@ -7,6 +7,7 @@ Source: Paris, Hasinoff, Kautz, "Local Laplacian filters: edge-aware image proce
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -70,15 +71,17 @@ def local_laplacian(
     """
     _check_photo(photo)
     settings, depth = _settings(photo, alpha, beta, sigma_r, noise), _depth(photo, levels)
+    channels = photo.split(1, dim=1)  # colors one after the other: a large photo has room for its temporaries
     if mode == "luminance":
-        luminance = _weighted(photo, LUMA)
+        luminance = _weighted(channels, LUMA)
         return recolored(photo, luminance, filtered(luminance, settings, samples, depth))
     if mode == "log":
-        linear, span = to_linear(photo), math.log1p(1 / LOG_FLOOR)
-        logarithm = (_weighted(linear, LINEAR_LUMINANCE) / LOG_FLOOR).log1p() / span
+        span = math.log1p(1 / LOG_FLOOR)
+        logarithm = (_weighted(map(to_linear, channels), LINEAR_LUMINANCE) / LOG_FLOOR).log1p() / span
         scaled = (*settings[:2], settings[2] / span, settings[3] / span)
         ratio = ((filtered(logarithm, scaled, samples, depth) - logarithm) * span).exp()
-        return to_srgb(((linear + LOG_FLOOR) * ratio - LOG_FLOOR).clamp(0, 1))
+        changed = (((to_linear(c) + LOG_FLOOR) * ratio - LOG_FLOOR).clamp(0, 1) for c in channels)
+        return torch.cat([to_srgb(c) for c in changed], 1)
     if mode == "rgb":
         return plain.exact(photo, settings, depth).clamp(0, 1)
     raise ValueError(f"Unknown mode {mode!r}: choose one of {', '.join(get_args(Mode))}.")
@@ -101,8 +104,8 @@ def filtered_luminance(
 
 def recolored(photo: Photo, luminance: Luminance, changed: Luminance) -> Photo:
     """The photo with its luma changed and its color ratios kept, clipped to [0, 1]."""
-    ratio = (changed + RATIO_FLOOR) / (luminance + RATIO_FLOOR)
-    return ((photo + RATIO_FLOOR) * ratio - RATIO_FLOOR).clamp(0, 1)  # Differs: the floor
+    ratio = (changed + RATIO_FLOOR) / (luminance + RATIO_FLOOR)  # Differs: the floor
+    return torch.cat([((c + RATIO_FLOOR) * ratio - RATIO_FLOOR).clamp(0, 1) for c in photo.split(1, dim=1)], 1)
 
 
 def filtered(luminance: Luminance, settings: plain.Settings, samples: int, levels: int) -> Luminance:
@@ -116,9 +119,9 @@ def filtered(luminance: Luminance, settings: plain.Settings, samples: int, level
     return plain.sampled(luminance, settings, samples, levels)
 
 
-def _weighted(photo: Photo, weights: tuple[float, float, float]) -> Luminance:
-    red, green, blue = photo.split(1, dim=1)
-    return weights[0] * red + weights[1] * green + weights[2] * blue
+def _weighted(channels: Iterable[Tensor], weights: tuple[float, float, float]) -> Tensor:
+    red, green, blue = (weight * channel for weight, channel in zip(weights, channels, strict=True))
+    return red + green + blue
 
 
 def _depth(photo: Tensor, levels: int | None) -> int:

@@ -20,7 +20,7 @@ from lpie.operators.pyramids import expansion, reduction
 Array = NDArray[np.float32]
 Run = Callable[..., None]
 
-VOLUME = 2**24  # values of the half-size volume held at a time: 64 MiB, and a third more for the coarser ones
+VOLUME = 2**25  # values of the half-size volume held at a time: 128 MiB, and a third more for the coarser ones
 CENTERS = 16  # held at a time where a volume is only reduced
 BANDS = 4  # of rows for each thread, which even out rows that take longer
 ROW_WORK = 2**16  # values below which a kernel is not worth a second thread
@@ -46,11 +46,10 @@ def forward(
         gaussians = _gaussians(run, image, levels)
         changes = [np.zeros_like(level) for level in gaussians]
         slopes = [np.zeros_like(level) if with_slopes else NONE for level in gaussians]
-        for first, count in _parts(gaussians, samples):
+        for first, volumes in _parts(gaussians, samples):
             runs, starts = table.numpy(), offsets.numpy()
-            for level in range(levels - 1):
+            for level, volume in enumerate(volumes):
                 size = gaussians[level].shape[1:]
-                volume = np.empty((*gaussians[level + 1].shape, count), np.float32)
                 run(kernels.reduce_runs, volume, runs, starts, first, size, _reducing(*size), volume)
                 where = (gaussians[level], runs, starts, first, volume, _expanding(*size), samples)
                 run(kernels.slice_runs, changes[level], *where, changes[level], slopes[level])
@@ -64,7 +63,7 @@ def forward(
 
 def reduced_changes(offsets: Tensor, table: Tensor, samples: int, levels: int) -> Tensor:
     """What remapping adds for each center, reduced `levels` >= 1 times: (N, samples, h, w)."""
-    runs, starts, size = table.numpy(), offsets.numpy(), offsets.shape[1:]
+    runs, starts, size = table.numpy(), offsets.numpy(), tuple(offsets.shape[1:])
     parts = []
     with _threads() as run:
         for first in range(0, samples, CENTERS):
@@ -72,11 +71,11 @@ def reduced_changes(offsets: Tensor, table: Tensor, samples: int, levels: int) -
             for level in range(levels):
                 count = min(CENTERS, samples - first)
                 coarser = np.empty((len(starts), (size[0] + 1) // 2, (size[1] + 1) // 2, count), np.float32)
-                where = (starts if level == 0 else NO_STARTS, first, tuple(size), _reducing(*size), coarser)
+                where = (starts if level == 0 else NO_STARTS, first, size, _reducing(*size), coarser)
                 run(kernels.reduce_runs, coarser, volume.reshape(-1), *where)
                 volume, size = coarser, coarser.shape[1:3]
             parts.append(torch.from_numpy(volume.transpose(0, 3, 1, 2)))
-            size = offsets.shape[1:]
+            size = tuple(offsets.shape[1:])
     return torch.cat(parts, dim=1)
 
 
@@ -103,14 +102,12 @@ def backward(
             total = finer
         out: Array = total + grads[0]
         sums = np.zeros((out.shape[0] * out.shape[1], 3))
-        for first, count in _parts(gaussians, samples):
+        for first, volumes in _parts(gaussians, samples):
             upper: Array = np.zeros((0, 0, 0, 0), np.float32)  # gradient of the next coarser volume
             for level in reversed(range(1, levels)):
-                shape = gaussians[level].shape
+                volume, back = volumes[level - 1], _reducing_back(*gaussians[level].shape[1:])
                 own = (gaussians[level], grads[level]) if level < levels - 1 else (NONE, NONE)
-                volume = np.empty((*shape, count), np.float32)
                 below = (gaussians[level - 1], grads[level - 1], _expanding_back(*gaussians[level - 1].shape[1:]))
-                back = _reducing_back(*shape[1:])
                 run(kernels.scatter_volume, volume, upper, back, *own, *below, first, samples, volume)
                 upper = volume
             if levels > 1:
@@ -147,10 +144,20 @@ def _gaussians(run: Run, image: Array, levels: int) -> list[Array]:
     return pyramid
 
 
-def _parts(gaussians: list[Array], samples: int) -> list[tuple[int, int]]:
-    """First center and number of centers of each part whose volume fits."""
-    count = max(8, VOLUME // gaussians[min(1, len(gaussians) - 1)].size // 8 * 8)
-    return [(first, min(count, samples - first)) for first in range(0, samples, count)]
+def _parts(gaussians: list[Array], samples: int) -> Iterator[tuple[int, list[Array]]]:
+    """The first center of each part, and volumes to fill, one for each level but the finest: memory used again."""
+    half = gaussians[min(1, len(gaussians) - 1)]
+    most = min(samples, max(12, VOLUME // half.size // 4 * 4))
+    memory = [np.empty(level.size * most, np.float32) for level in gaussians[1:]]
+    for first in range(0, samples, most):
+        count = min(most, samples - first)
+        yield (
+            first,
+            [
+                values[: level.size * count].reshape(*level.shape, count)
+                for values, level in zip(memory, gaussians[1:], strict=True)
+            ],
+        )
 
 
 @lru_cache(maxsize=64)
