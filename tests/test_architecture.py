@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 from dataclasses import fields
+from fnmatch import fnmatch
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -24,21 +25,20 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("lpie", "lpie.vocabulary", "lpie.study", "lpie.records", "lpie.notebook_parameters"),
-    ("lpie.registry", "lpie.weights", "lpie.photo_files", "lpie.photo_encoding", "lpie.photographs", "lpie.splits"),
-    ("lpie.operators",),
-    ("lpie.networks",),
-    ("lpie.structural_similarity", "lpie.structural_similarity_terms", "lpie.structural_similarity_gpu"),
-    ("lpie.targets",),
-    ("lpie.aesthetics",),
-    ("lpie.losses",),
-    ("lpie.crops", "lpie.training", "lpie.large_photos", "lpie.whole_photos", "lpie.enhance"),
+    ("lpie", "lpie.vocabulary", "lpie.study", "lpie.records", "lpie.notebook_parameters", "lpie.labels"),
+    ("lpie.registry", "lpie.weights", "lpie.photo*", "lpie.color_profiles", "lpie.splits"),
+    ("lpie.operators*",),
+    ("lpie.networks*", "lpie.structural_similarity*"),
+    ("lpie.targets", "lpie.crops"),
+    ("lpie.aesthetics*", "lpie.losses"),
+    ("lpie.training", "lpie.large_photos", "lpie.whole_photos", "lpie.enhance*"),
     ("lpie.statistics", "lpie.results", "lpie.evaluation", "lpie.evidence", "lpie.experiments", "lpie.rivals"),
-    ("lpie.figures", "lpie.report", "lpie.explore"),
+    ("lpie.comparisons", "lpie.recipe", "lpie.verdicts"),
+    ("lpie.figure*", "lpie.change_figures", "lpie.report", "lpie.explore"),
     ("lpie.provenance", "lpie.fingerprints", "lpie.manifest", "lpie.notebook_run", "lpie.run_all"),
     ("lpie.doctor", "lpie.cli"),
 )
-"""A module imports from its own layer or an earlier one; a package's name stands for all in it."""
+"""A module imports from its own layer or an earlier one."""
 
 PURE = ("lpie.operators", "lpie.losses", "lpie.structural_similarity")
 """Plain tensors and numbers in and out: these know no file, no logger and no setting of an experiment."""
@@ -82,7 +82,7 @@ def imports_of(path: Path) -> frozenset[str]:
 
 def layer_of(name: str) -> int:
     for place, layer in enumerate(LAYERS):
-        if any(name == member or (member != "lpie" and name.startswith(member + ".")) for member in layer):
+        if any(fnmatch(name, pattern) for pattern in layer):
             return place
     raise AssertionError(f"{name} stands in no layer: give it its place in LAYERS")
 
