@@ -32,7 +32,7 @@ def sampled(values: Float[Tensor, "n 1 h w"], settings: Settings, samples: int, 
     centers = torch.linspace(0, 1, samples, dtype=values.dtype, device=values.device).reshape(1, -1, 1, 1)
     changes = [torch.zeros_like(level) for level in pyramid]
     for few in centers.split(max(1, AT_A_TIME // values.numel()), dim=1):
-        added = checkpoint(_changes, pyramid, few, settings, samples, use_reentrant=False)
+        added = checkpoint(_changes, pyramid, few, settings, samples, use_reentrant=False, preserve_rng_state=False)
         changes = [*(change + more for change, more in zip(changes, added, strict=False)), changes[-1]]
     return values + collapse(changes)
 
