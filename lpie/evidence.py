@@ -139,7 +139,8 @@ def choose_gammas(runs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
         steps = steps.rename(columns={f"gain_{critic}": "critic_gain"}).sort_values("gamma")
         row, reason = _choose(steps)
         choices.append({"operator": operator, "network": network, "critic": critic, **row, "reason": reason})
-    return pd.DataFrame(choices, columns=["operator", "network", "critic", "gamma", "psnr", "critic_gain", "reason"])
+    columns = ["operator", "network", "critic", "gamma", "psnr", "critic_gain", "reason"]
+    return pd.DataFrame(choices, columns=columns).astype({"gamma": float})
 
 
 def _choose(steps: pd.DataFrame) -> tuple[pd.Series, str]:

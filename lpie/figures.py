@@ -99,7 +99,7 @@ def gamma_figure(table: pd.DataFrame, choices: pd.DataFrame, operator: str) -> F
         _draw_gains(above, rows, critic)
         below.errorbar(rows["gamma"], rows["psnr"], error_bars(rows, "psnr"), color=COLORS[network],
                        marker=MARKERS[network])  # fmt: skip
-        chosen = choices[(choices[["operator", "network", "critic"]] == (operator, network, critic)).all(axis=1)]
+        chosen = choices.query("operator == @operator and network == @network and critic == @critic")
         for panel, gamma in product((above, below), chosen["gamma"]):
             panel.axvline(gamma, color="0.4", linewidth=1.0, linestyle=":")
         above.set_xscale("log")
@@ -153,7 +153,7 @@ def judge_figure(table: pd.DataFrame, operator: str) -> Figure:
     return figure
 
 
-def _draw_cell(panel: Axes, left: float, top: float, bounds: list[float], own: bool) -> None:
+def _draw_cell(panel: Axes, left: float, top: int, bounds: list[float], own: bool) -> None:
     """A gain with its interval; colored where zero lies outside and the score was not what training raised."""
     gain, low, high = bounds
     colored = (low > 0 or high < 0) and not own

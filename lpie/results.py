@@ -47,7 +47,7 @@ def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         runs, scores = pd.read_csv(folder / "runs.csv"), pd.read_csv(folder / "scores.csv")
     else:
         raise FileNotFoundError(f"{folder} holds no finished run and no runs.csv with scores.csv: run the study first.")
-    runs = runs.fillna({"fidelity": "none", "critic": "none", "gamma": 0.0, "seed": 0}).astype({"seed": int})
+    runs = runs.fillna({"fidelity": "none", "critic": "none", "gamma": 0.0, "seed": 0}).astype({"seed": int, "gamma": float})
     return runs, scores
 
 

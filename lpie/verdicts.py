@@ -161,13 +161,14 @@ def _surviving_cases(runs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
             continue
         name, least = min(kept.items(), key=lambda item: item[1].mean)
         detail_energy, shift = means["detail_energy"].mean(), means["color_shift"].mean()
-        holds = least.mean >= SURVIVING_SHARE and DETAIL_RANGE[0] <= detail_energy <= DETAIL_RANGE[1]
+        faithful = DETAIL_RANGE[0] <= detail_energy <= DETAIL_RANGE[1] and shift <= LARGEST_COLOR_SHIFT
         text = (f"Best case, {_label(configuration, CASE)}: {least.mean:.0%} of the gain is left after "
                 f"{labels.TRANSFORMATIONS[name]}, fine detail {detail_energy:.2f} of the target's, "
                 f"color shift {shift:.1f}.")  # fmt: skip
         interval = f"share left {least.mean:.2f} [{least.low:.2f}, {least.high:.2f}]"
         merit = least.mean - abs(np.log(detail_energy))
-        case = _case(configuration, CASE, holds and shift <= LARGEST_COLOR_SHIFT, merit, text, interval, None)
+        holds = bool(least.mean >= SURVIVING_SHARE and faithful)
+        case = _case(configuration, CASE, holds, merit, text, interval, None)
         count = f"{least.n} photos, {rows['seed'].nunique()} seeds"
         cases.append({**case, "n": count, "test": "BCa interval of the share over photos"})
     return pd.DataFrame(cases)

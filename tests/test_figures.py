@@ -1,0 +1,144 @@
+"""Figures: they show what the tables hold, refuse what they do not, and are the same bytes each time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+from synthetic_records import invent_study
+
+from lpie.change_figures import comparison_figure, rendition_runs, spectrum_figure, survival_figure
+from lpie.evidence import choose_gammas, chosen_configurations, frontier, photo_gains
+from lpie.figure_style import save_figure
+from lpie.figures import frontier_figure, gamma_figure, judge_figure, training_figure
+
+
+@pytest.fixture(scope="module")
+def study() -> tuple[pd.DataFrame, pd.DataFrame]:
+    return invent_study(operators=("tone",), seeds=2)
+
+
+@pytest.fixture(scope="module")
+def front(study: tuple[pd.DataFrame, pd.DataFrame]) -> pd.DataFrame:
+    return frontier(*study)
+
+
+def texts(figure: Figure) -> list[str]:
+    """Every piece of text in a figure."""
+    return [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
+
+
+def test_the_same_table_gives_the_same_bytes_and_both_files(front: pd.DataFrame, tmp_path: Path) -> None:
+    first, second = (save_figure(frontier_figure(front), tmp_path / name) for name in ("a", "b"))
+    assert first.read_bytes() == second.read_bytes()
+    assert first.with_suffix(".pdf").read_bytes() == second.with_suffix(".pdf").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pdf", "a.png", "b.pdf", "b.png"]
+
+
+def test_a_changed_number_changes_the_picture(front: pd.DataFrame, tmp_path: Path) -> None:
+    moved = front.assign(gain_compact=front["gain_compact"] + 0.2 * (front["gamma"] == 1e-2))
+    first, second = (save_figure(frontier_figure(table), tmp_path / n) for n, table in (("a", front), ("b", moved)))
+    assert first.read_bytes() != second.read_bytes()
+
+
+def test_the_frontier_has_every_family_and_both_critics(front: pd.DataFrame) -> None:
+    shown = texts(frontier_figure(front))
+    for name in ("CAN32", "operator parameters", "trivial edit", "universal attack", "CNN attack"):
+        assert name in shown
+    assert {"tone mapping, critic: compact", "tone mapping, critic: ava"} <= set(shown)
+
+
+def test_a_ladder_is_drawn_where_the_table_says(front: pd.DataFrame) -> None:
+    panel = frontier_figure(front).axes[0]
+    line = next(line for line in panel.get_lines() if line.get_label() == "operator parameters")
+    rows = front[(front["network"] == "parameters") & (front["critic"] == "compact") & (front["fidelity"] == "l2")]
+    rows = rows.sort_values("psnr")
+    np.testing.assert_allclose(line.get_xydata(), rows[["psnr", "gain_compact"]])
+
+
+def test_the_chosen_weight_is_marked(study: tuple[pd.DataFrame, pd.DataFrame], front: pd.DataFrame) -> None:
+    figure = gamma_figure(front, choose_gammas(*study), "tone")
+    dotted = [line for line in figure.axes[0].get_lines() if line.get_linestyle() == ":"]
+    assert [line.get_xdata()[0] for line in dotted] == [1e-2]
+
+
+def test_the_table_of_judges_shows_each_gain_with_its_interval(front: pd.DataFrame) -> None:
+    row = front[(front["network"] == "can32") & (front["objective"] == "l2+0.1ava")].iloc[0]
+    expected = "{:+.2f}  [{:+.2f}, {:+.2f}]".format(*(row[f"gain_oasis{end}"] for end in ("", "_low", "_high")))
+    assert expected in texts(judge_figure(front, "tone"))
+
+
+def test_nothing_to_draw_is_an_error_that_says_what_is_missing(
+    study: tuple[pd.DataFrame, pd.DataFrame], front: pd.DataFrame
+) -> None:
+    plain = front[front["gamma"] == 0]
+    with pytest.raises(ValueError, match="no networks trained with a critic"):
+        frontier_figure(plain)
+    with pytest.raises(ValueError, match="no ladder of weights for tone"):
+        gamma_figure(plain, choose_gammas(*study), "tone")
+    with pytest.raises(ValueError, match="no scores for dehaze"):
+        judge_figure(front, "dehaze")
+    logs = pd.DataFrame({"run": ["unknown"], "step": [1], "validation_psnr": [30.0]})
+    with pytest.raises(ValueError, match="no training log"):
+        training_figure(logs, study[0])
+    with pytest.raises(ValueError, match="no configuration at a chosen weight"):
+        survival_figure(front, chosen_configurations(*study).iloc[:0])
+
+
+def test_spectrum_shares_sum_to_one(study: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    figure = spectrum_figure(photo_gains(*study), chosen_configurations(*study))
+    lines = figure.axes[0].get_lines()
+    assert len(lines) == 4 + 3  # two networks with two critics each, three rivals
+    for line in lines:
+        assert line.get_ydata().sum() == pytest.approx(1)
+
+
+def test_survival_shows_the_shares_of_the_table(study: tuple[pd.DataFrame, pd.DataFrame], front: pd.DataFrame) -> None:
+    panel = survival_figure(front, chosen_configurations(*study)).axes[0]
+    labels = [line.get_label() for line in panel.get_lines()]
+    line = panel.get_lines()[labels.index("CAN32, critic: compact")]
+    np.testing.assert_allclose(line.get_ydata()[:4], 0.4, atol=0.03)
+
+
+@pytest.fixture
+def crops(study: tuple[pd.DataFrame, pd.DataFrame], tmp_path: Path) -> Path:
+    """A folder with one crop of every run of CAN32, gray by its place in the table."""
+    for shade, run in enumerate(study[0]["run"]):
+        place = tmp_path / "runs" / run / "crops"
+        place.mkdir(parents=True)
+        Image.new("RGB", (32, 32), (shade, shade, shade)).save(place / "tone-test-3.png")
+    return tmp_path
+
+
+def test_the_comparison_shows_input_target_and_seven_renditions_with_scores(
+    study: tuple[pd.DataFrame, pd.DataFrame], crops: Path
+) -> None:
+    runs, scores = study
+    chosen = pd.concat([chosen_configurations(runs, scores, fidelity) for fidelity in ("l2", "l1")])
+    figure = comparison_figure(crops, runs, scores, "tone", "can32", chosen)
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["input", "target", "L1", "L2", "SSIM", "MS-SSIM", "mix", "L1 + NIMA", "L2 + NIMA",
+                      "change by NIMA, x4"]  # fmt: skip
+    row = scores[(scores["run"] == "tone-can32-l2+0.01compact-s0") & (scores["photo"] == "tone-test-3")].iloc[0]
+    beneath = figure.axes[8].get_xlabel()
+    for value in (f"{row['psnr']:.1f} dB", f"compact {row['score_compact']:.2f}", f"niqe {row['score_niqe']:.2f}"):
+        assert value in beneath
+    order = list(runs["run"])
+    assert figure.axes[8].get_images()[0].get_array()[0, 0, 0] == order.index("tone-can32-l2+0.01compact-s0")
+
+
+def test_a_rendition_that_was_not_trained_is_said_to_be_missing(
+    study: tuple[pd.DataFrame, pd.DataFrame], crops: Path
+) -> None:
+    runs, scores = study
+    fewer = runs[runs["fidelity"] != "mix"]
+    figure = comparison_figure(crops, fewer, scores, "tone", "can32", chosen_configurations(runs, scores).iloc[:0])
+    assert [text for text in texts(figure) if text == "not trained"] == ["not trained"] * 4  # mix, both NIMA, change
+    with pytest.raises(ValueError, match="target of tone was not evaluated"):
+        rendition_runs(runs[runs["network"] != "target"], "tone", "can32", runs.iloc[:0])
+    with pytest.raises(ValueError, match="No crop of tone-target"):
+        comparison_figure(crops / "elsewhere", runs, scores, "tone", "can32", runs.iloc[:0])

@@ -1,0 +1,133 @@
+"""The report: every table and figure follows from the CSV files alone, and the page needs nothing beside it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+from synthetic_records import invent_study
+
+from lpie.evidence import frontier
+from lpie.records import write_csv
+from lpie.report import PUBLISHED, headline, markdown, publish, time_table, write_report
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Published evidence of an invented study, drawn once."""
+    place = tmp_path_factory.mktemp("published")
+    runs, scores = invent_study(networks=("parameters",), operators=("tone",), seeds=2, rivals=True)
+    write_csv(place / "runs.csv", runs)
+    write_csv(place / "scores.csv", scores)
+    taught = runs.loc[runs["network"] == "parameters", "run"]
+    write_csv(place / "logs.csv", pd.DataFrame({"run": taught, "step": 10, "loss": 0.1, "validation_psnr": 38.0}))
+    for run in runs["run"]:
+        (place / "crops" / run).mkdir(parents=True)
+        Image.linear_gradient("L").resize((48, 48)).convert("RGB").save(place / "crops" / run / "tone-test-3.png")
+    (place / "provenance.json").write_text('{"commit": "abc & <def>"}')
+    write_report(place)
+    return place
+
+
+def test_every_table_and_figure_is_there(folder: Path) -> None:
+    names = {path.name for path in folder.iterdir()}
+    for table in ("verdicts", "headline", "frontier", "gammas", "recipe", "recipe_summary", "comparisons", "time"):
+        assert f"{table}.csv" in names
+    assert {"verdicts.md", "headline.md", "report.html"} <= names
+    drawn = {path.stem for path in (folder / "figures").glob("*.png")}
+    assert drawn == {"frontier", "comparison-tone-parameters", "gamma-tone", "judges-tone", "survival", "spectrum",
+                     "training"}  # fmt: skip
+    assert {path.stem for path in (folder / "figures").glob("*.pdf")} == drawn
+
+
+def test_drawing_again_gives_the_same_bytes(folder: Path) -> None:
+    files = [path for path in folder.rglob("*") if path.is_file() and "crops" not in path.parts]
+    before = {path: path.read_bytes() for path in files}
+    write_report(folder)
+    assert [path.name for path, content in before.items() if path.read_bytes() != content] == []
+
+
+def test_the_page_asks_nothing_of_the_network_and_escapes_what_it_shows(folder: Path) -> None:
+    page = (folder / "report.html").read_text()
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page)
+    assert "http" not in re.sub(r"data:image[^\"]*", "", page)
+    assert "abc &amp; &lt;def&gt;" in page
+    assert page.count("data:image/webp;base64,") == 7
+    for claim in ("C1", "C7"):
+        assert f"<td>{claim}</td>" in page
+
+
+def test_what_cannot_be_drawn_is_said(folder: Path, tmp_path: Path) -> None:
+    runs, scores = pd.read_csv(folder / "runs.csv"), pd.read_csv(folder / "scores.csv")
+    write_csv(tmp_path / "runs.csv", runs[runs["gamma"].fillna(0) == 0])
+    write_csv(tmp_path / "scores.csv", scores)
+    page = write_report(tmp_path).read_text()
+    assert "frontier: Nothing to draw: the tables hold no networks trained with a critic" in page
+    assert "not attempted" in page
+
+
+def test_the_headline_says_which_interval_it_gives() -> None:
+    front = frontier(*invent_study(networks=("parameters",), operators=("tone",), seeds=2))
+    table = headline(front).set_index("objective")
+    several, one = table.loc["L2 + 0.01 NIMA (compact)"], table.loc["L2 + 0.1 NIMA (compact)"]
+    row = front[front["objective"] == "l2+0.01compact"].iloc[0]
+    half = (row["gain_oasis_seed_high"] - row["gain_oasis_seed_low"]) / 2
+    assert several["oasis"] == f"{row['gain_oasis']:+.3f} ± {half:.3f}"
+    assert (several["seeds"], one["seeds"]) == (2, 1)
+    row = front[front["objective"] == "l2+0.1compact"].iloc[0]
+    assert one["oasis"].endswith(f"± {(row['gain_oasis_high'] - row['gain_oasis_low']) / 2:.3f}")
+
+
+def test_markdown_escapes_its_own_bars() -> None:
+    assert markdown(pd.DataFrame({"a": ["x|y"], "b": [1]})) == "| a | b |\n| --- | --- |\n| x\\|y | 1 |\n"
+
+
+def test_time_adds_up() -> None:
+    runs = pd.DataFrame({"operator": "tone", "network": ["grid", "grid", "target"], "device": "cpu",
+                         "seconds": [30.0, 60.0, None]})  # fmt: skip
+    assert time_table(runs).iloc[0].to_dict() == {
+        "operator": "tone", "network": "grid", "device": "cpu", "runs": 2, "seconds_each": 45.0, "minutes": 1.5,
+    }  # fmt: skip
+
+
+def test_publishing_takes_the_tables_and_only_the_crops_that_are_shown(folder: Path, tmp_path: Path) -> None:
+    source, published = tmp_path / "study", tmp_path / "published"
+    runs, scores = pd.read_csv(folder / "runs.csv"), pd.read_csv(folder / "scores.csv")
+    write_csv(source / "runs.csv", runs)
+    write_csv(source / "scores.csv", scores)
+    for run in ("tone-target", "tone-input"):
+        (source / "runs" / run / "crops").mkdir(parents=True)
+        for photo in "abcd":
+            Image.new("RGB", (4, 4)).save(source / "runs" / run / "crops" / f"{photo}.png")
+    (source / "runs" / "x").mkdir()
+    (source / "runs" / "x" / "log.csv").write_text("step,loss,validation_psnr\n1,0.5,30\n")
+    publish(source, published)
+    assert sorted(str(path.relative_to(published / "crops")) for path in published.rglob("*.png")) == [
+        "tone-input/a.png", "tone-input/b.png", "tone-target/a.png", "tone-target/b.png",
+    ]  # fmt: skip
+    assert pd.read_csv(published / "logs.csv")["run"].tolist() == ["x"]
+
+
+def test_what_is_committed_is_what_its_tables_give(tmp_path: Path) -> None:
+    """`make published` would change nothing: checked on tables and pictures, whose bytes do not depend on the date."""
+    listed = subprocess.run(["git", "ls-files", "-z", str(PUBLISHED)], cwd=PUBLISHED.parents[1], capture_output=True,
+                            text=True, check=False)  # fmt: skip
+    committed = [PUBLISHED.parents[1] / name for name in listed.stdout.split("\0") if name]
+    if PUBLISHED / "scores.csv" not in committed:
+        pytest.skip("no evidence is committed yet")
+    for path in committed:
+        copy = tmp_path / path.relative_to(PUBLISHED)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    write_report(tmp_path)
+    kinds = {".csv", ".md", ".png"}
+    drawn = [path for path in tmp_path.rglob("*") if path.suffix in kinds]
+    assert {path.relative_to(tmp_path) for path in drawn} == {
+        path.relative_to(PUBLISHED) for path in committed if path.suffix in kinds
+    }
+    stored = {path: PUBLISHED / path.relative_to(tmp_path) for path in drawn}
+    assert [path.name for path, there in stored.items() if path.read_bytes() != there.read_bytes()] == []

@@ -1,0 +1,84 @@
+"""The verdicts on the claims, on invented studies in which each is known to hold, or not, or not to be measured."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from synthetic_records import invent_study
+
+from lpie.comparisons import comparisons
+from lpie.verdicts import CLAIMS, verdicts
+
+
+def verdict_of(table: pd.DataFrame) -> dict[str, str]:
+    return dict(zip(table["claim"], table["verdict"], strict=True))
+
+
+@pytest.fixture(scope="module")
+def mixed() -> tuple[pd.DataFrame, pd.DataFrame]:
+    return invent_study()
+
+
+def test_a_study_in_which_one_of_two_networks_enhances_supports_in_part(
+    mixed: tuple[pd.DataFrame, pd.DataFrame],
+) -> None:
+    table = verdicts(*mixed)
+    assert list(table["claim"]) == list(CLAIMS)
+    expected = dict.fromkeys(("C1", "C2", "C3", "C6", "C7"), "partly supported")
+    assert verdict_of(table) == expected | {"C4": "not supported", "C5": "supported"}
+    found = table.set_index("claim").loc["C2"]
+    assert "CAN32 0 of 4, operator parameters 4 of 4" in found["found"]
+    assert found["n"] == "14 photos, 3 seeds"
+    assert "Holm" in found["test"]
+
+
+def test_an_honest_network_alone_is_supported_and_an_attack_alone_is_not() -> None:
+    honest = verdict_of(verdicts(*invent_study(networks=("parameters",))))
+    attack = verdict_of(verdicts(*invent_study(networks=("can32",))))
+    for claim in ("C1", "C2", "C3", "C6", "C7"):
+        assert honest[claim] == "supported"
+        assert attack[claim] == "not supported"
+
+
+def test_two_operators_cannot_be_served_where_one_was_run() -> None:
+    table = verdicts(*invent_study(networks=("parameters",), operators=("tone",)))
+    assert verdict_of(table)["C3"] == "not attempted"
+
+
+def test_without_a_critic_in_training_nothing_is_attempted(mixed: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    runs, scores = mixed
+    plain = runs[runs["gamma"] == 0]
+    assert set(verdicts(plain, scores)["verdict"]) == {"not attempted"}
+
+
+def test_three_photographs_decide_nothing(mixed: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    runs, scores = mixed
+    few = scores[~scores["photo"].str.contains("-test-") | scores["photo"].str.contains("-test-[012]$")]
+    assert verdict_of(verdicts(runs, few))["C2"] == "undecided"
+
+
+def test_a_gain_within_a_decibel_counts_as_both_at_once(mixed: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    runs, scores = mixed
+    mild = scores["run"].str.contains("parameters-l2\\+0.001")
+    close = scores.assign(psnr=scores["psnr"].where(~mild, scores["psnr"] + 1.6))
+    table = verdicts(runs, close).set_index("claim")
+    assert table.loc["C4", "verdict"] == "partly supported"
+    assert "operator parameters 4 of 4" in table.loc["C4", "found"]
+    assert "gamma 0.001" in table.loc["C4", "found"]
+
+
+def test_a_network_that_grew_with_its_critic_is_not_free(mixed: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    runs, scores = mixed
+    grown = runs.assign(parameters=runs["parameters"] + (runs["gamma"] > 0))
+    assert verdict_of(verdicts(grown, scores))["C5"] == "not supported"
+
+
+def test_comparisons_are_paired_adjusted_and_complete(mixed: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    table = comparisons(*mixed)
+    assert set(table["claim"]) == {"C1", "C2", "C4", "C7"}
+    assert (table["p_holm"] >= table["p"]).all()
+    assert table["p_holm"].between(0, 1).all()
+    assert not (table["measure"].isin(["gain_compact", "gain_ava"]) & table["claim"].isin(["C1", "C7"])).any()
+    row = table[(table["claim"] == "C1") & (table["network"] == "can32") & (table["measure"] == "gain_oasis")].iloc[0]
+    assert row["difference"] == pytest.approx(-0.4 * 0.45, abs=0.02)
+    assert row["low"] < row["difference"] < row["high"] < 0
