@@ -18,6 +18,7 @@ from torch import Tensor
 from lpie.aesthetics import views
 from lpie.aesthetics.nima import NIMA
 from lpie.aesthetics.robustness import (
+    ATTACKED_SIZE,
     INVARIANCE,
     octave_energy,
     projected_gradient_ascent,
@@ -28,7 +29,6 @@ from lpie.photographs import read_photo, resize
 from lpie.records import write_csv
 from lpie.vocabulary import Photo
 
-ATTACKED_SIZE = 224  # px: photographs are reduced to such squares before the attacks
 TEACHER = "nima/nima_mobilenet_aesthetic_fp16.safetensors"
 
 

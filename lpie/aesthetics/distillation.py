@@ -31,7 +31,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lpie.aesthetics.critic_evaluation import (
-    ATTACKED_SIZE,
     TEACHER,
     measure_critic,
     print_measures,
@@ -40,6 +39,7 @@ from lpie.aesthetics.critic_evaluation import (
 )
 from lpie.aesthetics.distillation_state import State
 from lpie.aesthetics.nima import NIMA, mean_score
+from lpie.aesthetics.robustness import ATTACKED_SIZE
 from lpie.aesthetics.views import (
     Album,
     Crops,

@@ -27,6 +27,9 @@ Score = Callable[[Photo], PerPhoto]
 EPSILON = 2 / 255
 """Largest change of a pixel value in the attacks that this project reports."""
 
+ATTACKED_SIZE = 224
+"""Side in px of the squares to which photographs are reduced before those attacks."""
+
 
 def score_gradient(score: Score, photo: Photo) -> Photo:
     """Derivative of each photo's score with respect to its pixels; no other gradient is touched."""
