@@ -137,15 +137,17 @@ class Run:
 
     def _one_step(self) -> None:
         """The whole method: crops, objective, gradient, Adam. Reads its position from the device, never the host."""
-        photo, target, estimate = self.pool.crops(self.draws[self.counter], self.study.schedule.crop)
+        here = self.counter[None]  # a tensor of one index: indexing by a scalar tensor would wait for the GPU
+        photo, target, estimate = self.pool.crops(self.draws.index_select(0, here)[0], self.study.schedule.crop)
         with self._precision():
             enhanced = self.network(photo, estimate) if estimate is not None else self.network(photo)
             parts = self.objective.parts(enhanced, target)
         parts["loss"].backward()
-        self.optimizer.param_groups[0]["lr"].copy_(self.rates[self.counter])
+        self.optimizer.param_groups[0]["lr"].copy_(self.rates.index_select(0, here)[0])
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.history[self.counter] = torch.stack([parts[key].detach().float() for key in LOGGED])
+        row = torch.stack([parts[key].detach().float() for key in LOGGED])
+        self.history.index_copy_(0, here, row[None])
         self.counter += 1
 
     def _precision(self) -> torch.autocast | nullcontext[None]:
