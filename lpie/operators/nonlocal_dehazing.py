@@ -1,56 +1,120 @@
-"""Non-local dehazing (Berman, Treibitz, Avidan, CVPR 2016): hazy photo -> haze-free photo, transmission, airlight.
-
-Haze mixes a scene J with the airlight A: I = t J + (1 - t) A, t the share of the scene's light that arrives.
-"""
+"""Non-local dehazing (Berman, Treibitz, Avidan, CVPR 2016): hazy photo -> haze-free photo, transmission, airlight."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
 
 import torch
-from torch import Tensor
 
+from lpie.operators.airlight import estimate_airlight, haze_presence
+from lpie.operators.haze_lines import transmission_along_lines
+from lpie.operators.haze_model import FLOOR, HAZE_KEPT, Dehazed, Number, per_photo, restore
+from lpie.operators.photo_check import check_airlight, check_photo
+from lpie.operators.weighted_least_squares import gradient_links, weighted_least_squares
+from lpie.photographs import luma
 from lpie.vocabulary import Airlight, Photo, Transmission
 
-FLOOR = 0.1  # smallest transmission that is divided by (section 4.3)
-HAZE_KEPT = 0.06  # share of the airlight left in the result: a scene with no haze at all looks unnatural
+log = logging.getLogger(__name__)
+
+SMOOTHNESS = 0.1  # lambda, weight of the transmission's changes between neighbors
+STRETCHED = 0.005  # share of the values that a display stretch clips at either end
 
 
-@dataclass(frozen=True)
-class Dehazed:
-    """A hazy photo taken apart: the scene without haze, its transmission in [FLOOR, 1], its airlight."""
-
-    photo: Photo
-    transmission: Transmission
-    airlight: Airlight
-
-
-def restore(
+def dehaze(
     photo: Photo,
-    transmission: Transmission,
-    airlight: Airlight,
+    airlight: Airlight | None = None,
     *,
-    floor: float | Tensor = FLOOR,
-    haze_kept: float | Tensor = HAZE_KEPT,
-) -> Photo:
-    """The scene behind the haze, J = (I - (1 - min(1, (1 + haze_kept) t)) A) / max(t, floor), not clipped.
+    gamma: float = 1.0,
+    smoothness: float = SMOOTHNESS,
+    floor: Number = FLOOR,
+    haze_kept: Number = HAZE_KEPT,
+) -> Dehazed:
+    """The photo without its haze, the transmission and the airlight.
 
-    Differentiable in every argument. `floor` in (0, 1] and `haze_kept` >= 0 are numbers or one value per photo
-    (shape () or (N,)). Without haze (t = 1) the photo comes back as it is; values may leave [0, 1].
+    photo: (N, 3, H, W), sRGB in [0, 1], any height and width.
+    airlight: color of the haze in the photo's own encoding, (N, 3); None estimates it, and then also whether there is
+        haze at all: a photo without comes back as it is, transmission 1, and a message in the log says so.
+    gamma: above 0; haze is undone in photo ** gamma, the result is raised to 1 / gamma. 2.2 comes near linear light.
+    smoothness: above 0; how much the transmission keeps to its neighbors where the photo does not change.
+    floor, haze_kept: see `restore`.
 
-    Source: Berman et al. 2016, equation 16; `haze_kept` is the residual haze of He et al. 2011, section 4.4.
-    Differs: the haze kept never exceeds the haze there is, so that a haze-free region is not brightened.
+    The result is in [0, 1], the transmission in [0.1, 1]. Gradients pass to the photo through the last equation, with
+    transmission and airlight held. The work is float32 whatever the photo's type.
+
+    Raises TypeError or ValueError where photo or airlight do not fit, or a number is out of range; values on a GPU are
+    not looked at.
+
+    Source: Berman et al. 2016, algorithm 1; equations 4-5 and 10-16.
+    Differs: (1) 1000 directions on a Fibonacci lattice; (2) photos without haze are recognized, see `haze_presence`;
+    (3) the haze kept never exceeds the haze there is, see `restore`. Their display stretch is `display_stretch`.
     """
-    floor, haze_kept = _per_photo(floor, photo), _per_photo(haze_kept, photo)
-    seen = torch.minimum((1 + haze_kept) * transmission, torch.ones_like(transmission))  # Differs: min with 1
-    return (photo - (1 - seen) * airlight[:, :, None, None]) / torch.maximum(transmission, floor)
+    check_photo(photo)
+    if not gamma > 0 or not smoothness > 0:
+        raise ValueError(f"gamma and smoothness must be above 0, got gamma={gamma}, smoothness={smoothness}.")
+    _check_range(floor, haze_kept)
+    seen = photo.detach().float().clamp(0, 1)
+    with torch.no_grad():
+        if airlight is None:
+            airlight = estimate_airlight(seen)
+            presence = haze_presence(seen, airlight)
+            _report(airlight, presence)
+        else:
+            check_airlight(airlight, photo)
+            airlight = airlight.float()
+            presence = None
+        transmission = estimate_transmission(seen**gamma, airlight**gamma, smoothness)
+        if presence is not None:
+            transmission = 1 - per_photo(presence, seen) * (1 - transmission)
+    corrected = photo.clamp(0, 1) if gamma == 1 else photo.clamp(0, 1) ** gamma
+    scene = restore(
+        corrected,
+        transmission.to(photo.dtype),
+        (airlight**gamma).to(photo.dtype),
+        floor=floor,
+        haze_kept=haze_kept,
+    ).clamp(0, 1)
+    return Dehazed(scene if gamma == 1 else scene ** (1 / gamma), transmission, airlight)
 
 
-def _per_photo(number: float | Tensor, photo: Photo) -> Tensor:
-    """A number, or one for each photo, in a shape that multiplies (N, C, H, W)."""
-    value = torch.as_tensor(number, dtype=photo.dtype, device=photo.device)
-    if value.ndim > 1 or value.numel() not in (1, photo.shape[0]):
-        raise ValueError(
-            f"Expected a number or one per photo (shape () or ({photo.shape[0]},)), got shape {tuple(value.shape)}."
-        )
-    return value.reshape(-1, 1, 1, 1)
+def estimate_transmission(photo: Photo, airlight: Airlight, smoothness: float = SMOOTHNESS) -> Transmission:
+    """The transmission in [0.1, 1] along haze-lines, made smooth where the photo is (equation 15).
+
+    Differs: links follow the luma of the photo, where the equation has its three channels.
+    """
+    raw, trust = transmission_along_lines(photo, airlight)
+    links = gradient_links(luma(photo), smoothness)
+    return weighted_least_squares(raw, trust, links).clamp(0.1, 1)
+
+
+def display_stretch(photo: Photo, clipped: float = STRETCHED) -> Photo:
+    """The photo's values stretched over [0, 1], `clipped` of them lost at either end; one stretch for all channels.
+
+    Berman et al. show their results so. It is no part of the operator: `dehaze` never applies it.
+    """
+    check_photo(photo)
+    if not 0 <= clipped < 0.5:
+        raise ValueError(f"clipped is a share in [0, 0.5), got {clipped}.")
+    ordered = photo.flatten(1).sort(dim=1).values
+    last = ordered.shape[1] - 1
+    low, high = ordered[:, round(clipped * last)], ordered[:, round((1 - clipped) * last)]
+    low, span = low.reshape(-1, 1, 1, 1), (high - low).clamp_min(1e-6).reshape(-1, 1, 1, 1)
+    return ((photo - low) / span).clamp(0, 1)
+
+
+def _check_range(floor: Number, haze_kept: Number) -> None:
+    if isinstance(floor, float | int) and not 0 < floor <= 1:
+        raise ValueError(f"floor divides and must be in (0, 1], got {floor}.")
+    if isinstance(haze_kept, float | int) and not haze_kept >= 0:
+        raise ValueError(f"haze_kept is a share of the haze and must be at least 0, got {haze_kept}.")
+
+
+def _report(airlight: Airlight, presence: torch.Tensor) -> None:
+    """Say of each photo what was found; the one place that waits for a GPU."""
+    for color, share in zip(airlight.tolist(), presence.tolist(), strict=True):
+        named = ", ".join(f"{value:.2f}" for value in color)
+        if share == 0:
+            log.info("No haze found (airlight capped at %s): the photo comes back as it is.", named)
+        elif share < 1:
+            log.info("Little haze found: %.0f %% of it is undone, airlight %s.", 100 * share, named)
+        else:
+            log.debug("Haze found, airlight %s.", named)

@@ -1,0 +1,119 @@
+"""The color of the haze, found where haze-lines meet (Berman, Treibitz, Avidan, ICCP 2017), and whether there is haze.
+
+Every color I of a hazy photo lies on a line from the scene's color J to the airlight A. So each color votes, in the
+planes RG, GB and RB, for all candidates A it could come from, through the line that joins them; where the votes of a
+candidate gather on few lines, haze-lines meet.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from lpie.operators.dark_channel import dark_channel
+from lpie.operators.photo_check import check_photo
+from lpie.photographs import luma
+from lpie.vocabulary import Airlight, PerPhoto, Photo
+
+CELLS = 50  # of each axis: candidates are 0.02 apart
+LINES = 40  # through each candidate of a plane
+NEARNESS = 4.0  # a color at the candidate counts 1 + NEARNESS times, falling off as exp(-distance)
+REACHED = 0.05  # share of the pixels that reach the airlight in each channel
+PLANES = ((0, 1), (1, 2), (0, 2))
+CLEAR, HAZY = 2.0, 3.0  # dark channel over contrast: no haze up to the first, haze from the second
+CONTRAST_WINDOW = 9  # px, in a photo of about SEEN pixels
+SEEN = 60_000
+
+
+def estimate_airlight(photo: Photo) -> Airlight:
+    """The color where the photo's haze-lines meet, in its own encoding, one per photo of the batch.
+
+    Candidates are brighter than the colors that vote for them, and the winner is capped at the value that REACHED of
+    the pixels exceed: a photo without haze has no lines that meet, and its candidates would run to white.
+
+    Raises TypeError or ValueError where the photo is not floating (N, 3, H, W) in [0, 1].
+
+    Source: Berman et al. 2017, section 4 (vote, weight 1 + 4 exp(-distance), product of the three planes).
+    Differs: (1) colors are counted in square cells of each plane instead of 1000 clusters in RGB, which makes the
+    vote a convolution; (2) a color votes through the nearest of LINES lines and a line's votes count squared, once
+    for each pair of colors it joins, instead of within a threshold; (3) the cap.
+    """
+    check_photo(photo)
+    with torch.no_grad():
+        votes = airlight_votes(color_counts(photo))
+        red_green, green_blue, red_blue = votes.unbind(dim=1)
+        joint = red_green[:, :, :, None] * green_blue[:, None] * red_blue[:, :, None, :]
+        winner = joint.flatten(1).argmax(dim=1)
+        side = CELLS + 1
+        found = torch.stack([winner // side**2, winner // side % side, winner % side], dim=1).to(photo) / CELLS
+        return torch.minimum(found, reached_color(photo))  # Differs: the cap
+
+
+def reached_color(photo: Photo) -> Airlight:
+    """The value of each channel that REACHED of the pixels exceed."""
+    values = photo.flatten(2)
+    rank = max(1, math.ceil((1 - REACHED) * values.shape[2]))
+    return values.kthvalue(rank, dim=2).values
+
+
+def color_counts(photo: Photo) -> Float[Tensor, "n 3 cells cells"]:
+    """Share of the photo's pixels in each cell of the planes RG, GB and RB."""
+    cell = (photo * CELLS).long().clamp_(0, CELLS - 1).flatten(2)
+    plane = torch.stack([cell[:, a] * CELLS + cell[:, b] for a, b in PLANES], dim=1)
+    counts = torch.zeros(photo.shape[0], 3, CELLS**2, dtype=torch.long, device=photo.device)
+    counts.scatter_add_(2, plane, torch.ones_like(plane))
+    return (counts.float() / plane.shape[2]).reshape(-1, 3, CELLS, CELLS)
+
+
+def airlight_votes(counts: Float[Tensor, "n 3 cells cells"]) -> Float[Tensor, "n 3 nodes nodes"]:
+    """Votes for each candidate (the nodes of the cells' grid) in each plane, the most being 1.
+
+    votes(A) = sum over lines of (sum over colors I < A on the line of count(I) (1 + NEARNESS exp(-|A - I|)))^2.
+    """
+    nodes = CELLS + 1
+    planes = functional.pad(counts.reshape(-1, 1, CELLS, CELLS), (nodes, 0, nodes, 0))
+    with torch.backends.cudnn.flags(allow_tf32=False):  # candidates differ in the fourth digit
+        on_line = functional.conv2d(planes, _line_kernels().to(counts))
+    votes = on_line.square().sum(dim=1).reshape(-1, 3, nodes, nodes)
+    return votes / votes.amax(dim=(2, 3), keepdim=True)
+
+
+@cache
+def _line_kernels() -> Float[Tensor, "lines 1 nodes nodes"]:
+    """For each line, the weight of a color by its displacement below the candidate."""
+    below = (torch.arange(CELLS + 1) + 0.5) / CELLS  # from a node to the centers of the cells below it
+    first, second = torch.meshgrid(below, below, indexing="ij")
+    line = (torch.atan2(second, first) / (math.pi / 2) * LINES).long().clamp_(max=LINES - 1)
+    weight = 1 + NEARNESS * torch.exp(-torch.hypot(first, second))
+    kernels = functional.one_hot(line, LINES).permute(2, 0, 1) * weight
+    return kernels.flip(1, 2)[:, None]
+
+
+def haze_presence(photo: Photo, airlight: Airlight) -> PerPhoto:
+    """0 where a photo shows no haze, 1 where it does, between them where it is in doubt.
+
+    Haze lifts the dark channel and lowers local contrast: the ratio of their means, presence rising from CLEAR to HAZY,
+    tells apart 85 % of hazy photos (presence 1) and half of clear ones (presence 0), the others being mixed: mist in
+    photos called clear, clear foregrounds before haze. Not part of Berman et al.
+    """
+    height, width = photo.shape[2:]
+    scale = min(1.0, math.sqrt(SEEN / (height * width)))
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    small = functional.interpolate(photo, size=size, mode="bilinear", antialias=scale < 1, align_corners=False)
+    veil = dark_channel((small / airlight.clamp_min(0.02)[:, :, None, None]).clamp(max=1), CONTRAST_WINDOW)
+    gray = luma(small)
+    mean = _local_mean(gray)
+    deviation = (_local_mean(gray.square()) - mean.square()).clamp_min(0).sqrt()
+    contrast = (deviation / mean.clamp_min(0.02)).mean(dim=(1, 2, 3))
+    ratio = veil.mean(dim=(1, 2, 3)) / contrast.clamp_min(1e-3)
+    return ((ratio - CLEAR) / (HAZY - CLEAR)).clamp(0, 1)
+
+
+def _local_mean(values: Tensor) -> Tensor:
+    window, margin = CONTRAST_WINDOW, CONTRAST_WINDOW // 2
+    return functional.avg_pool2d(values, window, stride=1, padding=margin, count_include_pad=False)

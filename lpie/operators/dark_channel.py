@@ -1,0 +1,97 @@
+"""Dehazing by the dark channel prior (He, Sun, Tang, CVPR 2009 and TPAMI 2011), the baseline of the dehazing tables.
+
+In most patches of a clear photo some pixel has a channel near zero; what lifts that minimum is taken for haze.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from lpie.operators.haze_model import Dehazed, restore
+from lpie.operators.photo_check import check_airlight, check_photo
+from lpie.photographs import luma
+from lpie.vocabulary import Airlight, Luminance, Photo, Transmission
+
+PATCH = 15  # px
+HAZE_REMOVED = 0.95  # omega: a trace of haze is kept for the sake of depth
+FLOOR = 0.1  # t0
+BRIGHTEST = 0.001  # share of the pixels among which the airlight is sought
+GUIDE_RADIUS = 60  # px
+GUIDE_EPSILON = 1e-3
+
+
+def dark_channel(photo: Photo, patch: int = PATCH) -> Luminance:
+    """The least value of any channel in the square of `patch` (odd) pixels around each pixel, cut at the border.
+
+    Source: He et al. 2011, equation 5.
+    """
+    darkest, margin = -photo.amin(dim=1, keepdim=True), patch // 2
+    rows = functional.max_pool2d(darkest, (1, patch), stride=1, padding=(0, margin))
+    return -functional.max_pool2d(rows, (patch, 1), stride=1, padding=(margin, 0))
+
+
+def dark_channel_airlight(photo: Photo) -> Airlight:
+    """The brightest color among the BRIGHTEST share of pixels of the largest dark channel (He et al. 2011, 4.3)."""
+    check_photo(photo)
+    dark = dark_channel(photo).flatten(1)
+    hazy = dark.topk(_few(dark.shape[1]), dim=1).indices
+    colors = photo.flatten(2).gather(2, hazy[:, None].expand(-1, 3, -1))
+    brightest = colors.sum(dim=1).argmax(dim=1)
+    return colors.gather(2, brightest[:, None, None].expand(-1, 3, 1))[..., 0]
+
+
+def brightest_pixel_airlight(photo: Photo) -> Airlight:
+    """The mean color of the BRIGHTEST share of pixels (Tan 2008 takes the brightest alone, which is often a lamp)."""
+    check_photo(photo)
+    brightness = photo.sum(dim=1).flatten(1)
+    brightest = brightness.topk(_few(brightness.shape[1]), dim=1).indices
+    return photo.flatten(2).gather(2, brightest[:, None].expand(-1, 3, -1)).mean(dim=2)
+
+
+def dark_channel_dehaze(photo: Photo, airlight: Airlight | None = None) -> Dehazed:
+    """The photo without haze by the dark channel prior; `airlight` is estimated by the same prior if not given.
+
+    Transmission in [FLOOR, 1], result in [0, 1].
+
+    Source: He et al. 2011, equations 12 and 16; refined by the guided filter (He, Sun, Tang 2013) as its authors do.
+    Differs: the guide is the luma instead of the color photo.
+    """
+    check_photo(photo)
+    airlight = dark_channel_airlight(photo) if airlight is None else airlight
+    check_airlight(airlight, photo)
+    color = airlight[:, :, None, None]
+    raw = 1 - HAZE_REMOVED * dark_channel(photo / color.clamp_min(1e-3))
+    transmission: Transmission = guided_filter(raw, luma(photo)).clamp(FLOOR, 1)
+    scene = restore(photo, transmission, airlight, floor=FLOOR, haze_kept=0.0)
+    return Dehazed(scene.clamp(0, 1), transmission, airlight)
+
+
+def guided_filter(
+    values: Luminance, guide: Luminance, radius: int = GUIDE_RADIUS, epsilon: float = GUIDE_EPSILON
+) -> Luminance:
+    """`values` smoothed along the edges of `guide`: in each window of 2 radius + 1 pixels a linear function of it.
+
+    Source: He, Sun, Tang, "Guided image filtering", TPAMI 2013, algorithm 1.
+    """
+    guide_mean, mean = _box(guide, radius), _box(values, radius)
+    slope = (_box(guide * values, radius) - guide_mean * mean) / (
+        _box(guide.square(), radius) - guide_mean.square() + epsilon
+    )
+    return _box(slope, radius) * guide + _box(mean - slope * guide_mean, radius)
+
+
+def _box(values: Luminance, radius: int) -> Luminance:
+    """Mean over the window, which the border cuts."""
+    for axis in (2, 3):
+        size = values.shape[axis]
+        sums = functional.pad(values.double().cumsum(axis).transpose(2, axis), (0, 0, 1, 0)).transpose(2, axis)
+        at = torch.arange(size, device=values.device)
+        first, last = (at - radius).clamp_min(0), (at + radius + 1).clamp_max(size)
+        count = (last - first).reshape((-1, 1) if axis == 2 else (1, -1))
+        values = ((sums.index_select(axis, last) - sums.index_select(axis, first)) / count).to(values.dtype)
+    return values
+
+
+def _few(pixels: int) -> int:
+    return max(1, int(pixels * BRIGHTEST))
