@@ -104,6 +104,19 @@ def test_survival_shows_the_shares_of_the_table(study: tuple[pd.DataFrame, pd.Da
     np.testing.assert_allclose(line.get_ydata()[:4], 0.4, atol=0.03)
 
 
+def test_training_curves_are_one_line_a_run_in_its_panel(study: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    runs = study[0]
+    trained = runs[runs["network"] == "can32"]["run"]
+    logs = pd.DataFrame([{"run": run, "step": step, "loss": 1.0, "fidelity": 0.5, "score": 5.0, "validation_psnr": psnr}
+                         for run in trained for step, psnr in ((1, None), (5, 30.0), (10, 33.0))])  # fmt: skip
+    panel = training_figure(logs, runs).axes[0]
+    assert len(panel.get_lines()) == len(trained)
+    assert {label for line in panel.get_lines() for label in [line.get_label()]} == {
+        "L1", "L2", "SSIM", "MS-SSIM", "mix", "with NIMA"
+    }  # fmt: skip
+    np.testing.assert_allclose(panel.get_lines()[0].get_xydata(), [[5, 30], [10, 33]])
+
+
 @pytest.fixture
 def crops(study: tuple[pd.DataFrame, pd.DataFrame], tmp_path: Path) -> Path:
     """A folder with one crop of every run of CAN32, gray by its place in the table."""
