@@ -132,12 +132,13 @@ PROFILES: dict[str, Profile] = {
         Profile(
             name="study",
             photographs="study",
-            networks=("can32", "grid", "parameters"),
-            seeds=(0, 1, 2, 3, 4),
-            schedule=Schedule(),
-            gammas=(1e-4, 1e-3, 1e-2, 1e-1, 1.0),
+            networks=("can24", "grid", "parameters"),
+            seeds=(0, 1, 2),
+            schedule=Schedule(steps=1000, batch=8, learning_rate=2e-3),
+            gammas=(1e-4, 1e-3, 1e-2, 1e-1),
             critics=("compact", "ava"),
             judges=("technical", "oasis", "niqe"),
+            shortest_side=512,
         ),
         Profile(
             name="fivek",

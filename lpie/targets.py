@@ -99,7 +99,7 @@ def _make_scene(source: Source, profile: Profile, settings: Study, device: str) 
         photo=_stored(photo),
         target=_stored(clear.photo),
         airlight=clear.airlight[0].float().cpu(),
-        transmission=_stored(clear.transmission),
+        transmission=(clear.transmission[0] * 255).round().to(torch.uint8).cpu(),
         truth=None if truth is None else _stored(truth),
     )
 

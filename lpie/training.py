@@ -240,17 +240,22 @@ class Run:
         write_json(self.folder / "run.json", record)  # last: its presence says that the run is whole
         (self.folder / "checkpoint.safetensors").unlink(missing_ok=True)
 
-    def _capture(self) -> torch.cuda.CUDAGraph:
-        """The whole step as one CUDA graph; the steps that warm it up leave no trace."""
+    def _capture(self) -> torch.cuda.CUDAGraph | None:
+        """The whole step as one CUDA graph, or None where it cannot be one; the steps that warm it up leave no trace."""
         saved = {name: tensor.clone() for name, tensor in self._state().items()}
-        graph = torch.cuda.CUDAGraph()
+        graph: torch.cuda.CUDAGraph | None = torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
         with torch.cuda.stream(self.stream):
             for _ in range(3):
                 self._one_step()
         torch.cuda.synchronize()
-        with torch.cuda.graph(graph, stream=self.stream):
-            self._one_step()
+        try:
+            with torch.cuda.graph(graph, stream=self.stream):
+                self._one_step()
+        except RuntimeError as error:  # some operation waits for the GPU: slower, not wrong
+            log.warning("%s trains without a CUDA graph: %s", self.study.name, str(error).splitlines()[0])
+            graph = None
+        torch.cuda.synchronize()
         self._restore(saved)
         torch.cuda.synchronize()
         return graph
