@@ -173,9 +173,8 @@ def training_figure(logs: pd.DataFrame, runs: pd.DataFrame) -> Figure:
 
     `logs`: `results.read_logs`. A curve that is still rising says that its run was stopped too early.
     """
-    curves = require(
-        logs.dropna(subset=["validation_psnr"]).merge(runs, on="run", suffixes=("", "_final")), "training log"
-    )
+    curves = logs[["run", "step", "validation_psnr"]].dropna().merge(runs.drop(columns="validation_psnr"), on="run")
+    require(curves, "training log")
     operators, networks = (list(dict.fromkeys(curves[column])) for column in ("operator", "network"))
     figure, axes = new_figure(len(operators), len(networks), 3.6, 2.7, sharex="col", sharey="row")
     shades = {name: mpl.colormaps["viridis"](place / 5) for place, name in enumerate(labels.FIDELITIES)}
