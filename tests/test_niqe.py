@@ -73,6 +73,17 @@ def test_photographs_match_their_own_statistics_best(photos):
     assert (niqe(tiles, own) < niqe(tiles, strange)).all()
 
 
+def test_only_sharp_patches_are_learned_from(photos):
+    coffee = photos["coffee"][:, :, :384, :576]
+    with_soft = torch.cat([coffee, coffee.mean((2, 3), keepdim=True).expand(-1, -1, 96, 576)], 2)
+    features, sharpness = natural_scene_features(with_soft)
+    kept = features[0][sharpness[0] > 0.75 * sharpness.max()]
+    assert 2 <= len(kept) < 24
+    torch.testing.assert_close(NaturalScenes.fit([with_soft, coffee[:, :, :50]]).mean, kept.mean(0))
+    with pytest.raises(ValueError, match="at least two sharp patches of 96 px, got 0"):
+        NaturalScenes.fit([coffee[:, :, :50]])
+
+
 def damaged(photo: Tensor, damage: str, strength: float) -> Tensor:
     pixels = (255 * photo[0].permute(1, 2, 0)).round().numpy()
     if damage == "blur":

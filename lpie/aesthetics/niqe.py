@@ -45,11 +45,19 @@ class NaturalScenes:
 
     @classmethod
     def fit(cls, photos: Iterable[Photo]) -> NaturalScenes:
-        """The statistics of the sharp patches of undamaged photos, each at least 96 px high and wide."""
+        """The statistics of the sharp patches of undamaged photos; those below 96 px have none.
+
+        Raises ValueError if fewer than two patches are sharp.
+        """
         sharp = []
         for photo in photos:
             features, sharpness = natural_scene_features(photo)
-            sharp.append(features[sharpness > SHARP * sharpness.amax(1, keepdim=True)])
+            if sharpness.numel():
+                sharp.append(features[sharpness > SHARP * sharpness.amax(1, keepdim=True)])
+        if sum(map(len, sharp)) < 2:
+            raise ValueError(
+                f"Expected photos with at least two sharp patches of {PATCH} px, got {sum(map(len, sharp))}."
+            )
         features = torch.cat(sharp)
         return cls(features.mean(0), torch.cov(features.T))
 
@@ -60,8 +68,6 @@ def niqe(photo: Photo, scenes: NaturalScenes) -> PerPhoto:
     Source: equation 10.
     """
     features, _ = natural_scene_features(photo)
-    if features.shape[1] == 0:
-        return photo.new_full(photo.shape[:1], float("nan"))
     mean, covariance = scenes.mean.to(features), scenes.covariance.to(features)
     centered = features - features.mean(1, keepdim=True)
     spread = centered.mT @ centered / max(features.shape[1] - 1, 1)
