@@ -55,11 +55,13 @@ def explore_gamma(folder: Path, operator: str = "tone", network: str = "paramete
     runs, scores = read_results(folder)
     ours = runs[(runs["operator"] == operator) & (runs["network"] == network) & (runs["fidelity"] == "l2")]
     steps = ours[(ours["critic"] == critic) | (ours["gamma"] == 0)].sort_values(["gamma", "seed"])
-    steps = steps.drop_duplicates("gamma").set_index("gamma")["run"]
+    run_of = steps.drop_duplicates("gamma").set_index("gamma")["run"]
     photos = cropped_photos(folder, f"{operator}-target")
-    if len(steps) < 2 or not photos:
+    if len(run_of) < 2 or not photos:
         raise ValueError(f"{folder} holds no ladder with crops for {operator}, {network}, {critic}: run gamma.ipynb.")
-    weight = widgets.SelectionSlider(options=[(f"{gamma:g}", run) for gamma, run in steps.items()], description="gamma")
+    weight = widgets.SelectionSlider(
+        options=[(f"{gamma:g}", run) for gamma, run in run_of.items()], description="gamma"
+    )
     photo = widgets.Dropdown(options=photos, description="photo")
     target, output = (widgets.Image(format="png") for _ in range(2))
     caption = widgets.HTML()
@@ -107,7 +109,7 @@ def _ranges(operator: str) -> dict[str, tuple[float, float, float, float]]:
     return known[operator]
 
 
-def _apply(photo: Photo, operator: str, settings: dict[str, float]) -> Photo:
+def _apply(photo: Photo, operator: str, settings: dict[str, Any]) -> Photo:
     if operator == "tone":
         from lpie.operators.local_laplacian import local_laplacian
 
