@@ -8,7 +8,7 @@ import torch
 from skimage import data as photographs
 
 from lpie.aesthetics.critic_evaluation import PHOTOGRAPHIC_VARIATIONS, measure_critic
-from lpie.aesthetics.distillation import Distillation, attack, distill, distribution, draw_views
+from lpie.aesthetics.distillation import Distillation, _ramp, attack, distill, distribution, draw_views
 from lpie.aesthetics.distillation_state import State
 from lpie.aesthetics.nima import NIMA
 from lpie.aesthetics.views import Album
@@ -80,13 +80,13 @@ def test_running_mean_lies_between_the_first_and_the_last_weights(teacher, tmp_p
 def test_second_start_goes_on_from_the_first(teacher, album, tmp_path):
     unseen = [photographs.chelsea()[90:154, 110:206]]
     photos = [torch.from_numpy(p.copy()).permute(2, 0, 1)[None].float() / 255 for p in unseen]
-    first = distill(TINY, teacher, album, photos, tmp_path, time.monotonic())
+    first = distill(TINY, teacher, album, photos, tmp_path)
     again = State(TINY, teacher, tmp_path)
     assert again.step >= 1
     assert again.progress(time.monotonic()) >= 1
     assert torch.equal(again.average.network.fc.weight, first.network.fc.weight)
-    longer = replace(TINY, minutes=0.2 + again.spent / 60)
-    distill(longer, teacher, album, photos, tmp_path, time.monotonic() - 11)
+    longer = replace(TINY, minutes=0.02 + again.spent / 60)
+    distill(longer, teacher, album, photos, tmp_path)
     further = State(longer, teacher, tmp_path)
     assert further.step > again.step
     assert [row["step"] for row in further.rows] == sorted(row["step"] for row in further.rows)
@@ -112,6 +112,10 @@ def test_variation_makes_another_photo_in_range(name, small_photos):
     assert varied.max() <= 1
     if varied.shape == small_photos.shape:
         assert (varied - small_photos).abs().mean() > 0.005
+
+
+def test_attack_begins_late_and_grows_slowly():
+    assert [_ramp(progress, 0.1, 0.7) for progress in (0.0, 0.1, 0.4, 0.7, 1.0)] == pytest.approx([0, 0, 0.5, 1, 1])
 
 
 def test_input_that_the_network_cannot_halve_five_times_is_refused():

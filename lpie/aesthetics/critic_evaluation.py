@@ -145,7 +145,8 @@ def main() -> None:
     parser.add_argument("--split", choices=("validation", "test"), default="validation")
     parser.add_argument("--photos", type=int, default=100)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--table", type=Path, help="CSV file to append the row to")
+    parser.add_argument("--table", type=Path, help="CSV file whose row of that name is replaced or added")
+    parser.add_argument("--name", help="what the row is called; the weights' name if not given")
     given = parser.parse_args()
     teacher = NIMA.from_pretrained(given.data / TEACHER, "published").to(given.device)
     critic = NIMA.from_pretrained(given.weights).to(given.device)
@@ -155,8 +156,12 @@ def main() -> None:
     measures = measure_critic(critic, teacher, photos, others)
     print_measures(measures)
     if given.table:
-        row = pd.DataFrame([{"critic": str(given.weights), "split": given.split, **measures}])
-        write_csv(given.table, pd.concat([pd.read_csv(given.table), row]) if given.table.exists() else row)
+        row = pd.DataFrame([{"critic": given.name or given.weights, "split": given.split, **measures}])
+        if given.table.exists():
+            earlier = pd.read_csv(given.table)
+            same = (earlier["critic"] == row["critic"][0]) & (earlier["split"] == given.split)
+            row = pd.concat([earlier[~same], row])
+        write_csv(given.table, row)
 
 
 def print_measures(measures: dict[str, float]) -> None:
