@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib.util import find_spec
+from typing import Any, TypeAlias, cast
 
 import torch
 import torch.nn.functional as F
@@ -12,11 +14,15 @@ from torch import Tensor
 from lpie.structural_similarity_terms import (
     SCALE_WEIGHTS,
     SMALLEST_CONTRAST,
+    STABILIZERS,
     WINDOW_SIZE,
     gaussian_window,
     luminance_and_contrast,
 )
 from lpie.vocabulary import PerPhoto
+
+Planes: TypeAlias = Float[Tensor, "planes h w"]  # one channel of one photo each
+PerPlane: TypeAlias = Float[Tensor, " planes"]
 
 SMALLEST_SIDE = (WINDOW_SIZE - 1) * 2 ** (len(SCALE_WEIGHTS) - 1) + 1
 """Pixels that each side of a photo needs so that the window fits at MS-SSIM's coarsest scale: 161."""
@@ -117,24 +123,55 @@ def _scale_terms(a: Tensor, b: Tensor, scales: int) -> Tensor:
     """Mean term of each photo, channel and scale (N, C, scales): luminance x contrast at the last, else contrast."""
     with torch.autocast(a.device.type, enabled=False):
         precision = torch.float64 if torch.float64 in (a.dtype, b.dtype) else torch.float32
-        a, b = a.to(precision), b.to(precision)
+        count, channels = a.shape[:2]
+        a, b = (photo.to(precision).contiguous().flatten(0, 1) for photo in (a, b))
         terms = []
         for scale in range(scales):
             if scale:
                 a, b = half_size(a), half_size(b)
-            luminance, contrast = luminance_and_contrast(blur(a), blur(b), blur(a * a + b * b), blur(a * b))
-            term = luminance * contrast if scale == scales - 1 else contrast
-            terms.append(term.mean((-2, -1)))
-        return torch.stack(terms, -1)
+            terms.append(_mean_terms(a, b, with_luminance=scale == scales - 1))
+        return torch.stack(terms, -1).view(count, channels, scales)
 
 
-def blur(plane: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h-10 w-10"]:
-    """The Gaussian window's weighted mean at each position where it lies within the photo."""
-    window = constant(gaussian_window(), plane)
-    n, c, h, w = plane.shape
-    planes = plane.reshape(n * c, 1, h, w)
-    planes = F.conv2d(F.conv2d(planes, window.view(1, 1, -1, 1)), window.view(1, 1, 1, -1))
-    return planes.view(n, c, *planes.shape[-2:])
+def _mean_terms(a: Planes, b: Planes, with_luminance: bool) -> PerPlane:
+    """Mean over a plane's windows of luminance x contrast, or of contrast alone: by the fastest form that applies."""
+    if a.dtype == torch.float32 and (a.device.type == "cpu" or (a.is_cuda and find_spec("triton"))):
+        return cast(Tensor, _MeanTerms.apply(a, b, with_luminance))
+    return plain_mean_terms(a, b, with_luminance)
+
+
+def plain_mean_terms(a: Planes, b: Planes, with_luminance: bool) -> PerPlane:
+    """What `_mean_terms` computes, as its definition reads, in plain torch."""
+    luminance, contrast = luminance_and_contrast(
+        blur(a), blur(b), blur(a * a + b * b), blur((a - b) ** 2), *STABILIZERS
+    )
+    return (luminance * contrast if with_luminance else contrast).mean((-2, -1))
+
+
+class _MeanTerms(torch.autograd.Function):
+    """`plain_mean_terms` in one pass over the planes, which finds the slopes too where they are wanted."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, with_luminance: bool) -> Tensor:
+        if a.is_cuda:
+            from lpie.structural_similarity_gpu import mean_terms
+        else:
+            from lpie.structural_similarity_cpu import mean_terms
+        means, *slopes = mean_terms(a, b, with_luminance, *ctx.needs_input_grad[:2])
+        ctx.save_for_backward(*slopes)
+        return means
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        return *(each if each is None else each * slope[:, None, None] for each in ctx.saved_tensors), None
+
+
+def blur(planes: Planes) -> Float[Tensor, "planes h-10 w-10"]:
+    """The Gaussian window's weighted mean at each position where it lies within the plane."""
+    window = constant(gaussian_window(), planes)
+    rows = F.conv2d(planes[:, None], window.view(1, 1, -1, 1))
+    return F.conv2d(rows, window.view(1, 1, 1, -1))[:, 0]
 
 
 def constant(values: tuple[float, ...], like: Tensor) -> Tensor:
@@ -148,6 +185,6 @@ def _constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtyp
         return torch.tensor(values, device=device, dtype=dtype)
 
 
-def half_size(photo: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:
+def half_size(planes: Planes) -> Float[Tensor, "planes h2 w2"]:
     """Means of 2 x 2 px; the last row or column of an odd side counts as repeated, as in Wang's own program."""
-    return F.avg_pool2d(photo, 2, ceil_mode=True, count_include_pad=False)
+    return F.avg_pool2d(planes, 2, ceil_mode=True, count_include_pad=False)

@@ -11,7 +11,7 @@ from typing import Any
 
 WINDOW_SIZE = 11  # px
 WINDOW_SIGMA = 1.5  # px
-K1, K2 = 0.01, 0.03  # stabilizers, relative to the data range of 1
+STABILIZERS = (0.01**2, 0.03**2)  # (K1 L)^2 and (K2 L)^2 for the data range L = 1
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, section 3.2: finest scale first
 SMALLEST_CONTRAST = 1e-4  # floor of each scale's term, so that its power has a finite value and gradient
 MARGIN = WINDOW_SIZE // 2
@@ -24,32 +24,34 @@ def gaussian_window(size: int = WINDOW_SIZE, sigma: float = WINDOW_SIGMA) -> tup
     return tuple(weight / sum(weights) for weight in weights)
 
 
-def luminance_and_contrast(mean_a: Any, mean_b: Any, power: Any, product: Any) -> Any:
+def luminance_and_contrast(mean_a: Any, mean_b: Any, power: Any, error: Any, c1: Any, c2: Any) -> Any:
     """The luminance term and the contrast-structure term of each window.
 
-    `power` is the window's mean of a^2 + b^2, `product` that of a b. Only the sum of the variances enters, so four
-    blurs do the work of the usual five. Source: Wang et al. 2004, equations 6, 9, 10 and 13 with C3 = C2 / 2.
-    """
-    mean_product = mean_a * mean_b
-    mean_power = mean_a * mean_a + mean_b * mean_b
-    luminance = (2.0 * mean_product + 0.0001) / (mean_power + 0.0001)  # K1^2
-    contrast = (2.0 * (product - mean_product) + 0.0009) / (power - mean_power + 0.0009)  # K2^2
-    return luminance, contrast
-
-
-def similarity_slopes(mean_a: Any, mean_b: Any, power: Any, product: Any, with_luminance: Any) -> Any:
-    """Derivatives of a window's term with respect to `mean_a`, `mean_b`, `power` and `product`.
-
-    The term is luminance x contrast where `with_luminance` is 1, and contrast alone where it is 0.
+    `power` and `error` are the window's means of a^2 + b^2 and of (a - b)^2; `c1`, `c2`: `STABILIZERS`. Since
+    2 a b = a^2 + b^2 - (a - b)^2, four blurs do the work of the usual five, equal photos give exactly 1, and what
+    similar photos lack of 1 is not lost in rounding.
+    Source: Wang et al. 2004, equations 6, 9, 10 and 13 with C3 = C2 / 2.
     """
     mean_power = mean_a * mean_a + mean_b * mean_b
-    luminance, contrast = luminance_and_contrast(mean_a, mean_b, power, product)
-    inverse_brightness = 1.0 / (mean_power + 0.0001)
-    inverse_variance = 1.0 / (power - mean_power + 0.0009)
-    outer = with_luminance * luminance + (1.0 - with_luminance)  # what multiplies the contrast
-    by_product = 2.0 * outer * inverse_variance
-    by_power = -outer * contrast * inverse_variance
-    inner = 2.0 * with_luminance * contrast * inverse_brightness
-    by_mean_a = inner * (mean_b - mean_a * luminance) - by_product * mean_b - 2.0 * by_power * mean_a
-    by_mean_b = inner * (mean_a - mean_b * luminance) - by_product * mean_a - 2.0 * by_power * mean_b
-    return by_mean_a, by_mean_b, by_power, by_product
+    shift = (mean_a - mean_b) * (mean_a - mean_b)
+    brightness, variance = mean_power + c1, power - mean_power + c2
+    return (brightness - shift) / brightness, (variance - (error - shift)) / variance
+
+
+def similarity_slopes(
+    mean_a: Any, mean_b: Any, power: Any, error: Any, c1: Any, c2: Any, by_luminance: Any, by_contrast: Any
+) -> Any:
+    """Half the slopes of a term with respect to `mean_a` and `mean_b`, and its slopes by `power` and `error`.
+
+    The term's own slopes by its two factors come in: (contrast, luminance) for luminance x contrast, (0, 1) for
+    contrast alone.
+    """
+    mean_power = mean_a * mean_a + mean_b * mean_b
+    difference = mean_a - mean_b
+    shift = difference * difference
+    brightness, variance = mean_power + c1, power - mean_power + c2
+    by_luminance, by_contrast = by_luminance / brightness, by_contrast / variance
+    by_power = by_contrast * (error - shift) / variance
+    dimming = by_luminance * shift / brightness - by_power
+    lean = (by_contrast - by_luminance) * difference
+    return lean + dimming * mean_a, dimming * mean_b - lean, by_power, -by_contrast

@@ -1,0 +1,167 @@
+"""Times SSIM and MS-SSIM beside pytorch-msssim, piq and torchmetrics: values first, then times.
+
+    python bench/losses.py                  # on the CPU, two threads
+    python bench/losses.py --device cuda    # on a GPU
+
+Peers that are not installed are left out. Forms are timed in turns; the table gives medians, and how often each is
+as fast as the first peer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a spinning thread would count a busy machine against torch
+
+import torch
+import torch.nn.functional as F
+from skimage import data
+from torch import Tensor
+
+from lpie.structural_similarity import unchecked_ms_ssim, unchecked_ssim
+
+Measure = Callable[[Tensor, Tensor], Tensor]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--quick", action="store_true", help="fewer repeats, no torchmetrics")
+    options = parser.parse_args()
+    repeats = 5 if options.quick else options.repeats
+    torch.set_num_threads(options.threads)
+    device = torch.device(options.device)
+    many = 8 if device.type == "cuda" else 1
+    rows = []
+    for measure in ("ssim", "ms_ssim"):
+        forms = measures(measure, options.quick)
+        for count, height, width in ((many, 1080, 1920), (2, 512, 512)):
+            a, b = photographs(device, count, height, width)
+            work = f"{measure}, {count} x 3 x {height} x {width}"
+            notes = values(forms, a, b)
+            times = in_turns({name: partial(forward, form, a, b) for name, form in forms.items()}, device, repeats)
+            rows += table(f"{work}, forward", times, notes)
+            notes = slopes(forms, a, b)
+            times = in_turns({name: partial(backward, form, a, b) for name, form in forms.items()}, device, repeats)
+            rows += table(f"{work}, forward and backward", times, notes)
+    name = torch.cuda.get_device_name() if device.type == "cuda" else f"{options.threads} CPU threads"
+    print(f"{name}, torch {torch.__version__}")
+    for row in rows:
+        print(row)
+
+
+@torch.no_grad()
+def forward(form: Measure, a: Tensor, b: Tensor) -> Tensor:
+    return form(a, b)
+
+
+def backward(form: Measure, a: Tensor, b: Tensor) -> Tensor:
+    """The gradient by the first photo, as a loss asks for it."""
+    a = a.detach().requires_grad_()
+    return torch.autograd.grad(form(a, b), a)[0]
+
+
+def measures(name: str, quick: bool) -> dict[str, Measure]:
+    """Mean similarity of a batch, by every implementation that is installed."""
+    found: dict[str, Measure] = {}
+    for package in ("pytorch_msssim", "piq", *(() if quick else ("torchmetrics.functional.image",))):
+        try:
+            module = import_module(package)
+        except ImportError:
+            print(f"{package} is not installed: its rows are left out")
+            continue
+        if package == "pytorch_msssim":
+            found[package] = partial(getattr(module, name), data_range=1)
+        elif package == "piq":
+            # piq's SSIM halves large photos first unless told not to
+            settings = {"downsample": False} if name == "ssim" else {}
+            function = module.ssim if name == "ssim" else module.multi_scale_ssim
+            found[package] = partial(function, data_range=1.0, **settings)
+        else:
+            prefix = "" if name == "ssim" else "multiscale_"
+            function = getattr(module, f"{prefix}structural_similarity_index_measure")
+            found["torchmetrics"] = partial(function, data_range=1.0)
+    ours = {"ssim": unchecked_ssim, "ms_ssim": unchecked_ms_ssim}[name]
+    return found | {"lpie": lambda a, b: ours(a, b).mean()}
+
+
+def photographs(device: torch.device, count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Real photographs, and noisy, blurred renditions of them."""
+    shown = [data.astronaut(), data.coffee(), data.chelsea()]
+    resized = [
+        F.interpolate(
+            torch.from_numpy(shown[index % 3]).permute(2, 0, 1)[None].float() / 255,
+            (height, width),
+            mode="bilinear",
+            antialias=True,
+        )
+        for index in range(count)
+    ]
+    a = torch.cat(resized).clamp(0, 1)
+    torch.manual_seed(0)
+    b = (F.avg_pool2d(a, 3, 1, 1) + 0.03 * torch.randn_like(a)).clamp(0, 1)
+    return a.to(device), b.to(device)
+
+
+def values(forms: dict[str, Measure], a: Tensor, b: Tensor) -> dict[str, str]:
+    """Each form's value beside ours in float64; ends the run where lpie or pytorch-msssim is off."""
+    exact = forms["lpie"](a[:1].double(), b[:1].double()).item()
+    notes = {}
+    for name, form in forms.items():
+        error = form(a[:1], b[:1]).item() - exact
+        notes[name] = f"value off by {error:+.1e}"
+        # odd sides at MS-SSIM's coarsest scale: pytorch-msssim pads them with zeros, lpie repeats the edge
+        if abs(error) > {"lpie": 1e-5, "pytorch_msssim": 1e-4}.get(name, 1e-2):
+            raise SystemExit(f"{name}: {form(a[:1], b[:1]).item()} where float64 gives {exact}")
+    return notes
+
+
+def slopes(forms: dict[str, Measure], a: Tensor, b: Tensor) -> dict[str, str]:
+    """Relative error of each form's gradient against ours in float64."""
+    exact = backward(forms["lpie"], a[:1].double(), b[:1].double())
+    notes = {}
+    for name, form in forms.items():
+        error = ((backward(form, a[:1], b[:1]) - exact).norm() / exact.norm()).item()
+        notes[name] = f"slope off by {error:.1e}"
+        if name == "lpie" and not error < 1e-4:
+            raise SystemExit(f"{name}: gradient off by {error}")
+    return notes
+
+
+def in_turns(forms: dict[str, Callable[[], object]], device: torch.device, repeats: int) -> dict[str, float]:
+    """Median milliseconds of each form, every form once a round."""
+    times: dict[str, list[float]] = {name: [] for name in forms}
+    for turn in range(repeats + 2):
+        for name, run in forms.items():
+            if device.type == "cuda":
+                start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+                torch.cuda.synchronize()
+                start.record()
+                run()
+                end.record()
+                torch.cuda.synchronize()
+                passed = start.elapsed_time(end)
+            else:
+                began = time.perf_counter()
+                run()
+                passed = (time.perf_counter() - began) * 1e3
+            if turn >= 2:
+                times[name].append(passed)
+    return {name: statistics.median(each) for name, each in times.items()}
+
+
+def table(work: str, times: dict[str, float], notes: dict[str, str]) -> list[str]:
+    first = next(iter(times.values()))
+    return [work] + [f"  {name:16s} {ms:9.2f} ms {first / ms:7.1f}x  {notes[name]}" for name, ms in times.items()]
+
+
+if __name__ == "__main__":
+    main()
