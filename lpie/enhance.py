@@ -43,7 +43,8 @@ def enhance(
 
     `operator`: `tone` (local detail and tone) or `dehaze`. `weights`: a shipped name, a safetensors file, `operator`
     for the operator itself without a network, or None for the best that is shipped. `device`: where to compute; a
-    GPU if there is one. Photos of more than `tile` x `tile` px are rendered in tiles, which leave no seam.
+    GPU if there is one. Photos of more than `tile` x `tile` px are rendered in tiles, which leave no seam; haze is
+    estimated on a reduced copy where the photo has more than 2.5 megapixels.
 
     Raises ValueError if `photo` is not of numbers in [0, 1] or the weights learned another operator,
     FileNotFoundError if there are no such weights.

@@ -32,7 +32,7 @@ Windowed: TypeAlias = Callable[[int, int, int, int], Photo]
 """(top, bottom, left, right) -> that window, (1, 3, bottom - top, right - left)."""
 
 BAND_PIXELS = 2_000_000  # read at a time
-HAZE_PIXELS = 2_000_000  # above these the haze is estimated on a reduced photo
+HAZE_PIXELS = 2_500_000  # above these the haze is estimated on a reduced photo
 GUIDED_RADIUS = 8  # px of the reduced photo
 GUIDED_FLOOR = 1e-4  # added to the variance of the guide
 

@@ -15,13 +15,12 @@ from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from lpie.color_profiles import SRGB, Pixels, converted, is_srgb
-from lpie.photo_files import PhotoFile
+from lpie.photo_files import PhotoFile, Stream
 from lpie.records import atomic_path
 
 KINDS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}
 DEEP_KINDS = ("PNG", "TIFF")
-JPEG_QUALITY = 95
-WEBP_QUALITY = 92
+QUALITY: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95, "subsampling": "4:4:4"}, "WEBP": {"quality": 92}}
 STRIP_BYTES = 1 << 20  # of a TIFF, each compressed alone
 PHOTOGRAPH_TAGS = {  # of EXIF's first directory: what describes the photograph and not how a file stores its pixels
     *(ExifTags.Base.ImageDescription, ExifTags.Base.Make, ExifTags.Base.Model, ExifTags.Base.Software),
@@ -57,7 +56,7 @@ def save_photo(photo: PhotoFile, path: str | os.PathLike[str]) -> None:
         ) from error
 
 
-def encode_photo(photo: PhotoFile, stream: io.BufferedIOBase, kind: str) -> None:
+def encode_photo(photo: PhotoFile, stream: Stream, kind: str) -> None:
     """Write a photograph into a seekable stream; 16 bits become 8 where the format holds no more.
 
     EXIF, resolution and color profile are kept; other metadata (XMP, IPTC, comments) is not.
@@ -70,13 +69,12 @@ def encode_photo(photo: PhotoFile, stream: io.BufferedIOBase, kind: str) -> None
     elif kind == "PNG" and photo.bits == 16:
         _encode_deep_png(photo, exif, stream)
     else:
-        quality: dict[str, Any] = {
-            "JPEG": {"quality": JPEG_QUALITY, "subsampling": "4:4:4"},
-            "WEBP": {"quality": WEBP_QUALITY},
-        }.get(kind, {})
-        resolution = {"dpi": photo.dpi} if photo.dpi else {}
-        picture = Image.fromarray(_eight_bits(photo.pixels))
-        picture.save(stream, kind, icc_profile=photo.profile, exif=exif, **resolution, **quality)
+        choices: dict[str, Any] = dict(QUALITY.get(kind, {}))
+        if exif:
+            choices["exif"] = exif
+        if photo.dpi:
+            choices["dpi"] = photo.dpi
+        Image.fromarray(_eight_bits(photo.pixels)).save(stream, kind, icc_profile=photo.profile, **choices)
 
 
 def photograph_exif(exif: Image.Exif, profile: bytes) -> Image.Exif:
@@ -102,7 +100,7 @@ def _eight_bits(pixels: Pixels) -> Pixels:
     return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def _encode_deep_png(photo: PhotoFile, exif: Image.Exif, stream: io.BufferedIOBase) -> None:
+def _encode_deep_png(photo: PhotoFile, exif: Image.Exif, stream: Stream) -> None:
     """A 16-bit PNG, which Pillow does not write: imagecodecs packs the pixels, the other chunks go in after IHDR."""
     import imagecodecs
 
@@ -121,7 +119,7 @@ def _png_chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
-def _encode_tiff(photo: PhotoFile, exif: Image.Exif, stream: io.BufferedIOBase) -> None:
+def _encode_tiff(photo: PhotoFile, exif: Image.Exif, stream: Stream) -> None:
     """A compressed TIFF. tifffile writes no EXIF directories: they are appended, and placeholders pointed there."""
     import tifffile
 

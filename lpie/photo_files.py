@@ -20,7 +20,8 @@ from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from lpie.color_profiles import BAND, SRGB, Pixels, adobe_rgb_by_exif, converted, fits, is_srgb
 
-PhotoSource: TypeAlias = str | os.PathLike[str] | bytes | io.BufferedIOBase
+Stream: TypeAlias = io.BytesIO | io.BufferedReader | io.BufferedRandom
+PhotoSource: TypeAlias = str | os.PathLike[str] | bytes | Stream
 
 MOST_PIXELS = 1_000_000_000  # a file with more is taken for a decompression bomb
 log = logging.getLogger(__name__)
@@ -117,7 +118,7 @@ def _pillow_pixels(picture: Image.Image) -> tuple[Pixels, bool]:
     plain = picture.mode in ("L", "LA", "RGB", "RGBA", "I", "I;16", "I;16B", "I;16L")
     if picture.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        picture = ImageCms.profileToProfile(picture, lab, srgb, outputMode="RGB")
+        picture = ImageCms.profileToProfile(picture, lab, srgb, outputMode="RGB") or picture
     elif not (inks or plain) or "transparency" in picture.info:
         picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     picture.load()

@@ -282,6 +282,8 @@ def test_lossy_formats_come_close(tmp_path, suffix):
     photo = resize(torch.rand(1, 3, 8, 8), 64, 64)
     write_photo(photo, tmp_path / f"photo{suffix}")
     assert (read_photo(tmp_path / f"photo{suffix}") - photo).abs().mean() < 0.02
+    with Image.open(tmp_path / f"photo{suffix}") as picture:
+        assert "exif" not in picture.info  # where there is nothing to say
 
 
 def test_other_programs_read_what_was_written(tmp_path):

@@ -105,7 +105,8 @@ class BilateralGrid(nn.Module):
         whole = self.whole(features.mean(dim=(2, 3)))[:, :, None, None]
         for convolution in self.local:
             features = features + F.relu(convolution(features))
-        grid = self.coefficients(F.relu(features + whole)).float()
+        with torch.autocast(thumbnail.device.type, enabled=False):  # near 1, bfloat16 has steps of 1/128
+            grid = self.coefficients(F.relu(features + whole).float())
         return grid.unflatten(1, (self.bins, 3, 4)).contiguous()
 
     def apply_grid(

@@ -50,7 +50,7 @@ RANGES: dict[str, dict[str, Range]] = {
         "airlight_red": Range(-0.15, 0, 0.15),  # added to the estimate
         "airlight_green": Range(-0.15, 0, 0.15),
         "airlight_blue": Range(-0.15, 0, 0.15),
-        "floor": Range(0.02, FLOOR, 0.5),
+        "floor": Range(0.05, FLOOR, 0.5),  # below 0.1 it does nothing: `dehaze` finds no lower transmission
         "haze_kept": Range(0, HAZE_KEPT, 0.5),
         **ADJUSTMENTS,
     },
