@@ -44,7 +44,7 @@ class NaturalScenes:
         return cls(tensors["mean"], tensors["covariance"])
 
     @classmethod
-    def fit(cls, photos: Iterable[Photo]) -> NaturalScenes:
+    def fit(cls, photos: Iterable[Float[Tensor, "_ 3 _ _"]]) -> NaturalScenes:
         """The statistics of the sharp patches of undamaged photos; those below 96 px have none.
 
         Raises ValueError if fewer than two patches are sharp.
