@@ -64,9 +64,8 @@ def weighted_least_squares(
     and (N, 1, H-1, W) and are positive. The number of iterations is fixed: a GPU never waits for the host.
     """
     levels, coarsest = _hierarchy(weight, links)
-    x = values.clone()
+    x = torch.zeros_like(values)  # not `values`: their flows along strong links would drown faint weights in rounding
     r = weight * values
-    _subtract_product(weight, links, x, r)
     z = _v_cycle(levels, coarsest, r)
     p, rz = z, _dot(r, z)
     for _ in range(iterations):
@@ -161,7 +160,8 @@ def _hierarchy(weight: Luminance, links: Links) -> tuple[list[_Level], Tensor]:
         data, links = _coarse_operator(data, links, shares)
     photos, _, height, width = data.shape
     units = torch.eye(height * width, dtype=data.dtype, device=data.device).reshape(1, -1, height, width)
-    columns = torch.zeros(photos, height * width, height, width, dtype=data.dtype, device=data.device)
+    units = units.expand(photos, -1, -1, -1)
+    columns = torch.zeros_like(units)
     _subtract_product(data, links, units, columns)
     return levels, torch.linalg.inv(-columns.flatten(2)).float()
 

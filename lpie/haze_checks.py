@@ -1,0 +1,159 @@
+"""How well haze is undone where the truth is known: tables for the operators notebook.
+
+Each function computes one table, a row per photo and method; those on published photographs need the registry's files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pandas as pd
+import torch
+from scipy.io import loadmat
+from torch import Tensor
+
+from lpie.evaluation import psnr
+from lpie.operators.airlight import estimate_airlight
+from lpie.operators.dark_channel import brightest_pixel_airlight, dark_channel_airlight, dark_channel_dehaze
+from lpie.operators.haze_model import Dehazed
+from lpie.operators.nonlocal_dehazing import dehaze
+from lpie.operators.synthetic_haze import HazyScene, add_haze, depth_proxy
+from lpie.photographs import demo_depth, demo_photographs, read_photo
+from lpie.registry import files_of
+from lpie.structural_similarity import ssim
+from lpie.vocabulary import Airlight, Photo
+
+METHODS: dict[str, Callable[[Photo], Dehazed]] = {"dark channel": dark_channel_dehaze, "non-local": dehaze}
+AIRLIGHTS: dict[str, Callable[[Photo], Airlight]] = {
+    "brightest pixel": brightest_pixel_airlight,
+    "dark channel": dark_channel_airlight,
+    "haze-lines": estimate_airlight,
+}
+HAZE = (0.8, 0.82, 0.85)  # airlight of the synthetic scenes
+
+Found = TypeVar("Found")
+
+
+def if_available(check: Callable[[], Found]) -> Found | str:
+    """What `check` finds, or one sentence that says why its photographs are not to be had here."""
+    try:
+        return check()
+    except (FileNotFoundError, ConnectionError) as reason:
+        return f"Not shown, its photographs are not here: {reason}"
+
+
+def synthetic_scene(name: str, density: float = 1.0) -> HazyScene:
+    """A demo photograph under haze that begins at its nearest point, by measured depth where there is one."""
+    photo = demo_photographs()[name]
+    depth = demo_depth() if name == "motorcycle" else depth_proxy(photo)
+    depth = (depth - depth.min()) / (depth.max() - depth.min())
+    return add_haze(photo, depth, torch.tensor([HAZE]), density)
+
+
+def synthetic_scores(densities: tuple[float, ...] = (0.6, 1.0, 1.6)) -> pd.DataFrame:
+    """Error of the transmission and PSNR on the motorcycle scene, whose depth was measured; airlight given or not.
+
+    The operator works on sRGB values, the haze was added in linear light: gamma 2.2 stands for that difference.
+    """
+    rows = []
+    for density in densities:
+        scene = synthetic_scene("motorcycle", density)
+        attempts = {
+            "dark channel": dark_channel_dehaze(scene.photo),
+            "non-local": dehaze(scene.photo),
+            "non-local, airlight given": dehaze(scene.photo, scene.airlight),
+            "non-local, airlight given, gamma 2.2": dehaze(scene.photo, scene.airlight, gamma=2.2),
+        }
+        rows.append({"density": density, "method": "input", **_scores(scene.photo, scene.clear)})
+        for method, undone in attempts.items():
+            error = (undone.transmission - scene.transmission).abs().mean().item()
+            rows.append({"density": density, "method": method, **_scores(undone.photo, scene.clear), "t_error": error})
+    return pd.DataFrame(rows)
+
+
+def pair_scores() -> pd.DataFrame:
+    """PSNR and SSIM to the clear photo of the published pairs, for each method and for the hazy input itself."""
+    rows = []
+    for source, name, hazy, clear in _pairs():
+        results = {"input": hazy} | {method: undo(hazy).photo for method, undo in METHODS.items()}
+        rows += [
+            {"set": source, "photo": name, "method": method, **_scores(result, clear)}
+            for method, result in results.items()
+        ]
+    return pd.DataFrame(rows)
+
+
+def airlight_errors() -> pd.DataFrame:
+    """Distance and angle between estimated and published airlight, for every scene that comes with its photo.
+
+    `chosen_on` marks the half of the scenes on which the cap of `estimate_airlight` and its square were chosen.
+    """
+    scenes = list(_airlight_scenes())
+    bases = sorted({name.split("_")[0] for name, _, _ in scenes})
+    rows = []
+    for name, path, truth in scenes:
+        photo = read_photo(path)
+        for method, estimate in AIRLIGHTS.items():
+            found = estimate(photo)
+            cosine = torch.cosine_similarity(found, truth).clamp(-1, 1).item()
+            rows.append(
+                {
+                    "scene": name,
+                    "method": method,
+                    "distance": (found - truth).norm().item(),
+                    "angle": math.degrees(math.acos(cosine)),
+                    "chosen_on": bases.index(name.split("_")[0]) % 2 == 0,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def summarize_airlights(errors: pd.DataFrame) -> pd.DataFrame:
+    """Mean and median error of each method, over all scenes and over those on which nothing was chosen."""
+    parts = {"all scenes": errors, "scenes not chosen on": errors[~errors["chosen_on"]]}
+    return pd.concat(
+        {
+            part: rows.groupby("method", sort=False)[["distance", "angle"]].agg(["mean", "median"])
+            for part, rows in parts.items()
+        }
+    )
+
+
+def real_haze(count: int = 6) -> dict[str, Photo]:
+    """`count` of the real hazy photographs, spread evenly over their list."""
+    paths = files_of("haze/real")
+    return {path.stem.split("__")[-1]: read_photo(path) for path in paths[:: max(1, len(paths) // count)][:count]}
+
+
+def _scores(result: Photo, clear: Photo) -> dict[str, float]:
+    return {"psnr": psnr(result, clear).item(), "ssim": ssim(result, clear).item()}
+
+
+def _pairs() -> Iterator[tuple[str, str, Photo, Photo]]:
+    clear_of = {path.stem: path for path in files_of("haze/sots_pairs/gt")}
+    for path in files_of("haze/sots_pairs/hazy"):
+        hazy, clear = read_photo(path), read_photo(clear_of[path.stem.split("_")[0]])
+        yield "SOTS", path.stem, hazy, _centered(clear, hazy)
+    photos = {path.stem: path for path in files_of("haze/ohaze")}
+    for name in sorted(name for name in photos if name.endswith("_hazy")):
+        yield "O-HAZE", name, read_photo(photos[name]), read_photo(photos[name.replace("_hazy", "_GT")])
+
+
+def _centered(clear: Photo, hazy: Photo) -> Photo:
+    """The middle of the clear photo: the indoor haze was added to 620x460 of its 640x480 pixels."""
+    height, width = hazy.shape[2:]
+    top, left = (clear.shape[2] - height) // 2, (clear.shape[3] - width) // 2
+    return clear[..., top : top + height, left : left + width]
+
+
+def _airlight_scenes() -> Iterator[tuple[str, Path, Tensor]]:
+    photos = {path.stem: path for folder in ("haze/real", "haze/known_airlight") for path in files_of(folder)}
+    for path in files_of("haze/ground_truth_airlight"):
+        name = path.stem.removeprefix("GTairlight_")
+        truth = torch.from_numpy(loadmat(path)["GTairlight"]).float()
+        for stem in (f"bahat__{name}", f"ridcp_examples__{name}_input", f"{name}_input"):
+            if stem in photos:
+                yield name, photos[stem], truth

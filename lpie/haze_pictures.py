@@ -1,0 +1,33 @@
+"""Pictures of haze and of what is left when it is undone, drawn from arrays: (H, W, 3) photos, (H, W) maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from lpie.figure_style import STYLE, require
+
+Rows = Mapping[str, Mapping[str, NDArray[np.float32]]]
+
+
+@mpl.rc_context(STYLE)
+def picture_rows(rows: Rows, width: float = 11.0) -> Figure:
+    """One row for each photo, one column for each rendition; a map in [0, 1] (a transmission) is drawn in colors."""
+    require(bool(rows), "at least one row of pictures")
+    columns = list(next(iter(rows.values())))
+    heights = [next(iter(row.values())).shape[0] / next(iter(row.values())).shape[1] for row in rows.values()]
+    figure = Figure(figsize=(width, width / len(columns) * sum(heights) + 0.4), layout="constrained")
+    axes = figure.subplots(len(rows), len(columns), squeeze=False, height_ratios=heights)
+    for line, (name, row) in zip(axes, rows.items(), strict=True):
+        for axis, column in zip(line, columns, strict=True):
+            axis.imshow(row[column], vmin=0, vmax=1, cmap="viridis", interpolation="antialiased")
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+        line[0].set_ylabel(name)
+    for axis, column in zip(axes[0], columns, strict=True):
+        axis.set_title(column)
+    return figure
