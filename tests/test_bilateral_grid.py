@@ -145,6 +145,16 @@ def test_weights_of_another_network_are_refused(tmp_path):
         BilateralGrid.from_pretrained(tmp_path / "other.safetensors")
 
 
+def test_half_precision_around_it_changes_little():
+    network, photo = disturbed().train(), resize(torch.rand(1, 3, 7, 9), 64, 72)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = network(photo)
+    assert mixed.dtype == torch.float32
+    assert (mixed - network(photo)).abs().mean() < 0.05 * (network(photo) - photo).abs().mean()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(BilateralGrid()(photo), photo, rtol=0, atol=1e-5)
+
+
 def test_same_bytes_every_time():
     def trained() -> torch.Tensor:
         network = disturbed().train()

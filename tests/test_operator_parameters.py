@@ -175,6 +175,16 @@ def test_every_network_of_the_study_is_built_as_it_is_named(name, operator):
     assert network.uses_estimate == (name == "parameters" and operator == "dehaze")
 
 
+@pytest.mark.parametrize("operator", ["tone", "dehaze"])
+def test_half_precision_around_it_changes_little(operator):
+    network, photo = disturbed(operator).train(), smooth(64, 72)
+    full = enhanced_by(network, photo)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = enhanced_by(network, photo)
+    assert mixed.dtype == torch.float32
+    assert (mixed - full).abs().mean() < 0.05 * (full - photo).abs().mean()
+
+
 # Adjustments
 
 
