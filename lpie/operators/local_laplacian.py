@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -112,7 +113,10 @@ def filtered(luminance: Luminance, settings: plain.Settings, samples: int, level
     """The filter itself, on the fastest path there is for the type, device and need of gradients."""
     if samples < 2:
         raise ValueError(f"Interpolation needs at least 2 samples, got samples={samples}.")
-    if luminance.dtype == torch.float32 and luminance.device.type == "cpu":
+    if luminance.dtype in (torch.float16, torch.bfloat16):
+        return filtered(luminance.float(), settings, samples, levels).to(luminance.dtype)
+    compiled = {"cpu": "numba", "cuda": "triton"}.get(luminance.device.type, "")
+    if luminance.dtype == torch.float32 and compiled and find_spec(compiled):
         from lpie.operators import local_laplacian_fast as fast  # numba takes a second to import
 
         return fast.sampled(luminance, settings, samples, levels)

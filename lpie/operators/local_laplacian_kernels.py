@@ -53,8 +53,11 @@ def reduce_runs(runs, starts, first, size, taps, volume, start, stop):
 
 
 @compiled
-def gather_image(image, taps, out, start, stop):
-    """One channel (N, h, w) of another level through any taps: reduced, expanded, or the adjoint of either."""
+def gather_image(image, taps, accumulate, out, start, stop):
+    """One channel (N, h, w) of another level through any taps: reduced, expanded, or the adjoint of either.
+
+    `accumulate` adds it to what is there.
+    """
     rows, row_weights, columns, column_weights = taps
     height, width = out.shape[1:]
     down, across = rows.shape[1], columns.shape[1]
@@ -68,7 +71,7 @@ def gather_image(image, taps, out, start, stop):
                 for j in range(across):
                     part += column_weights[x, j] * line[columns[x, j]]
                 total += row_weights[y, i] * part
-            out[n, y, x] = total
+            out[n, y, x] = out[n, y, x] + total if accumulate else total
 
 
 @compiled
@@ -158,7 +161,7 @@ def _add_hat(out, first, samples, value, amount):
 def gather_table(coarser, back, values, grad, offsets, tables, first, samples, out, sums, start, stop):
     """Gradient of the photo (added to `out`) and of alpha, beta and sigma_r (a row of `sums` for each row).
 
-    `tables` hold how a table entry grows with value, alpha, beta and sigma_r.
+    `tables` hold how a table entry grows with value, alpha, beta and sigma_r; `sums` is (rows, 1, 3) here.
     """
     down, down_weights, across, across_weights = back
     height, width = values.shape[1:]
@@ -184,6 +187,6 @@ def gather_table(coarser, back, values, grad, offsets, tables, first, samples, o
                 beta += run[k] * v[k]
                 sigma += run[k] * w[k]
             out[n, y, x] += value
-            sums[r, 0] += alpha
-            sums[r, 1] += beta
-            sums[r, 2] += sigma
+            sums[r, 0, 0] += alpha
+            sums[r, 0, 1] += beta
+            sums[r, 0, 2] += sigma
