@@ -173,7 +173,7 @@ def run_rivals(
             run = f"{kind}-{name}-{decibels}dB"
             if is_evaluated(folder, f"{operator}-{run}", judges):
                 continue
-            change = make_rival(kind, scenes, critic, decibels, device)
+            change = make_rival(kind, scenes, critic, float(decibels), device)
             with torch.inference_mode():
                 changed = [change(from_uint8(scene.target[None]).to(device)) for scene in reported]
             outputs = [to_uint8(photo)[0].cpu() for photo in changed]
