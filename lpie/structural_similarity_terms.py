@@ -1,13 +1,13 @@
 """What every implementation of structural similarity shares: the window, the constants and the formula.
 
-The formula is plain arithmetic, so that the same lines serve torch tensors, compiled CPU loops (numba) and GPU
-kernels (Triton): see `structural_similarity.py`, which chooses among them.
+The formula is plain arithmetic without annotations, so that the same lines serve torch tensors, compiled CPU loops
+(numba) and GPU kernels (Triton): see `structural_similarity.py`, which chooses among them.
 """
+# mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
 
 from math import exp
-from typing import Any
 
 WINDOW_SIZE = 11  # px
 WINDOW_SIGMA = 1.5  # px
@@ -24,7 +24,7 @@ def gaussian_window(size: int = WINDOW_SIZE, sigma: float = WINDOW_SIGMA) -> tup
     return tuple(weight / sum(weights) for weight in weights)
 
 
-def luminance_and_contrast(mean_a: Any, mean_b: Any, power: Any, error: Any, c1: Any, c2: Any) -> Any:
+def luminance_and_contrast(mean_a, mean_b, power, error, c1, c2):
     """The luminance term and the contrast-structure term of each window.
 
     `power` and `error` are the window's means of a^2 + b^2 and of (a - b)^2; `c1`, `c2`: `STABILIZERS`. Since
@@ -38,9 +38,7 @@ def luminance_and_contrast(mean_a: Any, mean_b: Any, power: Any, error: Any, c1:
     return (brightness - shift) / brightness, (variance - (error - shift)) / variance
 
 
-def similarity_slopes(
-    mean_a: Any, mean_b: Any, power: Any, error: Any, c1: Any, c2: Any, by_luminance: Any, by_contrast: Any
-) -> Any:
+def similarity_slopes(mean_a, mean_b, power, error, c1, c2, by_luminance, by_contrast):
     """Half the slopes of a term with respect to `mean_a` and `mean_b`, and its slopes by `power` and `error`.
 
     The term's own slopes by its two factors come in: (contrast, luminance) for luminance x contrast, (0, 1) for

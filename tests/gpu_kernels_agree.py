@@ -50,6 +50,27 @@ def network_agrees(device: str) -> None:
         check("clipped output", clipped, expected.clamp(0, 1), 1e-5)
 
 
+def similarity_agrees(device: str) -> None:
+    """Mean terms and slopes of planes on both sides of a program's border."""
+    from lpie.structural_similarity import plain_mean_terms
+    from lpie.structural_similarity_gpu import mean_terms
+
+    for with_luminance, shape in ((True, (2, 29, 11)), (False, (1, 12, 141))):
+        torch.manual_seed(0)
+        a = torch.rand(shape, device=device)
+        b = (a + 0.2 * torch.randn_like(a)).clamp(0, 1)
+        means, *slopes = mean_terms(a, b, with_luminance, True, True)
+        x, y = a.double().requires_grad_(), b.double().requires_grad_()
+        exact = plain_mean_terms(x, y, with_luminance)
+        check("mean terms", means, exact, 1e-6)
+        for slope, expected in zip(slopes, torch.autograd.grad(exact.sum(), (x, y)), strict=True):
+            check("slopes", slope, expected, 2e-6)
+        alone, none, only = mean_terms(a, b, with_luminance, False, True)
+        check("mean terms with one slope", alone, means, 0)
+        check("one slope", only, slopes[1], 0)
+        assert none is None
+
+
 if __name__ == "__main__":
     chosen = "cuda" if torch.cuda.is_available() else "cpu"
-    {"network": network_agrees}[sys.argv[1]](chosen)
+    {"network": network_agrees, "similarity": similarity_agrees}[sys.argv[1]](chosen)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import jaxtyping
 import pytest
@@ -200,12 +204,23 @@ def test_streamed_bands_agree_with_whole_maps(shape: tuple[int, int, int], with_
         assert (slope - expected).norm() < 1e-6 * expected.norm()
 
 
+def test_gpu_kernels_agree_with_whole_maps() -> None:
+    """In a process of its own: Triton's interpreter, which needs no GPU, is chosen at import."""
+    pytest.importorskip("triton", reason="triton comes with the CUDA builds of torch")
+    environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    script = str(Path(__file__).parent / "gpu_kernels_agree.py")
+    finished = subprocess.run(
+        [sys.executable, script, "similarity"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
 def test_nearly_equal_photos_differ_by_the_right_amount() -> None:
     a, _ = pair(64, 64)
-    b = (a + 1e-4 * torch.randn_like(a)).clamp(0, 1)
+    b = (a + 1e-3 * torch.randn_like(a)).clamp(0, 1)
     missing = 1 - ssim(a.double(), b.double())
-    assert missing.item() < 1e-4
-    torch.testing.assert_close(1 - ssim(a, b).double(), missing, atol=1.2e-7, rtol=0)
+    assert missing.item() < 1e-3
+    torch.testing.assert_close(1 - ssim(a, b).double(), missing, atol=2e-7, rtol=0)
 
 
 def test_gradient_passes_gradcheck_in_float64() -> None:
