@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from lpie.aesthetics.judges import Judge
@@ -138,13 +139,13 @@ def train_perturbation(
     return network.eval()
 
 
-def add_universal(photo: Photo, perturbation: Photo, decibels: float) -> Photo:
+def add_universal(photo: Photo, perturbation: Float[Tensor, "1 3 height width"], decibels: float) -> Photo:
     """The photo plus one perturbation for all photos, enlarged to its size and scaled to the PSNR."""
     fitted = F.interpolate(perturbation, photo.shape[-2:], mode="bilinear", align_corners=False, antialias=True)
     return _add(photo, fitted, 10 ** (-decibels / 20))
 
 
-def _add(photo: Photo, change: Photo, amplitude: float) -> Photo:
+def _add(photo: Photo, change: Float[Tensor, "#n 3 h w"], amplitude: float) -> Photo:
     scale = change.square().mean(dim=(1, 2, 3), keepdim=True).add(1e-12).sqrt()
     return (photo + amplitude * change / scale).clamp(0, 1)
 
