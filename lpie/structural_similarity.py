@@ -187,4 +187,29 @@ def _constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtyp
 
 def half_size(planes: Planes) -> Float[Tensor, "planes h2 w2"]:
     """Means of 2 x 2 px; the last row or column of an odd side counts as repeated, as in Wang's own program."""
+    if planes.device.type == "cpu":  # five times faster there than torch's pooling
+        return cast(Tensor, _HalfSize.apply(planes))
     return F.avg_pool2d(planes, 2, ceil_mode=True, count_include_pad=False)
+
+
+class _HalfSize(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, planes: Tensor) -> Tensor:
+        ctx.size = height, width = planes.shape[1:]
+        if height % 2 or width % 2:
+            planes = F.pad(planes, (0, width % 2, 0, height % 2), mode="replicate")
+        rows = planes[:, ::2] + planes[:, 1::2]
+        return (rows[..., ::2] + rows[..., 1::2]).mul_(0.25)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
+        height, width = ctx.size
+        planes, rows, columns = slope.shape
+        spread = (slope * 0.25)[:, :, None, :, None].expand(planes, rows, 2, columns, 2).contiguous()
+        spread = spread.view(planes, 2 * rows, 2 * columns)[:, :height, :width]
+        if height % 2:
+            spread[:, -1] *= 2
+        if width % 2:
+            spread[..., -1] *= 2
+        return spread

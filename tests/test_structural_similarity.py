@@ -23,6 +23,7 @@ from torchmetrics.functional.image import (
 
 from lpie.structural_similarity import (
     SMALLEST_SIDE,
+    half_size,
     ms_ssim,
     plain_mean_terms,
     ssim,
@@ -221,6 +222,14 @@ def test_nearly_equal_photos_differ_by_the_right_amount() -> None:
     missing = 1 - ssim(a.double(), b.double())
     assert missing.item() < 1e-3
     torch.testing.assert_close(1 - ssim(a, b).double(), missing, atol=2e-7, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(6, 8), (7, 8), (5, 9), (1, 2)])
+def test_halving_is_the_mean_of_four_pixels_with_odd_edges_repeated(size: tuple[int, int]) -> None:
+    planes = torch.rand(2, *size, dtype=torch.float64, requires_grad=True)
+    expected = F.avg_pool2d(planes, 2, ceil_mode=True, count_include_pad=False)
+    torch.testing.assert_close(half_size(planes), expected)
+    assert torch.autograd.gradcheck(half_size, (planes,))
 
 
 def test_gradient_passes_gradcheck_in_float64() -> None:
