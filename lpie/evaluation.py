@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TypeAlias
 
 import numpy as np
@@ -113,11 +113,13 @@ def measure(
                 f"Output for {scene.name!r} must be uint8 of shape {tuple(scene.target.shape)}, the target's; "
                 f"got {output.dtype} of shape {tuple(output.shape)}."
             )
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy lets other threads run inside its loops
-        color_shifts = pool.map(color_shift, outputs, [scene.target for scene in scenes])
+    cores = os.cpu_count()  # NumPy lets other threads run inside its loops
+    with ThreadPoolExecutor(cores) as background, ThreadPoolExecutor(cores) as pool:
+        color_shifts = background.map(color_shift, outputs, [scene.target for scene in scenes])
         rows: dict[int, dict[str, float]] = {}
         for members in _equal_sizes(scenes):
-            columns = _measure_batch([outputs[i] for i in members], [scenes[i] for i in members], judges, device)
+            batch = [outputs[i] for i in members], [scenes[i] for i in members]
+            columns = _measure_batch(*batch, judges, device, pool)
             for place, index in enumerate(members):
                 rows[index] = {name: values[place] for name, values in columns.items()}
         table = pd.DataFrame([rows[index] for index in range(len(scenes))])
@@ -129,7 +131,7 @@ def measure(
 
 
 def _measure_batch(
-    outputs: list[Tensor], scenes: list[Scene], judges: Mapping[str, Judge], device: torch.device | str
+    outputs: list[Tensor], scenes: list[Scene], judges: Mapping[str, Judge], device: torch.device | str, pool: Executor
 ) -> dict[str, list[float]]:
     output = from_uint8(torch.stack(outputs).to(device))
     target = from_uint8(torch.stack([scene.target for scene in scenes]).to(device))
@@ -146,7 +148,7 @@ def _measure_batch(
     columns |= {f"score_{name}": judge(output) for name, judge in judges.items()}
     survivors = {name: judge for name, judge in judges.items() if name in CRITICS}
     for transformation, transform in SURVIVAL.items() if survivors else ():
-        transformed = transform(output)
+        transformed = torch.cat(list(pool.map(transform, output.split(1))))  # JPEG works on the CPU, photo by photo
         columns |= {f"survives_{name}_{transformation}": judge(transformed) for name, judge in survivors.items()}
     return {name: values.double().cpu().tolist() for name, values in columns.items()}
 
