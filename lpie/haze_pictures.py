@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from lpie.figure_style import STYLE, require
+from lpie.figure_style import STYLE
 
 Rows = Mapping[str, Mapping[str, NDArray[np.float32]]]
 
@@ -17,7 +17,6 @@ Rows = Mapping[str, Mapping[str, NDArray[np.float32]]]
 @mpl.rc_context(STYLE)
 def picture_rows(rows: Rows, width: float = 11.0) -> Figure:
     """One row for each photo, one column for each rendition; a map in [0, 1] (a transmission) is drawn in colors."""
-    require(bool(rows), "at least one row of pictures")
     columns = list(next(iter(rows.values())))
     heights = [next(iter(row.values())).shape[0] / next(iter(row.values())).shape[1] for row in rows.values()]
     figure = Figure(figsize=(width, width / len(columns) * sum(heights) + 0.4), layout="constrained")

@@ -5,12 +5,14 @@ Minimizes  sum_i w_i (t_i - v_i)^2 + sum_links c_ij (t_i - t_j)^2  over the pixe
 of magnitude and form structures one pixel thin; point smoothing alone stalls on them, and fixed coarse grids miss
 them. So conjugate gradients are preconditioned by a multigrid V-cycle whose interpolation follows the links (Dendy
 1982, "Black box multigrid"), whose coarse operators are Galerkin products, and whose smoother is a Chebyshev
-polynomial (Adams et al. 2003). All of it is products with stencils: the same code for a batch on CPU and GPU.
+polynomial (Adams et al. 2003). All of it is products with stencils, for a batch on CPU or GPU; on a GPU the four
+that cost time are single kernels, `weighted_least_squares_kernels`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -63,6 +65,9 @@ def weighted_least_squares(
     `weight` is nowhere negative and somewhere positive in each photo; `links` (right, down) have shapes (N, 1, H, W-1)
     and (N, 1, H-1, W) and are positive. The number of iterations is fixed: a GPU never waits for the host.
     """
+    values, weight = values.contiguous(), weight.contiguous()
+    right, down = links
+    links = right.contiguous(), down.contiguous()
     levels, coarsest = _hierarchy(weight, links)
     x = torch.zeros_like(values)  # not `values`: their flows along strong links would drown faint weights in rounding
     r = weight * values
@@ -89,7 +94,21 @@ def _ratio(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(b > 0, a / b, torch.zeros_like(b))
 
 
+def _has_kernels(values: Tensor) -> bool:
+    return values.is_cuda and find_spec("triton") is not None
+
+
 def _subtract_product(data: Tensor, links: Links, x: Tensor, r: Tensor) -> None:
+    """r -= A x in place."""
+    if _has_kernels(r):
+        from lpie.operators import weighted_least_squares_kernels as kernels  # Triton comes with GPU builds only
+
+        kernels.subtract_product(data, links, x, r)
+    else:
+        _subtract_flows(data, links, x, r)
+
+
+def _subtract_flows(data: Tensor, links: Links, x: Tensor, r: Tensor) -> None:
     """r -= A x, as flows along the links: a stored diagonal would swallow data weights that are 1e8 times smaller."""
     r.addcmul_(data, x, value=-1)
     for (here, there), link in zip(_ENDS, links, strict=False):
@@ -117,16 +136,28 @@ def _smooth(level: _Level, x: Tensor, r: Tensor) -> None:
     center, half = (high + low) / 2, (high - low) / 2
     rho = half / center
     p = level.scale * r / center
-    for _ in range(DEGREE - 1):
-        x += p
-        _subtract_product(level.data, level.links, p, r)
+    for _ in range(DEGREE):
         rho, before = 1 / (2 * center / half - rho), rho
-        p.mul_(rho * before).addcmul_(level.scale, r, value=2 * rho / half)
+        p = _smooth_step(level, p, x, r, keep=rho * before, add=2 * rho / half)
+
+
+def _smooth_step(level: _Level, p: Tensor, x: Tensor, r: Tensor, keep: float, add: float) -> Tensor:
+    """x += p and r -= A p in place; the next p = keep p + add scale r."""
+    if _has_kernels(r):
+        from lpie.operators import weighted_least_squares_kernels as kernels
+
+        return kernels.smooth_step(level.data, level.links, level.scale, p, x, r, keep, add)
     x += p
-    _subtract_product(level.data, level.links, p, r)
+    _subtract_flows(level.data, level.links, p, r)
+    return p.mul_(keep).addcmul_(level.scale, r, value=add)
 
 
 def _prolong(shares: Tensor, coarse: Tensor) -> Tensor:
+    """Each fine pixel's share of the four coarse pixels around it."""
+    if _has_kernels(coarse):
+        from lpie.operators import weighted_least_squares_kernels as kernels
+
+        return kernels.prolong(shares, coarse)
     height, width = shares.shape[-2:]
     fine = torch.zeros_like(shares[:, :1])
     for k, (row, column) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
@@ -138,6 +169,10 @@ def _prolong(shares: Tensor, coarse: Tensor) -> Tensor:
 
 def _restrict(shares: Tensor, fine: Tensor) -> Tensor:
     """The transpose of `_prolong`."""
+    if _has_kernels(fine):
+        from lpie.operators import weighted_least_squares_kernels as kernels
+
+        return kernels.restrict(shares, fine)
     blocks = functional.avg_pool2d(shares * fine, 2, ceil_mode=True, divisor_override=1)
     coarse = blocks[:, :1].clone()
     height, width = coarse.shape[-2:]
@@ -162,8 +197,9 @@ def _hierarchy(weight: Luminance, links: Links) -> tuple[list[_Level], Tensor]:
     units = torch.eye(height * width, dtype=data.dtype, device=data.device).reshape(1, -1, height, width)
     units = units.expand(photos, -1, -1, -1)
     columns = torch.zeros_like(units)
-    _subtract_product(data, links, units, columns)
-    return levels, torch.linalg.inv(-columns.flatten(2)).float()
+    _subtract_flows(data, links, units, columns)
+    inverse, _ = torch.linalg.inv_ex(-columns.flatten(2))  # looking for an error would wait for the GPU
+    return levels, inverse.float()
 
 
 def _diagonal(data: Tensor, links: Links) -> Tensor:
