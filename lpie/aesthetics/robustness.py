@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2.functional import gaussian_blur
 
 from lpie.photographs import from_uint8, quantize, resize, to_uint8
+from lpie.structural_similarity_terms import gaussian_window
 from lpie.vocabulary import PerPhoto, Photo
 
 Score = Callable[[Photo], PerPhoto]
@@ -144,8 +144,10 @@ def blur(photo: Photo, sigma: int | float) -> Photo:
         return photo
     radius = max(1, round(3 * sigma))
     mode = "reflect" if min(photo.shape[-2:]) > radius else "replicate"
+    window = photo.new_tensor(gaussian_window(2 * radius + 1, sigma)).expand(photo.shape[1], 1, 1, -1)
     padded = F.pad(photo, (radius,) * 4, mode=mode)
-    return gaussian_blur(padded, [2 * radius + 1] * 2, [sigma] * 2)[..., radius:-radius, radius:-radius]
+    across = F.conv2d(padded, window, groups=len(window))
+    return F.conv2d(across, window.mT, groups=len(window))
 
 
 def darken(photo: Photo, stops: int | float) -> Photo:
