@@ -144,7 +144,7 @@ def blur(photo: Photo, sigma: int | float) -> Photo:
         return photo
     radius = max(1, round(3 * sigma))
     mode = "reflect" if min(photo.shape[-2:]) > radius else "replicate"
-    window = photo.new_tensor(gaussian_window(2 * radius + 1, sigma)).expand(photo.shape[1], 1, 1, -1)
+    window = photo.new_tensor(gaussian_window(2 * radius + 1, float(sigma))).expand(photo.shape[1], 1, 1, -1)
     padded = F.pad(photo, (radius,) * 4, mode=mode)
     across = F.conv2d(padded, window, groups=len(window))
     return F.conv2d(across, window.mT, groups=len(window))
