@@ -169,9 +169,9 @@ class _Run:
         failed = [name for name in self.graph if self.manifest.status(name) == "failed"]
         if failed:
             skipped = [name for name in self.graph if self.manifest.status(name) == "skipped"]
-            what = f"{', '.join(failed)} failed" + (f", {', '.join(skipped)} skipped" if skipped else "")
+            what = f"{' and '.join(failed)} failed" + (f"; skipped: {', '.join(skipped)}" if skipped else "")
             error = self.manifest.states[failed[0]]["error"]
-            raise StudyError(f"{what}: {error}\n{self._copy(failed[0], 'failed')}")
+            raise StudyError(f"{what}. {error}\n{self._copy(failed[0], 'failed')}")
         self.say("", f"done in {_clock(self.seconds())}: {self.folder}")
         return self.folder
 
