@@ -15,6 +15,7 @@ import torch
 from lpie.records import read_tensors
 
 SHIPPED = Path(__file__).parent
+SMALL = 2**16  # weights below which a tensor is worth more than the bytes it would save
 SCALE = ".scale"  # ending of the name under which an eight-bit tensor's scales are stored
 
 
@@ -44,14 +45,15 @@ def open_weights(name: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor],
 
 
 def int8_channels(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Weights as eight-bit integers with one scale for each output channel, for `open_weights` to undo.
+    """Weights in eight bits with one scale for each output channel where that saves most, for `open_weights` to undo.
 
-    Tensors of two dimensions and more are rounded to 1/127 of the largest value in their channel; the others are
-    kept in half precision.
+    Tensors of at least 2^16 weights are rounded to 1/127 of the largest in their channel. The others, the depthwise
+    and early layers of a MobileNet, keep half precision: they hold a tenth of its weights, and rounding them moves a
+    score by half a point, against 0.05 for the rest.
     """
     stored = {}
     for key, value in tensors.items():
-        if value.ndim < 2:
+        if value.ndim < 2 or value.numel() < SMALL:
             stored[key] = value.half()
             continue
         scale = value.flatten(1).abs().amax(1).clamp_min(1e-12) / 127
