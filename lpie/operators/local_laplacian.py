@@ -44,7 +44,7 @@ def local_laplacian(
     samples: int = SAMPLES,
     levels: int | None = None,
     mode: Mode = "luminance",
-    noise: float = NOISE,
+    noise: Number = NOISE,
 ) -> Photo:
     """`photo` with local detail of amplitude up to `sigma_r` bent by the power `alpha`, larger edges scaled by `beta`.
 
@@ -96,7 +96,7 @@ def filtered_luminance(
     sigma_r: Number,
     samples: int = SAMPLES,
     levels: int | None = None,
-    noise: float = NOISE,
+    noise: Number = NOISE,
 ) -> Luminance:
     """One channel in [0, 1] filtered as by `local_laplacian`; the result is not clipped."""
     settings = _settings(luminance, alpha, beta, sigma_r, noise)
@@ -135,9 +135,7 @@ def _depth(photo: Tensor, levels: int | None) -> int:
     return deepest if levels is None else min(levels, deepest)
 
 
-def _settings(photo: Tensor, alpha: Number, beta: Number, sigma_r: Number, noise: float) -> plain.Settings:
-    if noise < 0:
-        raise ValueError(f"noise is an amplitude and must be at least 0, got {noise}.")
+def _settings(photo: Tensor, alpha: Number, beta: Number, sigma_r: Number, noise: Number) -> plain.Settings:
     return (
         _per_photo(alpha, photo, "alpha"),
         _per_photo(beta, photo, "beta"),
