@@ -25,4 +25,4 @@ def real_haze_split(stem: str) -> Split:
     if scene in ("cityscape", "forest"):  # known_airlight holds them, and it reports
         return "test"
     draw = int(hashlib.sha256(scene.encode()).hexdigest(), 16) % 3
-    return ("train", "validation", "test")[draw]  # type: ignore[return-value]
+    return ("train", "validation", "test")[draw]

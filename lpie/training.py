@@ -226,7 +226,8 @@ class Run:
         table = table.groupby((table["step"] - 1) // every).mean().assign(step=lambda rows: rows["step"].round())
         psnr = pd.DataFrame(self.validation, columns=["step", "validation_psnr"])
         write_csv(self.folder / "log.csv", pd.concat([table, psnr]).sort_values("step"))
-        metadata = {**self.network.metadata(), "study": json.dumps(asdict(self.study), sort_keys=True)}
+        settings: dict[str, str] = self.network.metadata()  # type: ignore[operator]
+        metadata = {**settings, "study": json.dumps(asdict(self.study), sort_keys=True)}
         write_tensors(self.folder / "weights.safetensors", self.network.state_dict(), metadata)
         record = {
             "run": self.study.name,
@@ -241,9 +242,9 @@ class Run:
         (self.folder / "checkpoint.safetensors").unlink(missing_ok=True)
 
     def _capture(self) -> torch.cuda.CUDAGraph | None:
-        """The whole step as one CUDA graph, or None where it cannot be one; the steps that warm it up leave no trace."""
+        """The whole step as one CUDA graph, None where it cannot be one; the steps that warm it up leave no trace."""
         saved = {name: tensor.clone() for name, tensor in self._state().items()}
-        graph: torch.cuda.CUDAGraph | None = torch.cuda.CUDAGraph()
+        graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
         with torch.cuda.stream(self.stream):
             for _ in range(3):
@@ -254,8 +255,9 @@ class Run:
                 self._one_step()
         except RuntimeError as error:  # some operation waits for the GPU: slower, not wrong
             log.warning("%s trains without a CUDA graph: %s", self.study.name, str(error).splitlines()[0])
-            graph = None
-        torch.cuda.synchronize()
-        self._restore(saved)
-        torch.cuda.synchronize()
+            return None
+        finally:
+            torch.cuda.synchronize()
+            self._restore(saved)
+            torch.cuda.synchronize()
         return graph
