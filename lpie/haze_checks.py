@@ -10,19 +10,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from scipy.io import loadmat
 from torch import Tensor
 
 from lpie.evaluation import psnr
-from lpie.operators.airlight import estimate_airlight
+from lpie.operators.airlight import estimate_airlight, haze_presence
 from lpie.operators.dark_channel import brightest_pixel_airlight, dark_channel_airlight, dark_channel_dehaze
 from lpie.operators.haze_model import Dehazed
-from lpie.operators.nonlocal_dehazing import dehaze
+from lpie.operators.nonlocal_dehazing import dehaze, display_stretch
 from lpie.operators.synthetic_haze import HazyScene, add_haze, depth_proxy
 from lpie.photographs import demo_depth, demo_photographs, read_photo
-from lpie.registry import files_of
+from lpie.registry import data_root, files_of
 from lpie.structural_similarity import ssim
 from lpie.vocabulary import Airlight, Photo
 
@@ -34,15 +36,74 @@ AIRLIGHTS: dict[str, Callable[[Photo], Airlight]] = {
 }
 HAZE = (0.8, 0.82, 0.85)  # airlight of the synthetic scenes
 
+SWEEPS: dict[str, tuple[float, ...]] = {
+    "gamma": (1.0, 1.5, 2.2),
+    "smoothness": (0.001, 0.1, 10.0),
+    "floor": (0.1, 0.3, 0.5),
+    "haze_kept": (0.0, 0.06, 0.3),
+}
+
 Found = TypeVar("Found")
+Rows = dict[str, dict[str, NDArray[np.float32]]]
 
 
-def if_available(check: Callable[[], Found]) -> Found | str:
-    """What `check` finds, or one sentence that says why its photographs are not to be had here."""
+def if_available(check: Callable[[], Found], download: bool) -> Found | str:
+    """What `check` finds, or one sentence that says why its photographs are not to be had here.
+
+    `download`: whether they may be fetched where LPIE_DATA is not set.
+    """
+    if data_root() is None and not download:
+        return "Not shown in this profile: its photographs would be downloaded. Set LPIE_DATA, or use profile study."
     try:
         return check()
     except (FileNotFoundError, ConnectionError) as reason:
         return f"Not shown, its photographs are not here: {reason}"
+
+
+def hazy_examples(download: bool, count: int = 5) -> dict[str, Photo]:
+    """Real hazy photographs, spread evenly over their list, or demo photographs under synthetic haze."""
+    paths = if_available(lambda: files_of("haze/real"), download)
+    if isinstance(paths, str):
+        return {f"{name}, synthetic haze": synthetic_scene(name).photo for name in ("china", "rocket", "motorcycle")}
+    return {path.stem.split("__")[-1]: read_photo(path) for path in paths[:: len(paths) // count][:count]}
+
+
+def renditions(photos: dict[str, Photo]) -> Rows:
+    """Each hazy photo, what either method makes of it, the display stretch of ours, and its transmission."""
+    rows = {}
+    for name, photo in photos.items():
+        undone = dehaze(photo)
+        rows[name] = {
+            "input": _pixels(photo),
+            "dark channel": _pixels(dark_channel_dehaze(photo).photo),
+            "non-local": _pixels(undone.photo),
+            "its display stretch": _pixels(display_stretch(undone.photo)),
+            "its transmission": _pixels(undone.transmission),
+        }
+    return rows
+
+
+def parameter_renditions(photo: Photo) -> Rows:
+    """What each parameter of the operator does to one hazy photo; for `smoothness`, to its transmission."""
+    airlight = estimate_airlight(photo)
+    rows: Rows = {}
+    for name, values in SWEEPS.items():
+        results = {f"{name} = {value:g}": dehaze(photo, airlight, **{name: value}) for value in values}
+        rows[name] = {
+            title: _pixels(result.transmission if name == "smoothness" else result.photo)
+            for title, result in results.items()
+        }
+    return rows
+
+
+def clear_photos_kept() -> pd.DataFrame:
+    """What the operator does to the demo photographs, which have no haze: how much it sees, how much it changes."""
+    rows = []
+    for name, photo in demo_photographs().items():
+        presence = haze_presence(photo, estimate_airlight(photo)).item()
+        change = (dehaze(photo).photo - photo).abs().mean().item()
+        rows.append({"photo": name, "haze seen": presence, "mean change": change})
+    return pd.DataFrame(rows)
 
 
 def synthetic_scene(name: str, density: float = 1.0) -> HazyScene:
@@ -122,10 +183,19 @@ def summarize_airlights(errors: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def real_haze(count: int = 6) -> dict[str, Photo]:
-    """`count` of the real hazy photographs, spread evenly over their list."""
-    paths = files_of("haze/real")
-    return {path.stem.split("__")[-1]: read_photo(path) for path in paths[:: max(1, len(paths) // count)][:count]}
+def pair_table() -> pd.DataFrame:
+    """Mean PSNR and SSIM of each set of pairs and method."""
+    return pair_scores().groupby(["set", "method"], sort=False)[["psnr", "ssim"]].mean()
+
+
+def airlight_table() -> pd.DataFrame:
+    """`airlight_errors`, summarized."""
+    return summarize_airlights(airlight_errors())
+
+
+def _pixels(photo: Tensor) -> NDArray[np.float32]:
+    channels_last = photo[0].permute(1, 2, 0).numpy()
+    return channels_last[..., 0] if photo.shape[1] == 1 else channels_last
 
 
 def _scores(result: Photo, clear: Photo) -> dict[str, float]:

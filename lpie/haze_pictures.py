@@ -17,16 +17,16 @@ Rows = Mapping[str, Mapping[str, NDArray[np.float32]]]
 @mpl.rc_context(STYLE)
 def picture_rows(rows: Rows, width: float = 11.0) -> Figure:
     """One row for each photo, one column for each rendition; a map in [0, 1] (a transmission) is drawn in colors."""
-    columns = list(next(iter(rows.values())))
-    heights = [next(iter(row.values())).shape[0] / next(iter(row.values())).shape[1] for row in rows.values()]
-    figure = Figure(figsize=(width, width / len(columns) * sum(heights) + 0.4), layout="constrained")
-    axes = figure.subplots(len(rows), len(columns), squeeze=False, height_ratios=heights)
+    columns = max(len(row) for row in rows.values())
+    shapes = [next(iter(row.values())).shape for row in rows.values()]
+    heights = [shape[0] / shape[1] for shape in shapes]
+    figure = Figure(figsize=(width, width / columns * sum(heights) + 0.3 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights)
     for line, (name, row) in zip(axes, rows.items(), strict=True):
-        for axis, column in zip(line, columns, strict=True):
-            axis.imshow(row[column], vmin=0, vmax=1, cmap="viridis", interpolation="antialiased")
+        for axis, (title, picture) in zip(line, row.items(), strict=False):
+            axis.imshow(picture, vmin=0, vmax=1, cmap="viridis", interpolation="antialiased")
+            axis.set_title(title, fontsize=8)
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
-        line[0].set_ylabel(name)
-    for axis, column in zip(axes[0], columns, strict=True):
-        axis.set_title(column)
+        line[0].set_ylabel(name, fontsize=8)
     return figure
