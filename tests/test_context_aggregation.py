@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from lpie.networks import context_aggregation_cpu
 from lpie.networks.context_aggregation import AdaptiveNormalization, ContextAggregationNetwork
 from lpie.records import write_tensors
 
@@ -138,6 +139,28 @@ def test_gradient_passes_gradcheck_in_float64() -> None:
         return torch.func.functional_call(network, dict(zip(names, values, strict=True)), (photo,))
 
     assert torch.autograd.gradcheck(enhanced, (photo, *values))
+
+
+@pytest.mark.parametrize("size", [(70, 41), (9, 8), (1, 1)])
+def test_the_cpu_form_agrees_with_the_plain_form_forward_and_backward(size: tuple[int, int]) -> None:
+    network = scrambled(6, (1, 33, 40, 2)).double()
+    photo, slope = torch.rand(2, 3, *size).double(), torch.randn(2, 3, *size).double()
+    expected, enhanced = network.plain(photo), network(photo)
+    torch.testing.assert_close(enhanced, expected)
+    parameters = list(network.parameters())
+    exact = torch.autograd.grad((expected * slope).sum(), parameters)
+    for found, wanted in zip(torch.autograd.grad((enhanced * slope).sum(), parameters), exact, strict=True):
+        torch.testing.assert_close(found, wanted)
+    with torch.no_grad():
+        torch.testing.assert_close(network(photo), expected)
+
+
+def test_strips_of_a_tall_photo_share_its_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context_aggregation_cpu, "STRIP", 24 * 20 * 7)
+    network = scrambled()
+    photo = torch.rand(1, 3, 45, 20)
+    with torch.no_grad():
+        torch.testing.assert_close(network(photo), network.plain(photo), atol=1e-5, rtol=0)
 
 
 def test_gpu_kernels_agree_with_the_plain_form_forward_and_backward() -> None:

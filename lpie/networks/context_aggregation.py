@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lpie.networks.context_aggregation_cpu import convolve, moments, normalize_and_activate
+from lpie.networks.context_aggregation_cpu import enhance as enhance_strips
 from lpie.vocabulary import Photo
 from lpie.weights import open_weights
 
@@ -42,7 +44,7 @@ class AdaptiveNormalization(nn.Module):
     def forward(self, features: Features) -> Features:
         """The normalized features, float32 (float64 for float64)."""
         features = full_precision(features)
-        variance, mean = torch.var_mean(features, (2, 3), correction=0)
+        mean, variance = moments(features)
         return apply_affine(features, *self.affine(mean, variance))
 
     def affine(self, mean: PerChannel, variance: PerChannel) -> tuple[PerChannel, PerChannel]:
@@ -132,6 +134,8 @@ class ContextAggregationNetwork(nn.Module):
         check_photo(photo)
         if photo.is_cuda and (precision := self._half_precision(photo)):
             return self._forward_on_gpu(photo, precision)
+        if photo.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+            return self._forward_on_cpu(photo)
         return self.plain(photo)
 
     def plain(self, photo: Photo) -> Photo:
@@ -167,6 +171,22 @@ class ContextAggregationNetwork(nn.Module):
         enhanced = enhance_with_gradient(photo, weights, self.dilations, precision)
         return enhanced if self.training else enhanced.clamp(0, 1)
 
+    def _forward_on_cpu(self, photo: Photo) -> Photo:
+        convolutions = [cast(nn.Conv2d, convolution).weight for convolution in self.convolutions]
+        normalizations = [cast(AdaptiveNormalization, normalization) for normalization in self.normalizations]
+        last, bias = self.last.weight, cast(Tensor, self.last.bias)
+        if not torch.is_grad_enabled():
+            enhanced = enhance_strips(
+                photo, convolutions, self.dilations, lambda layer, *of: normalizations[layer].affine(*of), last, bias
+            )
+        else:
+            features = photo.contiguous(memory_format=torch.channels_last)
+            for weight, dilation, each in zip(convolutions, self.dilations, normalizations, strict=True):
+                features = convolve(features, weight, dilation)
+                features = normalize_and_activate(features, each.w0, each.w1, each.offset, VARIANCE_FLOOR)
+            enhanced = F.conv2d(features, last, bias)
+        return enhanced if self.training else enhanced.clamp(0, 1)
+
     @torch.no_grad()
     def fold(self, photo: Photo, tile: int = 1024) -> FoldedContextAggregation:
         """This network with the statistics of `photo` fixed, to be run tile by tile without a seam.
@@ -190,7 +210,7 @@ class ContextAggregationNetwork(nn.Module):
                 features = folded.next_features(read(*window))
                 part = features[..., top : top + tile, left : left + tile]
                 added = part.shape[-2] * part.shape[-1]
-                variance, center = torch.var_mean(part.double(), (2, 3), correction=0)
+                center, variance = (moment.double() for moment in moments(part))
                 step = center - mean.to(center)
                 mean = mean.to(center) + step * added / (count + added)
                 squares = squares.to(center) + variance * added + step.square() * count * added / (count + added)
@@ -231,7 +251,16 @@ class FoldedContextAggregation(nn.Module):
     def forward(self, window: Photo) -> Photo:
         """The enhanced window, in [0, 1]."""
         check_photo(window)
-        return self.network.last(self._activate(window)).float().clamp(0, 1)
+        if window.device.type == "cpu" and all(len(scale) == 1 for scale, _ in self._affine):
+            convolutions = [cast(nn.Conv2d, convolution).weight for convolution in self.network.convolutions]
+            last, bias = self.network.last.weight, cast(Tensor, self.network.last.bias)
+            dilations = self.network.dilations
+            enhanced = enhance_strips(
+                window, convolutions, dilations, lambda layer, *_: self._affine[layer], last, bias
+            )
+        else:
+            enhanced = full_precision(self.network.last(self._activate(window)))
+        return enhanced.clamp(0, 1)
 
 
 def full_precision(features: Features) -> Features:
