@@ -31,7 +31,7 @@ def comparison_figure(
     """The same crop as input, target and every rendition of `network`, with the whole photo's scores beneath.
 
     `chosen`: rows of CONFIGURATION columns, `evidence.chosen_configurations` with both fidelities; the first critic
-    that has one is shown. The last tile is L2 + NIMA minus the target, enlarged, about gray. A rendition that
+    that has one is shown. The last tile is L2 + NIMA minus L2, enlarged, about gray. A rendition that
     was not trained is drawn as an empty tile that says so; missing input or target is an error.
     """
     ours = chosen[(chosen["operator"] == operator) & (chosen["network"] == network)]
@@ -48,7 +48,7 @@ def comparison_figure(
             _draw_tile(place, title, np.asarray(Image.open(crop)) if crop and crop.exists() else None)
             if run:
                 place.set_xlabel(_score_lines(scores, run, photo, title == "target"), fontsize=6.8, linespacing=1.25)
-        _draw_change(places[len(tiles)], folder, tiles["target"], tiles["L2 + NIMA"], photo)
+        _draw_change(places[len(tiles)], folder, tiles["L2"], tiles["L2 + NIMA"], photo)
         for place in places[len(tiles) + 1 :]:
             place.set_axis_off()
     note = f", critic: {ours['critic'].iloc[0]}, gamma {ours['gamma'].iloc[0]:g}" if len(ours) else ""
@@ -102,8 +102,8 @@ def _draw_tile(panel: Axes, title: str, pixels: np.ndarray | None) -> None:
         panel.imshow(pixels, interpolation="none")
 
 
-def _draw_change(panel: Axes, folder: Path, target: str, output: str, photo: str) -> None:
-    paths = [crop_path(folder, run, photo) for run in (output, target) if run]
+def _draw_change(panel: Axes, folder: Path, plain: str, taught: str, photo: str) -> None:
+    paths = [crop_path(folder, run, photo) for run in (taught, plain) if run]
     title = f"change by NIMA, x{AMPLIFIED}"
     if len(paths) == 2 and all(path.exists() for path in paths):
         ours, theirs = (np.asarray(Image.open(path)).astype(float) for path in paths)
@@ -171,7 +171,7 @@ def survival_figure(table: pd.DataFrame, chosen: pd.DataFrame) -> Figure:
     judges = gained_names(table)[1]
     columns = [f"kept_{name}" for name in labels.TRANSFORMATIONS] + [f"transfer_{name}" for name in judges]
     ticks = [*labels.TRANSFORMATIONS.values(), *(f"judge: {name}" for name in judges)]
-    figure, axes = new_figure(1, len(operators), 5.2, 3.6, sharey=True)
+    figure, axes = new_figure(1, len(operators), 5.2, 4.4, sharey=True)
     for panel, operator in zip(axes[0], operators, strict=True):
         rows = table.merge(chosen[chosen["operator"] == operator], on=CONFIGURATION)
         shown = pd.concat([rows, nearest_rivals(table, operator, rows["psnr"].mean())])

@@ -47,12 +47,16 @@ def frontier_figure(table: pd.DataFrame) -> Figure:
     table = table.assign(lowest=table[[f"gain_{name}" for name in gained_names(table)[1]]].min(axis=1))
     reach = float(np.clip(table["lowest"].abs().quantile(0.8), 0.05, 1.0))
     color = ScalarMappable(TwoSlopeNorm(0.0, -reach, reach), GAIN_COLORS)
-    figure, axes = new_figure(len(operators), len(critics), 4.6, 3.7, sharex=True, sharey="row")
-    for (row, operator), (column, critic) in product(enumerate(operators), enumerate(critics)):
-        panel = axes[row, column]
+    columns = len(critics) if len(critics) > 1 else len(operators)
+    figure, axes = new_figure(len(operators) * len(critics) // columns, columns, 4.6, 3.7, sharey="row")
+    for panel, (operator, critic) in zip(axes.flat, product(operators, critics), strict=True):
         shown = table[(table["operator"] == operator) & table["critic"].isin(("none", critic))]
         for network, family in shown.groupby("network", sort=False):
             _draw_family(panel, str(network), family, critic, color)
+        points = shown[shown["network"].isin(FAMILIES)]
+        panel.set_xlim(points["psnr"].min() - 2, points["psnr"].max() + 2)  # wide intervals may leave the panel
+        reached = points[f"gain_{critic}"]
+        panel.set_ylim(min(reached.min(), 0) - 0.05, max(reached.max(), ENOUGH_GAIN) + 0.05)
         panel.axhline(0, color="0.4", linewidth=0.8)
         panel.axhline(ENOUGH_GAIN, color="0.4", linewidth=0.8, linestyle=":")
         panel.set_title(f"{labels.OPERATORS[operator]}, critic: {critic}")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from lpie.labels import FIDELITIES, NETWORKS, OPERATORS
 from lpie.records import write_csv
 
 RUN_COLUMNS = [
@@ -47,8 +48,24 @@ def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         runs, scores = pd.read_csv(folder / "runs.csv"), pd.read_csv(folder / "scores.csv")
     else:
         raise FileNotFoundError(f"{folder} holds no finished run and no runs.csv with scores.csv: run the study first.")
-    runs = runs.fillna({"fidelity": "none", "critic": "none", "gamma": 0.0, "seed": 0}).astype({"seed": int, "gamma": float})
-    return runs, scores
+    runs = runs.fillna({"fidelity": "none", "critic": "none", "gamma": 0.0, "seed": 0})
+    runs = _in_order(runs.astype({"seed": int, "gamma": float}))
+    return runs, runs[["run"]].merge(scores, on="run")
+
+
+def _in_order(runs: pd.DataFrame) -> pd.DataFrame:
+    """Runs as a reader expects them: operators, networks, then from plain objectives to heavier critics."""
+    orders = {"operator": list(OPERATORS), "network": list(NETWORKS), "fidelity": list(FIDELITIES)}
+
+    def rank(column: pd.Series) -> pd.Series:
+        order = orders.get(str(column.name), [])
+        return column.map(lambda value: order.index(value) if value in order else len(order)) if order else column
+
+    critics = runs["critic"].ne("none")
+    ordered = runs.assign(taught=critics).sort_values(
+        ["operator", "network", "taught", "critic", "gamma", "fidelity", "seed", "run"], key=rank, kind="stable"
+    )
+    return ordered.drop(columns="taught").reset_index(drop=True)
 
 
 def collect_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -58,7 +58,7 @@ def _verdict(claim: str, cases: pd.DataFrame) -> dict[str, str]:
     count = int(cases["holds"].sum())
     best = cases.sort_values(["holds", "merit"], ascending=False, kind="stable").iloc[0]
     verdict = "supported" if count == len(cases) else "partly supported" if count else "not supported"
-    if best["test"] == PAIRED_TEST and best["n_photos"] < FEWEST_PHOTOS:
+    if best["n_photos"] < FEWEST_PHOTOS:
         verdict = "undecided"
     return {
         **row,
@@ -144,7 +144,8 @@ def _size_cases(runs: pd.DataFrame) -> pd.DataFrame:
             case = pd.Series({"operator": operator, "network": network, "critic": "any"})
             detail = f"The critic is used in training only; {labels.NETWORKS[str(network)]} has {size}."
             new = _case(case, CASE[:2], sizes[0] == sizes[1], 0.0, detail, "exact", None)
-            cases.append({**new, "n": f"{len(group)} runs", "test": "equality of the networks' sizes"})
+            test = "equality of the networks' sizes"
+            cases.append({**new, "n": f"{len(group)} runs", "n_photos": np.inf, "test": test})
     return pd.DataFrame(cases)
 
 
@@ -170,7 +171,7 @@ def _surviving_cases(runs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
         holds = bool(least.mean >= SURVIVING_SHARE and faithful)
         case = _case(configuration, CASE, holds, merit, text, interval, None)
         count = f"{least.n} photos, {rows['seed'].nunique()} seeds"
-        cases.append({**case, "n": count, "test": "BCa interval of the share over photos"})
+        cases.append({**case, "n": count, "n_photos": least.n, "test": "BCa interval of the share over photos"})
     return pd.DataFrame(cases)
 
 

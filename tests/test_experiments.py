@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,15 @@ def test_a_new_judge_scores_every_run_again(folder: Path, monkeypatch: pytest.Mo
     assert scores["score_niqe"].notna().all()
 
 
+def test_results_are_read_in_the_order_in_which_they_are_shown(folder: Path) -> None:
+    study = STUDIES[0]
+    taught = replace(study, critic="compact", gamma=1e-3)
+    runs, scores = run_studies(find_profile("smoke"), [taught, STUDIES[1], study], folder, "cpu")
+    trained = [STUDIES[1].name, study.name, taught.name]
+    assert runs["run"].tolist() == [*trained, "tone-input", "tone-target"]
+    assert scores["run"].unique().tolist() == runs["run"].tolist()
+
+
 def test_a_half_written_run_counts_as_not_there(folder: Path) -> None:
     run_studies(find_profile("smoke"), STUDIES[:1], folder, "cpu")
     (folder / "runs" / STUDIES[0].name / "run.json").unlink()
@@ -146,8 +156,9 @@ def test_unavailable_judges_are_named_in_the_log(
 
 
 def test_the_headline_has_both_fidelities_and_every_seed_at_the_chosen_weight() -> None:
-    studies = headline_studies(find_profile("study"), "dehaze", "grid", "ava", 0.25)
-    assert {(study.fidelity, study.seed) for study in studies} == {(f, s) for f in ("l1", "l2") for s in range(5)}
+    profile = find_profile("study")
+    studies = headline_studies(profile, "dehaze", "grid", "ava", 0.25)
+    assert {(study.fidelity, study.seed) for study in studies} == {(f, s) for f in ("l1", "l2") for s in profile.seeds}
     assert {(study.operator, study.network, study.critic, study.gamma) for study in studies} == {
         ("dehaze", "grid", "ava", 0.25)
     }
