@@ -15,7 +15,7 @@ Rows = Mapping[str, Mapping[str, NDArray[np.float32]]]
 
 
 @mpl.rc_context(STYLE)
-def picture_rows(rows: Rows, width: float = 11.0) -> Figure:
+def picture_rows(rows: Rows, width: float = 8.0) -> Figure:
     """One row for each photo, one column for each rendition; a map in [0, 1] (a transmission) is drawn in colors."""
     columns = max(len(row) for row in rows.values())
     shapes = [next(iter(row.values())).shape for row in rows.values()]

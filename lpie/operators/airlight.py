@@ -25,7 +25,7 @@ LINES = 40  # through each candidate of a plane
 NEARNESS = 4.0  # a color at the candidate counts 1 + NEARNESS times, falling off as exp(-distance)
 REACHED = 0.05  # share of the pixels that reach the airlight in each channel
 PLANES = ((0, 1), (1, 2), (0, 2))
-CLEAR, HAZY = 2.0, 3.0  # dark channel over contrast: no haze up to the first, haze from the second
+CLEAR, HAZY = 2.3, 4.0  # dark channel over contrast: no haze up to the first, haze from the second
 CONTRAST_WINDOW = 9  # px, in a photo of about SEEN pixels
 SEEN = 60_000
 
@@ -97,9 +97,10 @@ def _line_kernels() -> Float[Tensor, "lines 1 nodes nodes"]:
 def haze_presence(photo: Photo, airlight: Airlight) -> PerPhoto:
     """0 where a photo shows no haze, 1 where it does, between them where it is in doubt.
 
-    Haze lifts the dark channel and lowers local contrast: the ratio of their means, presence rising from CLEAR to HAZY,
-    tells apart 85 % of hazy photos (presence 1) and half of clear ones (presence 0), the others being mixed: mist in
-    photos called clear, clear foregrounds before haze. Not part of Berman et al.
+    Haze lifts the dark channel and lowers local contrast. The ratio of their means rises with it, and presence rises
+    from CLEAR to HAZY. Of 128 photographs called clear (BSDS test, Kodak, SOTS truths) 59 % have presence 0 and 11 %
+    presence 1, plain surfaces and mist; of 93 hazy ones 70 % have presence 1 and 9 % presence 0, mostly with haze
+    in the distance alone or at night: give `dehaze` the airlight there. Not part of Berman et al.
     """
     height, width = photo.shape[2:]
     scale = min(1.0, math.sqrt(SEEN / (height * width)))
