@@ -189,31 +189,38 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="the profile's folder when left out")
     parser.add_argument("--device")
     parser.add_argument("--together", type=int, default=TOGETHER, help="studies that train at once on a GPU")
-    for name in ("operator", "network", "fidelity", "critic", "seed", "gamma"):
-        parser.add_argument(f"--{name}", nargs="+", help=f"only these, of the stage's {name} values")
+    parser.add_argument("--operator", nargs="+", choices=OPERATORS, default=OPERATORS)
+    parser.add_argument("--fidelity", nargs="+", help="only these")
+    for name, kind in (("network", str), ("critic", str), ("seed", int), ("gamma", float)):
+        parser.add_argument(f"--{name}", nargs="+", type=kind, help=f"instead of the profile's {name} values")
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    profile, folder = find_profile(chosen.profile), chosen.results or results_folder(chosen.profile)
-    operators = [name for name in OPERATORS if not chosen.operator or name in chosen.operator]
+    profile = find_profile(chosen.profile)
+    given = {
+        name: tuple(getattr(chosen, name)) for name in ("network", "critic", "seed", "gamma") if getattr(chosen, name)
+    }
+    swept: Any = {f"{name}s": values for name, values in given.items()}
+    asked = replace(profile, **swept)  # what is trained; who judges stays the profile's
+    folder = chosen.results or results_folder(chosen.profile)
     if chosen.stage == "rivals":
         from lpie.rivals import run_rivals
 
-        for operator in operators:
-            run_rivals(profile, operator, folder, chosen.critic or profile.critics, chosen.device or default_device())
+        for operator in chosen.operator:
+            run_rivals(profile, operator, folder, asked.critics, chosen.device or default_device())
         return
-    studies = [study for operator in operators for study in stage_studies(profile, operator, chosen.stage, folder)]
-    for name in ("network", "fidelity", "critic", "seed", "gamma"):
-        allowed = getattr(chosen, name)
-        if allowed:
-            kind = {"seed": int, "gamma": float}.get(name, str)
-            studies = [study for study in studies if getattr(study, name) in [kind(value) for value in allowed]]
+    studies = [study for operator in chosen.operator for study in stage_studies(asked, operator, chosen.stage, folder)]
+    if chosen.fidelity:
+        studies = [study for study in studies if study.fidelity in chosen.fidelity]
     if not studies:
         parser.error("no study is left by these filters")
     run_studies(profile, studies, folder, chosen.device, chosen.together)
 
 
 def stage_studies(profile: Profile, operator: OperatorName, stage: str, folder: Path) -> tuple[Study, ...]:
-    """The studies of a stage; the headline's weights are chosen from the ladder's results in `folder`."""
+    """The studies of a stage; the headline's weights are chosen from the ladder's results in `folder`.
+
+    Of the headline, those networks and critics that the profile has.
+    """
     if stage == "fidelity":
         return fidelity_studies(profile, operator)
     if stage == "ladder":
@@ -222,12 +229,9 @@ def stage_studies(profile: Profile, operator: OperatorName, stage: str, folder: 
     from lpie.results import read_results
 
     choices = choose_gammas(*read_results(folder))
-    choices = choices[choices["operator"] == operator]
-    return tuple(
-        study
-        for row in choices.itertuples()
-        for study in headline_studies(profile, operator, row.network, row.critic, row.gamma)
-    )
+    chosen = choices[choices["operator"] == operator][["network", "critic", "gamma"]].itertuples(index=False)
+    weights: list[tuple[Any, Any, float]] = [tuple(row) for row in chosen]
+    return tuple(study for weight in weights for study in headline_studies(profile, operator, *weight))
 
 
 if __name__ == "__main__":

@@ -70,12 +70,24 @@ def write_csv(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
 def write_tensors(
     path: str | os.PathLike[str], tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write named tensors as safetensors, atomically."""
+    """Write named tensors as safetensors, atomically; the same tensors and metadata give the same bytes."""
     from safetensors.torch import save_file
 
     with atomic_path(path) as temporary:
         stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         save_file(stored, temporary, dict(metadata or {}))
+        _sort_header(temporary)
+
+
+def _sort_header(path: Path) -> None:
+    """Put the header's entries in order of their names: safetensors writes metadata in an order that changes."""
+    with path.open("rb+") as stored:
+        length = int.from_bytes(stored.read(8), "little")
+        header = json.loads(stored.read(length))
+        text = json.dumps(header, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= length:
+            stored.seek(8)
+            stored.write(text.ljust(length))
 
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

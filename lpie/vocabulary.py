@@ -25,5 +25,5 @@ Airlight: TypeAlias = Float[Tensor, "n 3"]
 ScoreDistribution: TypeAlias = Float[Tensor, "n 10"]
 """Probabilities of the ratings 1..10, each row summing to 1."""
 
-PerPhoto: TypeAlias = Float[Tensor, "n"]
+PerPhoto: TypeAlias = Float[Tensor, " n"]
 """One number for each photo of the batch."""

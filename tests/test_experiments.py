@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from lpie import experiments
 from lpie.evidence import choose_gammas
 from lpie.experiments import crop_corner, headline_studies, is_evaluated, preview_studies, run_studies, shown_scenes
 from lpie.results import RUN_COLUMNS, crop_path, read_logs, read_results
-from lpie.study import Schedule, Study, find_profile
+from lpie.study import Profile, Schedule, Study, find_profile
 from lpie.targets import Scene
 
 SHORT = Schedule(steps=2, batch=1, crop=24, checkpoint_every=2, validate_every=2)
@@ -188,3 +187,19 @@ def test_the_headline_stage_follows_the_ladders_choice(folder: Path) -> None:
     assert choose_gammas(*read_results(folder))["gamma"].tolist() == [1e-2]
     studies = experiments.stage_studies(profile, "tone", "headline", folder)
     assert {study.gamma for study in studies} == {1e-2}
+
+
+def test_the_command_line_sweeps_what_it_is_given_and_keeps_the_judges(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def note(profile: Profile, studies: list[Study], *_: object) -> None:
+        assert profile == find_profile("study")
+        asked.extend((study.network, study.critic, str(study.gamma), study.operator) for study in studies)
+
+    monkeypatch.setattr(experiments, "run_studies", note)
+    given = "--stage ladder --operator dehaze --network can32 --critic ava --gamma 0.003 0.03 --results".split()
+    monkeypatch.setattr("sys.argv", ["experiments", *given, str(folder)])
+    experiments.main()
+    assert asked == [("can32", "ava", "0.003", "dehaze"), ("can32", "ava", "0.03", "dehaze")]

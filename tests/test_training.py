@@ -122,5 +122,5 @@ def test_another_study_cannot_continue_from_a_checkpoint(scenes: list[Scene], tm
     run = training.Run(other, scenes, folder, "cpu", {})
     run.advance()
     run._save_checkpoint()
-    with pytest.raises(ValueError, match="belongs to study"):
+    with pytest.raises(ValueError, match="belongs to another study"):
         training.train([STUDY], scenes, tmp_path, "cpu")

@@ -1,0 +1,45 @@
+"""Files that are whole or not there, and tensors whose files have the same bytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from lpie.records import atomic_path, read_tensors, results_folder, write_json, write_tensors
+
+
+def test_the_same_tensors_and_metadata_give_the_same_bytes(tmp_path: Path) -> None:
+    tensors = {f"layer.{index}.weight": torch.full((2, 3), float(index)) for index in range(8)}
+    metadata = {name: f'{name} é " \\ \n' for name in "abcdefgh"}
+    for number in range(6):
+        write_tensors(tmp_path / f"{number}.safetensors", tensors, metadata)
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+    read, described = read_tensors(tmp_path / "0.safetensors")
+    assert described == metadata
+    assert all(torch.equal(read[name], tensor) for name, tensor in tensors.items())
+
+
+def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    write_json(tmp_path / "record.json", {"kept": True})
+    with pytest.raises(RuntimeError, match="broke"), atomic_path(tmp_path / "record.json") as temporary:
+        temporary.write_text("half of")
+        raise RuntimeError("broke")
+    assert json.loads((tmp_path / "record.json").read_text()) == {"kept": True}
+    assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_a_file_that_is_no_safetensors_is_named(tmp_path: Path) -> None:
+    (tmp_path / "weights.safetensors").write_bytes(b"\x80\x04pickle")
+    with pytest.raises(ValueError, match="expected a whole safetensors file"):
+        read_tensors(tmp_path / "weights.safetensors")
+
+
+def test_results_lie_where_run_all_says_or_in_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LPIE_RESULTS", str(tmp_path))
+    assert results_folder("demo") == tmp_path
+    monkeypatch.delenv("LPIE_RESULTS")
+    monkeypatch.chdir(tmp_path)
+    assert results_folder("demo") == Path(__file__).parents[1] / "results" / "demo"
