@@ -24,8 +24,8 @@ def test_the_same_tensors_and_metadata_give_the_same_bytes(tmp_path: Path) -> No
 
 def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     write_json(tmp_path / "record.json", {"kept": True})
-    with pytest.raises(RuntimeError, match="broke"), atomic_path(tmp_path / "record.json") as temporary:
-        temporary.write_text("half of")
+    with pytest.raises(RuntimeError, match="broke"), atomic_path(tmp_path / "record.json") as part:  # noqa: PT012
+        part.write_text("half of")
         raise RuntimeError("broke")
     assert json.loads((tmp_path / "record.json").read_text()) == {"kept": True}
     assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
