@@ -128,12 +128,12 @@ class ContextAggregationNetwork(nn.Module):
         """The enhanced photo, float32: unclipped in training, so that gradients live, and in [0, 1] after `eval()`.
 
         Any height and width of at least 1 px. Raises TypeError for integers and ValueError for other shapes.
-        On a GPU, features are held in float16 where no gradient is asked for (within 1/255 of float32), and in
-        autocast's precision where training asks for one; without autocast, gradients are those of plain float32.
+        On a GPU, features are held in float16 where no gradient is asked for (within 1/255 of float32), and where
+        autocast allows half precision in training; otherwise all is plain float32.
         """
         check_photo(photo)
-        if photo.is_cuda and (precision := self._half_precision(photo)):
-            return self._forward_on_gpu(photo, precision)
+        if photo.is_cuda and self._runs_in_half_precision(photo):
+            return self._forward_on_gpu(photo)
         if photo.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
             return self._forward_on_cpu(photo)
         return self.plain(photo)
@@ -146,29 +146,27 @@ class ContextAggregationNetwork(nn.Module):
         enhanced = full_precision(self.last(features))
         return enhanced if self.training else enhanced.clamp(0, 1)
 
-    def _half_precision(self, photo: Photo) -> torch.dtype | None:
-        """In which precision the GPU kernels run this call; None where they do not apply."""
+    def _runs_in_half_precision(self, photo: Photo) -> bool:
+        """Whether the GPU kernels may do this call."""
         if photo.dtype == torch.float64 or find_spec("triton") is None:
-            return None
+            return False
         from lpie.networks.context_aggregation_gpu import fits
 
         if not fits(photo, self.width):
-            return None
-        parameters = any(parameter.requires_grad for parameter in self.parameters())
-        if not torch.is_grad_enabled() or not (parameters or photo.requires_grad):
-            return torch.float16
-        if photo.requires_grad or not torch.is_autocast_enabled("cuda"):
-            return None
-        return torch.get_autocast_dtype("cuda")
+            return False
+        trains = any(parameter.requires_grad for parameter in self.parameters())
+        if not torch.is_grad_enabled() or not (trains or photo.requires_grad):
+            return True
+        return not photo.requires_grad and torch.is_autocast_enabled("cuda")
 
-    def _forward_on_gpu(self, photo: Photo, precision: torch.dtype) -> Photo:
+    def _forward_on_gpu(self, photo: Photo) -> Photo:
         from lpie.networks.context_aggregation_gpu import enhance, enhance_with_gradient, pack
 
         convolutions = [cast(nn.Conv2d, convolution).weight for convolution in self.convolutions]
         weights = pack(convolutions, list(self.normalizations), self.last.weight, cast(Tensor, self.last.bias))
         if not torch.is_grad_enabled() or not weights.first.requires_grad:
-            return enhance(photo, weights, self.dilations, precision, clip=not self.training)
-        enhanced = enhance_with_gradient(photo, weights, self.dilations, precision)
+            return enhance(photo, weights, self.dilations, torch.float16, clip=not self.training)
+        enhanced = enhance_with_gradient(photo, weights, self.dilations, torch.float16)
         return enhanced if self.training else enhanced.clamp(0, 1)
 
     def _forward_on_cpu(self, photo: Photo) -> Photo:
