@@ -199,7 +199,8 @@ def test_the_command_line_sweeps_what_it_is_given_and_keeps_the_judges(
         asked.extend((study.network, study.critic, str(study.gamma), study.operator) for study in studies)
 
     monkeypatch.setattr(experiments, "run_studies", note)
-    given = "--stage ladder --operator dehaze --network can32 --critic ava --gamma 0.003 0.03 --results".split()
-    monkeypatch.setattr("sys.argv", ["experiments", *given, str(folder)])
+    swept = ["--network", "can32", "--critic", "ava", "--gamma", "0.003", "0.03"]
+    given = ["--stage", "ladder", "--operator", "dehaze", *swept, "--results", str(folder)]
+    monkeypatch.setattr("sys.argv", ["experiments", *given])
     experiments.main()
     assert asked == [("can32", "ava", "0.003", "dehaze"), ("can32", "ava", "0.03", "dehaze")]
