@@ -26,15 +26,16 @@ NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("lpie", "lpie.vocabulary", "lpie.study", "lpie.records", "lpie.notebook_parameters", "lpie.labels"),
-    ("lpie.registry", "lpie.weights", "lpie.photo*", "lpie.color_profiles", "lpie.splits"),
+    ("lpie.registry", "lpie.weights", "lpie.photo*", "lpie.radiance", "lpie.color_profiles", "lpie.splits"),
     ("lpie.operators*",),
     ("lpie.networks*", "lpie.structural_similarity*"),
     ("lpie.targets", "lpie.crops"),
     ("lpie.aesthetics*", "lpie.losses"),
     ("lpie.training", "lpie.large_photos", "lpie.whole_photos", "lpie.enhance*"),
     ("lpie.statistics", "lpie.results", "lpie.evaluation", "lpie.evidence", "lpie.experiments", "lpie.rivals"),
+    ("lpie.*_checks",),
     ("lpie.comparisons", "lpie.recipe", "lpie.verdicts"),
-    ("lpie.figure*", "lpie.change_figures", "lpie.report", "lpie.explore"),
+    ("lpie.figure*", "lpie.change_figures", "lpie.*_pictures", "lpie.report", "lpie.explore"),
     ("lpie.provenance", "lpie.fingerprints", "lpie.manifest", "lpie.notebook_run", "lpie.run_all"),
     ("lpie.doctor", "lpie.cli"),
 )
