@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--quick", action="store_true", help="fewer repeats")
     parser.add_argument("--tune", action="store_true", help="time other tile shapes of the GPU kernels")
+    parser.add_argument("--profile", action="store_true", help="list the GPU kernels by the time they take")
     options = parser.parse_args()
     repeats = 7 if options.quick else options.repeats
     torch.set_num_threads(options.threads)
@@ -47,6 +48,8 @@ def main() -> None:
         agree(device)
     if options.tune:
         tune(device)
+    if options.profile:
+        profile(device)
     rows = inference(device, repeats, *((1080, 1920) if on_gpu else (512, 512)))
     rows += training(device, repeats, *((32, 16, 256) if on_gpu else (24, 2, 192)))
     name = torch.cuda.get_device_name() if on_gpu else f"{options.threads} CPU threads"
@@ -220,6 +223,25 @@ def table(work: str, times: dict[str, float], notes: dict[str, str]) -> list[str
     ]
 
 
+def profile(device: torch.device) -> None:
+    """Prints the GPU kernels of one inference at 1080p and of one training step with a critic."""
+    network, photo = network_away_from_identity(device, 32).eval(), photographs(device, 1, 1080, 1920)
+    crops = photographs(device, 16, 256, 256)
+    objective = PerceptualObjective("l2", NIMA().freeze(), 1e-3).to(device)
+    training_step = step(network_away_from_identity(device, 32), objective, crops, crops, torch.bfloat16, False)
+    for work, run in (("inference", torch.inference_mode()(lambda: network(photo))), ("training step", training_step)):
+        for _ in range(3):
+            run()
+        torch.cuda.synchronize()
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as recorded:
+            run()
+            torch.cuda.synchronize()
+        events = [(event.device_time_total, event.count, event.key) for event in recorded.key_averages()]
+        print(f"{work}: {sum(each[0] for each in events) / 1e3:.2f} ms in kernels")
+        for microseconds, count, name in sorted(events, reverse=True)[:16]:
+            print(f"  {microseconds / 1e3:8.3f} ms {count:4d} x {name[:90]}")
+
+
 def tune(device: torch.device) -> None:
     """Times other tile shapes; the constants of `context_aggregation_gpu` are to hold the best of both lists."""
     from lpie.networks import context_aggregation_gpu as gpu
@@ -227,7 +249,7 @@ def tune(device: torch.device) -> None:
     network, photo = network_away_from_identity(device, 32).eval(), photographs(device, 1, 1080, 1920)
     crops = photographs(device, 16, 256, 256)
     found: list[tuple[float, str]] = []
-    for pixels, warps, stages, programs in itertools.product((128, 256), (4, 8), (1, 2, 3, 4), (2, 3, 4, 6, 8)):
+    for pixels, warps, stages, programs in itertools.product((128, 256), (4, 8), (1, 2, 3), (2, 4, 6, 8)):
         gpu.PIXELS, gpu.WARPS, gpu.STAGES, gpu.PROGRAMS = pixels, warps, stages, programs
         with torch.inference_mode():
             graph = captured(lambda: network(photo))
