@@ -23,7 +23,7 @@ from lpie.operators.dark_channel import brightest_pixel_airlight, dark_channel_a
 from lpie.operators.haze_model import Dehazed
 from lpie.operators.nonlocal_dehazing import dehaze, display_stretch
 from lpie.operators.synthetic_haze import HazyScene, add_haze, depth_proxy
-from lpie.photographs import demo_depth, demo_photographs, read_photo
+from lpie.photographs import demo_depth, demo_photographs, read_photo, reduced
 from lpie.registry import data_root, files_of
 from lpie.structural_similarity import ssim
 from lpie.vocabulary import Airlight, Photo
@@ -60,11 +60,15 @@ def if_available(check: Callable[[], Found], download: bool) -> Found | str:
         return f"Not shown, its photographs are not here: {reason}"
 
 
-def hazy_examples(download: bool, count: int = 5) -> dict[str, Photo]:
-    """Real hazy photographs, spread evenly over their list, or demo photographs under synthetic haze."""
+def hazy_examples(download: bool, count: int = 5, shortest_side: int = 0) -> dict[str, Photo]:
+    """Real hazy photographs, spread evenly over their list, or demo photographs under synthetic haze.
+
+    `shortest_side`: px to which the demo photographs are reduced here and in the other checks; 0 keeps them.
+    """
     paths = if_available(lambda: files_of("haze/real"), download)
     if isinstance(paths, str):
-        return {f"{name}, synthetic haze": synthetic_scene(name).photo for name in ("china", "rocket", "motorcycle")}
+        names = ("china", "rocket", "motorcycle")
+        return {f"{name}, synthetic haze": synthetic_scene(name, 1.0, shortest_side).photo for name in names}
     return {path.stem.split("__")[-1]: read_photo(path) for path in paths[:: len(paths) // count][:count]}
 
 
@@ -96,32 +100,32 @@ def parameter_renditions(photo: Photo) -> Rows:
     return rows
 
 
-def clear_photos_kept() -> pd.DataFrame:
+def clear_photos_kept(shortest_side: int = 0) -> pd.DataFrame:
     """What the operator does to the demo photographs, which have no haze: how much it sees, how much it changes."""
     rows = []
-    for name, photo in demo_photographs().items():
+    for name, photo in demo_photographs(shortest_side).items():
         presence = haze_presence(photo, estimate_airlight(photo)).item()
         change = (dehaze(photo).photo - photo).abs().mean().item()
         rows.append({"photo": name, "haze seen": presence, "mean change": change})
     return pd.DataFrame(rows)
 
 
-def synthetic_scene(name: str, density: float = 1.0) -> HazyScene:
+def synthetic_scene(name: str, density: float = 1.0, shortest_side: int = 0) -> HazyScene:
     """A demo photograph under haze that begins at its nearest point, by measured depth where there is one."""
-    photo = demo_photographs()[name]
-    depth = demo_depth() if name == "motorcycle" else depth_proxy(photo)
+    photo = demo_photographs(shortest_side)[name]
+    depth = reduced(demo_depth(), shortest_side) if name == "motorcycle" else depth_proxy(photo)
     depth = (depth - depth.min()) / (depth.max() - depth.min())
     return add_haze(photo, depth, torch.tensor([HAZE]), density)
 
 
-def synthetic_scores(densities: tuple[float, ...] = (0.6, 1.0, 1.6)) -> pd.DataFrame:
+def synthetic_scores(densities: tuple[float, ...] = (0.6, 1.0, 1.6), shortest_side: int = 0) -> pd.DataFrame:
     """Error of the transmission and PSNR on the motorcycle scene, whose depth was measured; airlight given or not.
 
     The operator works on sRGB values, the haze was added in linear light: gamma 2.2 stands for that difference.
     """
     rows = []
     for density in densities:
-        scene = synthetic_scene("motorcycle", density)
+        scene = synthetic_scene("motorcycle", density, shortest_side)
         attempts = {
             "dark channel": dark_channel_dehaze(scene.photo),
             "non-local": dehaze(scene.photo),

@@ -110,15 +110,24 @@ def luma(photo: Photo) -> Luminance:
     return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
-def demo_photographs() -> dict[str, Photo]:
-    """The photographs that come inside scikit-image and scikit-learn, by name, each (1, 3, H, W)."""
+def reduced(photo: Float[Tensor, "n c h w"], shortest_side: int) -> Float[Tensor, "n c height width"]:
+    """The photo with its shorter side reduced to `shortest_side` px, where it is longer; 0 keeps every photo."""
+    height, width = photo.shape[-2:]
+    if not shortest_side or min(height, width) <= shortest_side:
+        return photo
+    scale = shortest_side / min(height, width)
+    return resize(photo, round(height * scale), round(width * scale))
+
+
+def demo_photographs(shortest_side: int = 0) -> dict[str, Photo]:
+    """The photographs inside scikit-image and scikit-learn, by name, each (1, 3, H, W), `reduced` to a size."""
     import skimage.data
     from sklearn.datasets import load_sample_image
 
     pixels = {name: getattr(skimage.data, name)() for name in ("astronaut", "chelsea", "coffee", "rocket")}
     pixels["motorcycle"] = skimage.data.stereo_motorcycle()[0]
     pixels |= {name: load_sample_image(f"{name}.jpg") for name in ("china", "flower")}
-    return {name: from_pixels(stored) for name, stored in pixels.items()}
+    return {name: reduced(from_pixels(stored), shortest_side) for name, stored in pixels.items()}
 
 
 def demo_depth() -> Float[Tensor, "1 1 h w"]:

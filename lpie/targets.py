@@ -81,7 +81,7 @@ def _cached(source: Source, profile: Profile, settings: Study, folder: Path, dev
 
 
 def _make_scene(source: Source, profile: Profile, settings: Study, device: str) -> Scene:
-    photo = _reduced(source.read().to(device), profile.shortest_side)
+    photo = photographs.reduced(source.read().to(device), profile.shortest_side)
     scene = Scene(source.name, source.split, photo=photo, target=photo)
     if settings.operator == "tone":
         tone = settings.tone
@@ -91,7 +91,7 @@ def _make_scene(source: Source, profile: Profile, settings: Study, device: str) 
     if source.clear:
         truth, photo = photo, _hazy(source, photo, profile, settings)
     elif source.read_truth:
-        truth = _reduced(source.read_truth().to(device), profile.shortest_side)
+        truth = photographs.reduced(source.read_truth().to(device), profile.shortest_side)
     photo = photographs.quantize(photo)  # the operator sees what a file would hold
     clear = nonlocal_dehazing.dehaze(photo)
     return replace(
@@ -112,17 +112,9 @@ def _hazy(source: Source, photo: Tensor, profile: Profile, settings: Study) -> T
     if source.read_depth is None:
         depth = synthetic_haze.depth_proxy(photo)
     else:
-        depth = _reduced(source.read_depth().to(photo.device), profile.shortest_side)
+        depth = photographs.reduced(source.read_depth().to(photo.device), profile.shortest_side)
     light = torch.as_tensor(color, dtype=photo.dtype, device=photo.device).clamp(0, 1)[None]
     return synthetic_haze.add_haze(photo, depth, light, density).photo
-
-
-def _reduced(photo: Tensor, shortest_side: int) -> Tensor:
-    height, width = photo.shape[-2:]
-    if not shortest_side or min(height, width) <= shortest_side:
-        return photo
-    scale = shortest_side / min(height, width)
-    return photographs.resize(photo, round(height * scale), round(width * scale))
 
 
 def _stored(photo: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ def test_every_split_of_the_demo_has_scenes_and_no_scene_is_in_two(tmp_path: Pat
 def test_the_tone_target_is_the_local_laplacian_of_the_reduced_photo(tmp_path: Path) -> None:
     scene = targets.load_scenes(SMALL, "tone", tmp_path)[0]
     tone = ToneSettings()
-    photo = targets._reduced(photographs.demo_photographs()[scene.name], 64)
+    photo = photographs.reduced(photographs.demo_photographs()[scene.name], 64)
     expected = local_laplacian(photo, alpha=tone.alpha, beta=tone.beta, sigma_r=tone.sigma_r)
     assert (photographs.from_uint8(scene.target[None]) - expected).abs().max() <= 0.5 / 255 + 1e-6
     assert min(scene.photo.shape[-2:]) == 64
