@@ -17,7 +17,7 @@ _EXPORTS = {
     "ContextAggregationNetwork": "lpie.networks.context_aggregation",
     "BilateralGrid": "lpie.networks.bilateral_grid",
     "OperatorParameters": "lpie.networks.operator_parameters",
-    "enhance": "lpie.enhance",
+    "enhance": "lpie.enhancement",
 }
 
 __all__ = ["__version__", *_EXPORTS]

@@ -121,7 +121,7 @@ def enhance(
     device: DeviceOption = None,
 ) -> None:
     """Enhance photos; EXIF, color profile, resolution and bit depth are kept."""
-    from lpie.enhance import enhance_files
+    from lpie.enhancement import enhance_files
 
     if enhance_files(photos, output, operator=operator, weights=weights, device=device):
         raise typer.Exit(1)

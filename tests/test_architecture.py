@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("lpie.networks*", "lpie.structural_similarity*"),
     ("lpie.targets", "lpie.crops"),
     ("lpie.aesthetics*", "lpie.losses"),
-    ("lpie.training", "lpie.large_photos", "lpie.whole_photos", "lpie.enhance*"),
+    ("lpie.training", "lpie.large_photos", "lpie.whole_photos", "lpie.enhancement"),
     ("lpie.statistics", "lpie.results", "lpie.evaluation", "lpie.evidence", "lpie.experiments", "lpie.rivals"),
     ("lpie.*_checks",),
     ("lpie.comparisons", "lpie.recipe", "lpie.verdicts"),

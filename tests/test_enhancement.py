@@ -12,7 +12,7 @@ import torch
 from PIL import ExifTags, Image
 
 from lpie import large_photos, networks
-from lpie.enhance import default_weights, enhance, enhance_file, enhance_files
+from lpie.enhancement import default_weights, enhance, enhance_file, enhance_files
 from lpie.large_photos import LargePhoto, renderer
 from lpie.operators import nonlocal_dehazing
 from lpie.operators.local_laplacian import local_laplacian
