@@ -52,6 +52,20 @@ def kernels_agree(device: str, photos: int, height: int, width: int) -> None:
         data, links = plain._coarse_operator(data, links, shares)
 
 
+def solvers_agree(device: str) -> None:
+    """The whole solver, its products done by the kernels wherever they apply."""
+    values, weight = torch.rand(2, 2, 1, 25, 30)
+    weight += 0.01
+    links = plain.gradient_links(torch.rand_like(values), 0.1)
+    expected = plain.weighted_least_squares(values, weight, links, iterations=2)
+    plain._has_kernels = lambda _: True
+    right, down = links
+    moved = values.to(device), weight.to(device), (right.to(device), down.to(device))
+    found = plain.weighted_least_squares(*moved, iterations=2)
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-3, atol=1e-4)
+
+
 if __name__ == "__main__":
     for size in ((2, 9, 14), (1, 24, 31), (1, 1, 6), (1, 5, 1)):
         kernels_agree(sys.argv[1] if len(sys.argv) > 1 else "cpu", *size)
+    solvers_agree(sys.argv[1] if len(sys.argv) > 1 else "cpu")

@@ -65,6 +65,12 @@ def test_full_transmission_returns_the_photo(small_photos: Tensor) -> None:
     assert torch.equal(restore(small_photos, ones, torch.rand(3, 3)), small_photos)
 
 
+def test_transmission_below_the_floor_is_divided_by_the_floor(small_photos: Tensor) -> None:
+    thin, airlight = torch.full_like(small_photos[:, :1], 0.05), torch.full((3, 3), 0.8)
+    restored = restore(small_photos, thin, airlight, floor=0.2, haze_kept=0.0)
+    torch.testing.assert_close(restored, (small_photos - 0.95 * 0.8) / 0.2)
+
+
 def test_restoring_is_differentiable_in_all_its_arguments() -> None:
     random = torch.Generator().manual_seed(0)
 
