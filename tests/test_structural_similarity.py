@@ -205,6 +205,7 @@ def test_streamed_bands_agree_with_whole_maps(shape: tuple[int, int, int], with_
         assert (slope - expected).norm() < 1e-6 * expected.norm()
 
 
+@pytest.mark.timeout(1200)  # ten seconds of work, which a busy machine stretches
 def test_gpu_kernels_agree_with_whole_maps() -> None:
     """In a process of its own: Triton's interpreter, which needs no GPU, is chosen at import."""
     pytest.importorskip("triton", reason="triton comes with the CUDA builds of torch")

@@ -18,7 +18,7 @@ from torch import Tensor
 from lpie.networks import context_aggregation_kernels as kernels
 
 LARGEST = 2**31  # elements of one photo's features, which 32-bit offsets reach
-WIDEST = 64  # channels that a tile holds
+WIDEST = 32  # channels that a tile holds without spilling registers
 PIXELS, PROGRAMS, WARPS, STAGES = 256, 8, 8, 3  # px of a tile, programs a multiprocessor, warps, pipeline stages
 GRADIENT_PIXELS, GRADIENT_PROGRAMS, GRADIENT_WARPS = 128, 4, 4  # the same for the gradient of the weights
 BLOCK = 64  # partial results that the reductions read at once
@@ -53,7 +53,9 @@ def pack(convolutions: Sequence[Tensor], normalizations: Sequence[Any], last: Te
 
 
 def fits(photo: Tensor, width: int) -> bool:
-    """Whether the kernels take these photos and this width."""
+    """Whether the kernels take these photos and this width, on this GPU (Ampere or later, which has bfloat16)."""
+    if photo.is_cuda and _capability(photo.device)[0] < 8:
+        return False
     height, columns = photo.shape[-2:]
     return width <= WIDEST and height * columns * max(16, triton.next_power_of_2(width)) < LARGEST
 
@@ -224,3 +226,8 @@ def _tiles(
 @lru_cache(maxsize=8)
 def _multiprocessors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+@lru_cache(maxsize=8)
+def _capability(device: torch.device) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device)
