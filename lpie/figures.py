@@ -48,17 +48,17 @@ def frontier_figure(table: pd.DataFrame) -> Figure:
     reach = float(np.clip(table["lowest"].abs().quantile(0.8), 0.05, 1.0))
     color = ScalarMappable(TwoSlopeNorm(0.0, -reach, reach), GAIN_COLORS)
     columns = len(critics) if len(critics) > 1 else len(operators)
-    figure, axes = new_figure(len(operators) * len(critics) // columns, columns, 4.6, 3.7, sharey="row")
+    figure, axes = new_figure(len(operators) * len(critics) // columns, columns, 4.6, 3.7)
     for panel, (operator, critic) in zip(axes.flat, product(operators, critics), strict=True):
+        points = table[(table["operator"] == operator) & table["network"].isin(FAMILIES)]
+        reached = points[[f"gain_{name}" for name in critics]]
+        panel.set_xlim(points["psnr"].min() - 2, points["psnr"].max() + 2)  # wide intervals may leave the panel
+        panel.set_ylim(min(reached.min().min(), 0) - 0.05, max(reached.max().max(), ENOUGH_GAIN) + 0.05)
+        panel.axhline(0, color="0.4", linewidth=0.8)
+        panel.axhline(ENOUGH_GAIN, color="0.4", linewidth=0.8, linestyle=":")
         shown = table[(table["operator"] == operator) & table["critic"].isin(("none", critic))]
         for network, family in shown.groupby("network", sort=False):
             _draw_family(panel, str(network), family, critic, color)
-        points = shown[shown["network"].isin(FAMILIES)]
-        panel.set_xlim(points["psnr"].min() - 2, points["psnr"].max() + 2)  # wide intervals may leave the panel
-        reached = points[f"gain_{critic}"]
-        panel.set_ylim(min(reached.min(), 0) - 0.05, max(reached.max(), ENOUGH_GAIN) + 0.05)
-        panel.axhline(0, color="0.4", linewidth=0.8)
-        panel.axhline(ENOUGH_GAIN, color="0.4", linewidth=0.8, linestyle=":")
         panel.set_title(f"{labels.OPERATORS[operator]}, critic: {critic}")
     for panel in axes[-1]:
         panel.set_xlabel("PSNR to the operator's target (dB)")
@@ -95,7 +95,7 @@ def gamma_figure(table: pd.DataFrame, choices: pd.DataFrame, operator: str) -> F
     networks = list(dict.fromkeys(require(ladder, f"ladder of weights for {operator}")["network"]))
     critics = list(dict.fromkeys(ladder["critic"]))
     heights = [1.5, 1.0] * len(critics)
-    figure, axes = new_figure(2 * len(critics), len(networks), 3.5, 1.9, sharex=True, sharey="row",
+    figure, axes = new_figure(2 * len(critics), len(networks), 3.5, 1.9, sharex=True,
                               gridspec_kw={"height_ratios": heights})  # fmt: skip
     for (row, critic), (column, network) in product(enumerate(critics), enumerate(networks)):
         above, below = axes[2 * row, column], axes[2 * row + 1, column]
@@ -124,6 +124,8 @@ def _draw_gains(panel: Axes, rows: pd.DataFrame, critic: str) -> None:
         panel.plot(rows["gamma"], rows[column], style, color=color, marker=".", label=label, linewidth=1.2)
         panel.fill_between(rows["gamma"], rows[f"{column}_low"], rows[f"{column}_high"], color=color, alpha=0.12, lw=0)
     panel.axhline(0, color="0.4", linewidth=0.8)
+    reached = rows[[column for column, *_ in lines]]
+    panel.set_ylim(min(reached.min().min(), 0) - 0.1, max(reached.max().max(), 0) + 0.1)  # not of wide intervals
 
 
 @mpl.rc_context(STYLE)

@@ -34,18 +34,18 @@ from lpie.vocabulary import Photo
 log = logging.getLogger(__name__)
 
 LADDERS: dict[str, tuple[int, ...]] = {
-    "trivial": tuple(range(20, 43, 2)),
+    "trivial": tuple(range(14, 43, 2)),
     "universal": (24, 30, 36),
     "perturbation": (24, 30, 36),
 }
 """The PSNR to the target, in dB, at which each rival is made."""
 
-CPU_LADDERS = {"trivial": (24, 32)}  # attacks are learned on a GPU
+CPU_LADDERS = {"trivial": (16, 24, 32)}  # attacks are learned on a GPU
 DIRECTIONS = 32  # in the space of three knobs
 FITTING_STEPS = 4
 TUNING_SCENES = 32  # validation photos on which the knobs are turned
-TUNING_SIDE = 256  # px to which their shorter side is reduced for the critic: a global edit changes no detail
-FITTING_SIDE = 96  # px, for the PSNR
+TUNING_SIDE = 256  # px, square, at which the critic sees them: a global edit changes neither detail nor shape
+FITTING_SIDE = 96  # px, square, at which the PSNR is taken
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,15 @@ def tune_trivial_edit(
     the error grows nearly in proportion to the turn, so a few corrections suffice.
     """
     targets = [from_uint8(scene.target[None]).to(device) for scene in scenes[:TUNING_SCENES]]
-    photos, small = ([_reduced(target, side) for target in targets] for side in (TUNING_SIDE, FITTING_SIDE))
+    photos, small = (
+        torch.cat([resize(target, side, side) for target in targets]) for side in (TUNING_SIDE, FITTING_SIDE)
+    )
 
     def fidelity(edit: GlobalEdit) -> float:
-        return float(torch.stack([psnr(edit(photo), photo).clamp_max(100.0) for photo in small]).mean())
+        return float(psnr(edit(small), small).clamp_max(100.0).mean())
 
     def score(edit: GlobalEdit) -> float:
-        return float(torch.stack([critic(quantize(edit(photo))) for photo in photos]).mean())
+        return float(critic(quantize(edit(photos))).mean())
 
     edits = []
     for direction in _sphere(directions):
@@ -87,12 +89,6 @@ def tune_trivial_edit(
             amount = min(3.0, amount * 10 ** ((fidelity(_turned(direction, amount)) - decibels) / 20))
         edits.append(_turned(direction, amount))
     return max(edits, key=score)
-
-
-def _reduced(photo: Photo, side: int) -> Photo:
-    height, width = photo.shape[-2:]
-    scale = min(1.0, side / min(height, width))
-    return resize(photo, round(scale * height), round(scale * width))
 
 
 def _turned(direction: np.ndarray, amount: float) -> GlobalEdit:

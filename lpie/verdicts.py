@@ -158,17 +158,18 @@ def _surviving_cases(runs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
         means = rows.groupby("photo").mean(numeric_only=True)
         kept = {name: paired_ratio_interval(means[f"kept_{critic}_{name}"], means[f"gain_{critic}"])
                 for name in labels.TRANSFORMATIONS if f"kept_{critic}_{name}" in means}  # fmt: skip
-        if not kept or means[f"gain_{critic}"].mean() <= 0:
+        if not kept:
             continue
         name, least = min(kept.items(), key=lambda item: item[1].mean)
         detail_energy, shift = means["detail_energy"].mean(), means["color_shift"].mean()
         faithful = DETAIL_RANGE[0] <= detail_energy <= DETAIL_RANGE[1] and shift <= LARGEST_COLOR_SHIFT
-        text = (f"Best case, {_label(configuration, CASE)}: {least.mean:.0%} of the gain is left after "
-                f"{labels.TRANSFORMATIONS[name]}, fine detail {detail_energy:.2f} of the target's, "
-                f"color shift {shift:.1f}.")  # fmt: skip
-        interval = f"share left {least.mean:.2f} [{least.low:.2f}, {least.high:.2f}]"
-        merit = least.mean - abs(np.log(detail_energy))
-        holds = bool(least.mean >= SURVIVING_SHARE and faithful)
+        gained = means[f"gain_{critic}"].mean() > 0  # without a gain there is no share of it
+        holds = bool(gained and least.mean >= SURVIVING_SHARE and faithful)
+        share = f"{least.mean:.0%} of the gain is left after {labels.TRANSFORMATIONS[name]}"
+        text = (f"Best case, {_label(configuration, CASE)}: {share if gained else 'the critic gains nothing'}, "
+                f"fine detail {detail_energy:.2f} of the target's, color shift {shift:.1f}.")  # fmt: skip
+        interval = f"share left {least.mean:.2f} [{least.low:.2f}, {least.high:.2f}]" if gained else "no gain"
+        merit = least.mean - abs(np.log(detail_energy)) if gained else -np.inf
         case = _case(configuration, CASE, holds, merit, text, interval, None)
         count = f"{least.n} photos, {rows['seed'].nunique()} seeds"
         cases.append({**case, "n": count, "n_photos": least.n, "test": "BCa interval of the share over photos"})

@@ -67,6 +67,14 @@ def test_a_gain_within_a_decibel_counts_as_both_at_once(mixed: tuple[pd.DataFram
     assert "gamma 0.001" in table.loc["C4", "found"]
 
 
+def test_without_a_gain_nothing_survives(mixed: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    runs, scores = mixed
+    lost = scores.assign(score_compact=scores["score_compact"] - 2.0 * scores["run"].str.contains("parameters"))
+    row = verdicts(runs, lost).set_index("claim").loc["C6"]
+    assert row["verdict"] == "partly supported"
+    assert "operator parameters 2 of 4" in row["found"]  # with the other critic
+
+
 def test_a_network_that_grew_with_its_critic_is_not_free(mixed: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     runs, scores = mixed
     grown = runs.assign(parameters=runs["parameters"] + (runs["gamma"] > 0))
