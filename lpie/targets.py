@@ -7,7 +7,6 @@ every network and every evaluation sees the same bytes.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -19,8 +18,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lpie import photographs
-from lpie.operators import airlight, local_laplacian, nonlocal_dehazing, synthetic_haze
+from lpie import operators, photographs
+from lpie.operators import local_laplacian, nonlocal_dehazing, synthetic_haze
 from lpie.records import read_tensors, write_tensors
 from lpie.registry import fetch, files_of
 from lpie.splits import DEMO_SPLITS, Split, real_haze_split
@@ -59,15 +58,15 @@ def load_scenes(profile: Profile, operator: OperatorName, folder: Path, device: 
     """
     settings = Study(operator=operator)
     chosen = settings.tone if operator == "tone" else settings.haze
-    key = json.dumps([asdict(chosen), profile.shortest_side, _source_digest(operator)])
+    key = json.dumps([asdict(chosen), profile.shortest_side, _source_digest()])
     folder = Path(folder) / f"{operator}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
     return [_cached(source, profile, settings, folder, device) for source in _sources(profile, operator)]
 
 
-def _source_digest(operator: OperatorName) -> str:
-    """Changes when the code that makes the targets does."""
-    modules = (local_laplacian,) if operator == "tone" else (nonlocal_dehazing, airlight, synthetic_haze)
-    return hashlib.sha256("".join(inspect.getsource(module) for module in modules).encode()).hexdigest()
+def _source_digest() -> str:
+    """Changes when the code of the operators does, whichever of its modules holds it."""
+    modules = sorted(Path(operators.__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(module.read_bytes() for module in modules)).hexdigest()
 
 
 def _cached(source: Source, profile: Profile, settings: Study, folder: Path, device: str) -> Scene:

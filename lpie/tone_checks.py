@@ -40,7 +40,7 @@ CENTERS = (8, 16, 32, 64, 128, 256, 512)
 CROPS = {"astronaut": (80, 180), "chelsea": (90, 120), "coffee": (150, 250), "rocket": (200, 280)}  # top, left
 CROP = 64  # px
 DEPTHS = (3, 4, 5, 6, 7, 8)  # levels among which the cross-check chooses
-FIT_STEPS = 60
+FIT_STEPS = 20
 MODE_HEIGHT = 256  # px, of the pictures of modes
 
 
@@ -187,20 +187,23 @@ def fitted_setting() -> Setting:
     return _fit([(luma(photo), luma(published)) for _, photo, published in _published_renditions()[::2]])
 
 
-def _fit(pairs: list[tuple[Tensor, Tensor]], samples: int = 64) -> Setting:
-    """The setting whose luma comes closest, by Adam on the logarithms of the three parameters."""
-    start = Setting(0.5, 1.0, 0.3)
-    logs = torch.tensor(start).log().requires_grad_()
-    optimizer = torch.optim.Adam([logs], lr=0.1)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, FIT_STEPS)
-    for _ in range(FIT_STEPS):
+def _fit(pairs: list[tuple[Tensor, Tensor]]) -> Setting:
+    """The setting whose luma comes closest, by L-BFGS on the logarithms of the three parameters."""
+    logs = torch.tensor(Setting(0.5, 1.0, 0.3)).log().requires_grad_()
+    optimizer = torch.optim.LBFGS([logs], max_iter=FIT_STEPS, line_search_fn="strong_wolfe")
+
+    def error() -> Tensor:
         optimizer.zero_grad()
-        for before, published in pairs:
-            alpha, beta, sigma_r = logs.exp()
-            filtered = filtered_luminance(before, alpha=alpha, beta=beta, sigma_r=sigma_r, samples=samples)
-            (filtered.clamp(0, 1) - published).square().mean().backward()
-        optimizer.step()
-        schedule.step()
+        alpha, beta, sigma_r = logs.exp()
+        filtered = [filtered_luminance(before, alpha=alpha, beta=beta, sigma_r=sigma_r) for before, _ in pairs]
+        apart = [
+            (ours.clamp(0, 1) - published).square().mean() for ours, (_, published) in zip(filtered, pairs, strict=True)
+        ]
+        total = 1e3 * torch.stack(apart).mean()
+        total.backward()
+        return total.detach()
+
+    optimizer.step(error)
     return Setting(*logs.detach().exp().tolist())
 
 

@@ -141,7 +141,9 @@ def test_the_comparison_shows_input_target_and_seven_renditions_with_scores(
     for value in (f"{row['psnr']:.1f} dB", f"compact {row['score_compact']:.2f}", f"niqe {row['score_niqe']:.2f}"):
         assert value in beneath
     order = list(runs["run"])
-    assert figure.axes[8].get_images()[0].get_array()[0, 0, 0] == order.index("tone-can32-l2+0.01compact-s0")
+    taught, plain = (order.index(f"tone-can32-l2{term}-s0") for term in ("+0.01compact", ""))
+    assert figure.axes[8].get_images()[0].get_array()[0, 0, 0] == taught
+    assert figure.axes[9].get_images()[0].get_array()[0, 0, 0] == 128 + 4 * (taught - plain)
 
 
 def test_a_rendition_that_was_not_trained_is_said_to_be_missing(

@@ -363,6 +363,16 @@ def test_gpu_gives_the_result_and_gradient_of_the_cpu(size: tuple[int, int]) -> 
         torch.testing.assert_close(gpu, cpu, rtol=1e-3, atol=1e-3)
 
 
+def test_compiled_model_calls_the_filter_whole(small_photos: Tensor) -> None:
+    def loss(photos: Tensor, alpha: Tensor) -> Tensor:
+        return local_laplacian(photos * 0.9, alpha=alpha, beta=0.7, sigma_r=0.2, samples=16).square().sum()
+
+    alpha = torch.full((3,), 0.5, requires_grad=True)
+    (expected,) = torch.autograd.grad(loss(small_photos, alpha), alpha)
+    (found,) = torch.autograd.grad(torch.compile(loss, backend="aot_eager")(small_photos, alpha), alpha)
+    assert torch.allclose(found, expected, rtol=1e-4)
+
+
 def test_gradient_reaches_every_pixel(small_photos: Tensor) -> None:
     photos = (0.1 + 0.8 * small_photos).requires_grad_()
     (gradient,) = torch.autograd.grad(local_laplacian(photos, **SETTINGS).square().sum(), photos)

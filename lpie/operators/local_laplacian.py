@@ -82,7 +82,7 @@ def local_laplacian(
         scaled = (*settings[:2], settings[2] / span, settings[3] / span)
         ratio = ((filtered(logarithm, scaled, samples, depth) - logarithm) * span).exp()
         changed = (((to_linear(c) + LOG_FLOOR) * ratio - LOG_FLOOR).clamp(0, 1) for c in channels)
-        return torch.cat([to_srgb(c) for c in changed], 1)
+        return torch.cat([to_srgb(c).clamp(0, 1) for c in changed], 1)
     if mode == "rgb":
         return plain.exact(photo, settings, depth).clamp(0, 1)
     raise ValueError(f"Unknown mode {mode!r}: choose one of {', '.join(get_args(Mode))}.")
@@ -117,9 +117,11 @@ def filtered(luminance: Luminance, settings: plain.Settings, samples: int, level
         return filtered(luminance.float(), settings, samples, levels).to(luminance.dtype)
     compiled = {"cpu": "numba", "cuda": "triton"}.get(luminance.device.type, "")
     if luminance.dtype == torch.float32 and compiled and find_spec(compiled):
-        from lpie.operators import local_laplacian_fast as fast  # numba takes a second to import
-
-        return fast.sampled(luminance, settings, samples, levels)
+        if torch.compiler.is_compiling():
+            from lpie.operators.local_laplacian_untraced import sampled
+        else:
+            from lpie.operators.local_laplacian_fast import sampled  # numba takes a second to import
+        return sampled(luminance, settings, samples, levels)
     return plain.sampled(luminance, settings, samples, levels)
 
 

@@ -23,7 +23,6 @@ STEPS = 2**15  # table entries over the range of values: finer than the noise of
 CENTERS = 16  # held at a time where a volume is only reduced
 
 
-@torch.compiler.disable
 def sampled(values: Tensor, settings: Settings, samples: int, levels: int) -> Tensor:
     """As `local_laplacian_plain.sampled`, for (N, 1, H, W) float32."""
     alpha, beta, sigma_r, noise = (setting.float().reshape(-1) for setting in settings)
@@ -31,7 +30,6 @@ def sampled(values: Tensor, settings: Settings, samples: int, levels: int) -> Te
     return filtered
 
 
-@torch.compiler.disable
 def reduced_changes(values: Tensor, settings: Settings, samples: int, levels: int) -> Tensor:
     """What remapping adds to `values` (N, 1, H, W) for each center, reduced `levels` >= 1 times: (N, samples, h, w)."""
     starts, table = table_offsets(values, samples), remap_tables(settings, samples, gradients=False)[0]

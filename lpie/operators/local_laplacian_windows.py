@@ -91,7 +91,7 @@ def _reduced_changes(values: Luminance, settings: dict[str, Tensor], samples: in
         from lpie.operators.local_laplacian_fast import reduced_changes
 
         noise = torch.full_like(shaped["alpha"], NOISE)
-        return reduced_changes(values, (*shaped.values(), noise), samples, FINE)
+        return reduced_changes(values, (shaped["alpha"], shaped["beta"], shaped["sigma_r"], noise), samples, FINE)
     centers = torch.linspace(0, 1, samples, dtype=values.dtype, device=values.device).reshape(1, -1, 1, 1)
     changes = (remap(values, few, **shaped) - values for few in centers.split(AT_A_TIME, dim=1))
     return torch.cat([gaussian_pyramid(change, FINE + 1)[FINE] for change in changes], dim=1)

@@ -61,7 +61,7 @@ def tone_map(
     dark, bright = _percentiles(filtered, OUTSIDE)
     stretch = math.log(contrast) / (bright - dark).clamp_min(1e-6)
     shown = ((filtered - bright) * torch.where(bright > dark, stretch, 1)).exp()
-    return to_srgb((radiance * (shown / luminance.maximum(floor))).clamp(0, 1))  # Differs: the curve
+    return to_srgb((radiance * (shown / luminance.maximum(floor))).clamp(0, 1)).clamp(0, 1)  # Differs: the curve
 
 
 def _percentiles(values: Float[Tensor, "n 1 h w"], share: float) -> tuple[Tensor, Tensor]:
