@@ -24,7 +24,7 @@ study: $(INSTALLED)
 	  --no-progress-bar --log-level WARNING --stdout-file -
 
 test: $(INSTALLED)
-	$(RUN) -m ruff check lpie tests bench
+	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check lpie tests bench
 	$(RUN) -m mypy
 	OMP_NUM_THREADS=1 $(RUN) -m pytest --jaxtyping-packages=lpie,beartype.beartype \
@@ -34,7 +34,7 @@ lab: $(INSTALLED)
 	$(RUN) -m jupyterlab --notebook-dir=notebooks
 
 bench: $(BENCH_INSTALLED)
-	for script in bench/*.py; do echo "== $$script"; $(RUN) "$$script" || exit 1; done
+	for script in $$(grep -l __main__ bench/*.py); do echo "== $$script"; $(RUN) "$$script" || exit 1; done
 
 published: $(INSTALLED)
 	$(RUN) -m lpie.report

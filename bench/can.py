@@ -12,9 +12,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +20,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a spinning thread would c
 
 import torch
 from skimage import data
+from timing import in_turns, table
 from torch import Tensor
 
 from lpie.aesthetics.nima import NIMA
@@ -192,35 +191,6 @@ def captured(run: Run) -> Run:
         return result
 
     return replay
-
-
-def in_turns(forms: dict[str, Run], device: torch.device, repeats: int) -> dict[str, float]:
-    """Median milliseconds of each form, every form once a round."""
-    times: dict[str, list[float]] = {name: [] for name in forms}
-    for turn in range(repeats + 3):
-        for name, run in forms.items():
-            if device.type == "cuda":
-                start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-                torch.cuda.synchronize()
-                start.record()
-                run()
-                end.record()
-                torch.cuda.synchronize()
-                passed = start.elapsed_time(end)
-            else:
-                began = time.perf_counter()
-                run()
-                passed = (time.perf_counter() - began) * 1e3
-            if turn >= 3:
-                times[name].append(passed)
-    return {name: statistics.median(each) for name, each in times.items()}
-
-
-def table(work: str, times: dict[str, float], notes: dict[str, str]) -> list[str]:
-    plain = next(iter(times.values()))
-    return [work] + [
-        f"  {name:34s} {ms:9.2f} ms {plain / ms:7.1f}x  {notes.get(name, '')}" for name, ms in times.items()
-    ]
 
 
 def profile(device: torch.device) -> None:

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -24,6 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a spinning thread would c
 import torch
 import torch.nn.functional as F
 from skimage import data
+from timing import in_turns, table
 from torch import Tensor
 
 from lpie.structural_similarity import unchecked_ms_ssim, unchecked_ssim
@@ -139,33 +138,6 @@ def slopes(forms: dict[str, Measure], a: Tensor, b: Tensor) -> dict[str, str]:
         if name == "lpie" and not error < 1e-4:
             raise SystemExit(f"{name}: gradient off by {error}")
     return notes
-
-
-def in_turns(forms: dict[str, Callable[[], object]], device: torch.device, repeats: int) -> dict[str, float]:
-    """Median milliseconds of each form, every form once a round."""
-    times: dict[str, list[float]] = {name: [] for name in forms}
-    for turn in range(repeats + 2):
-        for name, run in forms.items():
-            if device.type == "cuda":
-                start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-                torch.cuda.synchronize()
-                start.record()
-                run()
-                end.record()
-                torch.cuda.synchronize()
-                passed = start.elapsed_time(end)
-            else:
-                began = time.perf_counter()
-                run()
-                passed = (time.perf_counter() - began) * 1e3
-            if turn >= 2:
-                times[name].append(passed)
-    return {name: statistics.median(each) for name, each in times.items()}
-
-
-def table(work: str, times: dict[str, float], notes: dict[str, str]) -> list[str]:
-    first = next(iter(times.values()))
-    return [work] + [f"  {name:16s} {ms:9.2f} ms {first / ms:7.1f}x  {notes[name]}" for name, ms in times.items()]
 
 
 if __name__ == "__main__":

@@ -28,5 +28,5 @@ def picture_rows(rows: Rows, width: float = 8.0) -> Figure:
             axis.set_title(title, fontsize=8)
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
-        line[0].set_ylabel(name, fontsize=8)
+        line[0].set_ylabel(name.replace(", ", "\n"), fontsize=8)
     return figure

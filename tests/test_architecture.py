@@ -159,13 +159,14 @@ def tracked() -> tuple[Path, ...]:
 
 
 def test_no_committed_text_names_a_machine_or_a_package_host() -> None:
-    patterns = [r"/work/(main|shared|\.)", r"/home/\w", r"/root\b", r"/Users/\w", r"pypi\.org", r"files\.pythonhosted"]
-    patterns += [r"download\.pytorch\.org", r"registry\.npmjs"]
+    # a letter in brackets each, so that this file does not hold what it looks for
+    patterns = [r"/wor[k]/(main|shared|\.)", r"/hom[e]/\w", r"/roo[t]\b", r"/User[s]/\w", r"pyp[i]\.org"]
+    patterns += [r"files\.python[h]osted", r"download\.pytorc[h]\.org", r"registry\.npm[j]s"]
     kinds = {".py", ".md", ".toml", ".yml", ".cff", ".lock", ".ipynb", ".json", ".csv", ".html", ".svg", ""}
     found = [
         f"{path.relative_to(PROJECT)}: {match.group()}"
         for path in tracked()
-        if path.suffix in kinds and path != Path(__file__)
+        if path.suffix in kinds
         for match in [re.search("|".join(patterns), path.read_text(encoding="utf-8", errors="ignore"))]
         if match
     ]

@@ -141,7 +141,7 @@ def test_saved_network_comes_back(tmp_path):
 
 def test_weights_of_another_network_are_refused(tmp_path):
     write_tensors(tmp_path / "other.safetensors", {"x": torch.ones(1)}, {"network": "can24"})
-    with pytest.raises(ValueError, match="expected a bilateral grid"):
+    with pytest.raises(ValueError, match="expected network = grid"):
         BilateralGrid.from_pretrained(tmp_path / "other.safetensors")
 
 

@@ -160,7 +160,7 @@ def test_unknown_operators_networks_and_weights_are_refused(tmp_path):
     with pytest.raises(ValueError, match="choose can24, can32, grid or parameters"):
         networks.build("unet", "tone")
     write_tensors(tmp_path / "other.safetensors", {"x": torch.ones(1)}, {"network": "grid"})
-    with pytest.raises(ValueError, match="expected operator parameters"):
+    with pytest.raises(ValueError, match="expected network = parameters"):
         OperatorParameters.from_pretrained(tmp_path / "other.safetensors")
     write_tensors(tmp_path / "critic.safetensors", {"x": torch.ones(1)}, {"network": "nima"})
     with pytest.raises(ValueError, match="expected an enhancing network"):

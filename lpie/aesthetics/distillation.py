@@ -26,7 +26,7 @@ import argparse
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,7 @@ from lpie.aesthetics.critic_evaluation import (
 from lpie.aesthetics.distillation_state import State
 from lpie.aesthetics.nima import NIMA, mean_score
 from lpie.aesthetics.robustness import ATTACKED_SIZE
+from lpie.aesthetics.settings_options import add_settings
 from lpie.aesthetics.views import (
     Album,
     Crops,
@@ -101,12 +102,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--photos", type=int, default=0, help="use only so many photographs of each set; 0 for all")
-    for setting in fields(Distillation):
-        option = "--" + setting.name.replace("_", "-")
-        if isinstance(setting.default, bool):
-            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=setting.default)
-        else:
-            parser.add_argument(option, type=type(setting.default), default=setting.default)
+    add_settings(parser, Distillation)
     given = vars(parser.parse_args())
     data, out, device, limit = (given.pop(name) for name in ("data", "out", "device", "photos"))
     settings = Distillation(**given)

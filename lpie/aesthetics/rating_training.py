@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ from lpie.aesthetics.nima import NIMA
 from lpie.aesthetics.rating_loop import Crew, predict, train
 from lpie.aesthetics.rating_measures import agreement, deviation_of, mean_of
 from lpie.aesthetics.ratings import READERS, RatedPhotographs
+from lpie.aesthetics.settings_options import add_settings
 from lpie.records import write_csv, write_tensors
 from lpie.weights import int8_channels
 
@@ -75,12 +76,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the dataset as it is distributed")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    for setting in fields(RatingTraining):
-        option = "--" + setting.name.replace("_", "-")
-        if isinstance(setting.default, bool):
-            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=setting.default)
-        else:
-            parser.add_argument(option, type=type(setting.default), default=setting.default)
+    add_settings(parser, RatingTraining)
     given = vars(parser.parse_args())
     ratings, data, out, device = (given.pop(name) for name in ("ratings", "data", "out", "device"))
     settings = RatingTraining(**given)

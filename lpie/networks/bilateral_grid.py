@@ -70,12 +70,7 @@ class BilateralGrid(nn.Module):
 
         Raises FileNotFoundError if there is no such file, ValueError if it holds another network.
         """
-        tensors, metadata = open_weights(name)
-        if metadata.get("network") != "grid":
-            raise ValueError(
-                f"{name}: expected a bilateral grid (network = grid in the metadata), got "
-                f"network = {metadata.get('network')!r}: open it with that network's own from_pretrained."
-            )
+        tensors, metadata = open_weights(name, network="grid")
         network = cls(int(metadata["thumbnail"]), int(metadata["bins"]))
         network.load_state_dict(tensors)
         return network.eval()

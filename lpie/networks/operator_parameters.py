@@ -110,12 +110,7 @@ class OperatorParameters(nn.Module):
 
         Raises FileNotFoundError if there is no such file, ValueError if it holds another network.
         """
-        tensors, metadata = open_weights(name)
-        if metadata.get("network") != "parameters":
-            raise ValueError(
-                f"{name}: expected operator parameters (network = parameters in the metadata), got "
-                f"network = {metadata.get('network')!r}: open it with that network's own from_pretrained."
-            )
+        tensors, metadata = open_weights(name, network="parameters")
         network = cls(metadata["operator"], int(metadata["samples"]))
         network.load_state_dict(tensors)
         return network.eval()
