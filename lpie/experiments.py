@@ -65,7 +65,7 @@ def run_studies(
         log.info("%s: %d of %d runs to do", operator, len(pending), len(asked))
         if not pending and not references:
             continue
-        scenes = load_scenes(profile, operator, folder / "targets", device)
+        scenes = load_scenes(profile, operator, folder / "targets")
         reported = [scene for scene in scenes if scene.split != "train"]
         for name in references:
             outputs = [scene.photo if name == "input" else scene.target for scene in reported]

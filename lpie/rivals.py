@@ -164,7 +164,7 @@ def run_rivals(
     ladders = ladders or (LADDERS if device.startswith("cuda") else CPU_LADDERS)
     folder = Path(folder)
     judges = load_judges(profile, device)
-    scenes = load_scenes(profile, operator, folder / "targets", device)
+    scenes = load_scenes(profile, operator, folder / "targets")
     reported = [scene for scene in scenes if scene.split != "train"]
     for name in (name for name in critics if name in judges):
         critic = NIMA.from_pretrained(name).to(device).mean_score

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from joblib import Parallel, delayed, parallel_config
 from torch import Tensor
 
 from lpie import operators, photographs
@@ -24,6 +26,10 @@ from lpie.records import read_tensors, write_tensors
 from lpie.registry import fetch, files_of
 from lpie.splits import DEMO_SPLITS, Split, real_haze_split
 from lpie.study import OperatorName, Profile, Study
+
+log = logging.getLogger(__name__)
+
+MANY = 32  # scenes to make from which on a process a core pays off
 
 
 @dataclass(frozen=True)
@@ -51,16 +57,26 @@ class Source:
     read_truth: Callable[[], Tensor] | None = None
 
 
-def load_scenes(profile: Profile, operator: OperatorName, folder: Path, device: str = "cpu") -> list[Scene]:
-    """Every scene of `profile` for `operator`, from the cache in `folder` or computed on `device` and kept there.
+def load_scenes(profile: Profile, operator: OperatorName, folder: Path) -> list[Scene]:
+    """Every scene of `profile` for `operator`, from the cache in `folder` or computed and kept there.
 
+    Always computed on the CPU, so that scenes do not depend on the device that trains; many at once, one a core.
     Raises FileNotFoundError, through the registry, when the profile's photographs are not to be had.
     """
     settings = Study(operator=operator)
     chosen = settings.tone if operator == "tone" else settings.haze
     key = json.dumps([asdict(chosen), profile.shortest_side, _source_digest()])
     folder = Path(folder) / f"{operator}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
-    return [_cached(source, profile, settings, folder, device) for source in _sources(profile, operator)]
+    sources = list(_sources(profile, operator))
+    missing = [source for source in sources if not _path(folder, source).exists()]
+    if len(missing) < MANY:
+        for source in missing:
+            _keep_scene(source, profile, settings, folder)
+    else:
+        log.info("%s: %d scenes to make", operator, len(missing))
+        with parallel_config(backend="loky", inner_max_num_threads=1):
+            Parallel(n_jobs=-1)(delayed(_keep_scene)(source, profile, settings, folder) for source in missing)
+    return [_read_scene(source, folder) for source in sources]
 
 
 def _source_digest() -> str:
@@ -69,18 +85,23 @@ def _source_digest() -> str:
     return hashlib.sha256(b"".join(module.read_bytes() for module in modules)).hexdigest()
 
 
-def _cached(source: Source, profile: Profile, settings: Study, folder: Path, device: str) -> Scene:
-    path = folder / f"{source.name}.safetensors"
-    if not path.exists():
-        scene = _make_scene(source, profile, settings, device)
-        parts = {key: value for key, value in vars(scene).items() if isinstance(value, Tensor)}
-        write_tensors(path, parts, {"name": scene.name})
-    tensors, _ = read_tensors(path)
+def _path(folder: Path, source: Source) -> Path:
+    return folder / f"{source.name}.safetensors"
+
+
+def _keep_scene(source: Source, profile: Profile, settings: Study, folder: Path) -> None:
+    scene = _make_scene(source, profile, settings)
+    parts = {key: value for key, value in vars(scene).items() if isinstance(value, Tensor)}
+    write_tensors(_path(folder, source), parts, {"name": scene.name})
+
+
+def _read_scene(source: Source, folder: Path) -> Scene:
+    tensors, _ = read_tensors(_path(folder, source))
     return Scene(name=source.name, split=source.split, **tensors)
 
 
-def _make_scene(source: Source, profile: Profile, settings: Study, device: str) -> Scene:
-    photo = photographs.reduced(source.read().to(device), profile.shortest_side)
+def _make_scene(source: Source, profile: Profile, settings: Study) -> Scene:
+    photo = photographs.reduced(source.read(), profile.shortest_side)
     scene = Scene(source.name, source.split, photo=photo, target=photo)
     if settings.operator == "tone":
         tone = settings.tone
@@ -90,15 +111,15 @@ def _make_scene(source: Source, profile: Profile, settings: Study, device: str) 
     if source.clear:
         truth, photo = photo, _hazy(source, photo, profile, settings)
     elif source.read_truth:
-        truth = photographs.reduced(source.read_truth().to(device), profile.shortest_side)
+        truth = photographs.reduced(source.read_truth(), profile.shortest_side)
     photo = photographs.quantize(photo)  # the operator sees what a file would hold
     clear = nonlocal_dehazing.dehaze(photo)
     return replace(
         scene,
         photo=_stored(photo),
         target=_stored(clear.photo),
-        airlight=clear.airlight[0].float().cpu(),
-        transmission=(clear.transmission[0] * 255).round().to(torch.uint8).cpu(),
+        airlight=clear.airlight[0].float(),
+        transmission=(clear.transmission[0] * 255).round().to(torch.uint8),
         truth=None if truth is None else _stored(truth),
     )
 
@@ -111,13 +132,13 @@ def _hazy(source: Source, photo: Tensor, profile: Profile, settings: Study) -> T
     if source.read_depth is None:
         depth = synthetic_haze.depth_proxy(photo)
     else:
-        depth = photographs.reduced(source.read_depth().to(photo.device), profile.shortest_side)
-    light = torch.as_tensor(color, dtype=photo.dtype, device=photo.device).clamp(0, 1)[None]
+        depth = photographs.reduced(source.read_depth(), profile.shortest_side)
+    light = torch.as_tensor(color, dtype=photo.dtype).clamp(0, 1)[None]
     return synthetic_haze.add_haze(photo, depth, light, density).photo
 
 
 def _stored(photo: Tensor) -> Tensor:
-    return photographs.to_uint8(photo)[0].cpu()
+    return photographs.to_uint8(photo)[0]
 
 
 # Sources ---------------------------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ it anew (rank correlation 0.79 before, 0.47 after, 0.6 at the end).
 
 FOLDER has the layout of LPIE_DATA. OUT gets `compact.safetensors` (half precision), `log.csv`, `measures.json` and
 `state.safetensors`, written every minute, from which the same command goes on; once `minutes` are used up it only
-measures again. `--no-compile` trains without torch.compile.
+measures again. On a GPU the networks run in TF32, contiguous and eager: that was faster on an H100 than bfloat16 in
+channels-last (whose depthwise convolutions are slow there), and than compiling for a training of a few minutes.
 
 Source: adversarial training, Madry et al., ICLR 2018, with clean and moved views side by side as in TRADES, Zhang et
 al., ICML 2019; function matching with mixed photographs, Beyer et al., CVPR 2022.
@@ -25,14 +26,13 @@ from __future__ import annotations
 import argparse
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from lpie.aesthetics.critic_evaluation import (
     TEACHER,
@@ -64,12 +64,11 @@ from lpie.vocabulary import Photo, ScoreDistribution
 log = logging.getLogger(__name__)
 
 FRAME = 496  # px, a multiple of 16 that holds a BSDS500 photograph
-Network = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Distillation:
-    """How the compact critic is trained; `minutes` count from the first step, after the networks are compiled."""
+    """How the compact critic is trained; `minutes` count from the first step."""
 
     initial: str = ""  # a compact critic to train further; empty starts from the teacher
     input_size: int = 192  # px of the square that the student sees
@@ -87,7 +86,6 @@ class Distillation:
     clean: float = 0.5  # share of views without variation
     average: float = 0.999  # decay of the running mean of the weights, which is what is kept
     seed: int = 0
-    compile: bool = True
 
     def __post_init__(self) -> None:
         if self.input_size % 32:
@@ -107,7 +105,7 @@ def main() -> None:
     data, out, device, limit = (given.pop(name) for name in ("data", "out", "device", "photos"))
     settings = Distillation(**given)
 
-    teacher = NIMA.from_pretrained(data / TEACHER, "published").to(device).to(memory_format=torch.channels_last)
+    teacher = NIMA.from_pretrained(data / TEACHER, "published").to(device)
     album = training_album(data, device, limit)
     log.info("%d training photographs on %s; %s", len(album), device, settings)
     photos = unseen_photographs(data, "validation", device, limit or 100)
@@ -178,13 +176,7 @@ def distill(settings: Distillation, teacher: NIMA, album: Album, photos: list[Te
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
     state = State(settings, teacher, out)
-    student, device = state.student, album.frames.device
-    square = torch.zeros(2 * settings.batch, 3, settings.input_size, settings.input_size, device=device)
-    fast = _compiled(settings, student.network, square, square[: settings.batch])
-    judged = _compiled(settings, teacher.network, torch.zeros(settings.batch, 3, 224, 224, device=device))
-    example = square[: settings.batch].clone().requires_grad_()
-    attacked = _compiled(settings, state.sharing_network(), *([example] if settings.epsilon else []))
-    student.zero_grad()
+    student = state.student
     torch.manual_seed(settings.seed + state.step)
     started = time.monotonic()
     sides = (ATTACKED_SIZE, ATTACKED_SIZE, settings.input_size, 256, 320)
@@ -193,13 +185,13 @@ def distill(settings: Distillation, teacher: NIMA, album: Album, photos: list[Te
         state.set_rate(progress)
         seen, shown = draw_views(settings, album, sides[state.step % len(sides)])
         with torch.no_grad():
-            wanted = distribution(teacher, judged, shown)
+            wanted = teacher(shown)
         epsilon = settings.epsilon * _ramp(progress, settings.attack_from, settings.attack_full)
         if epsilon:
-            moved = attack(student, attacked, seen, epsilon, settings.attack_steps)
-            clean, adversarial = distribution(student, fast, torch.cat([seen, moved])).chunk(2)
+            moved = attack(student, seen, epsilon, settings.attack_steps)
+            clean, adversarial = student(torch.cat([seen, moved])).chunk(2)
         else:
-            clean = adversarial = distribution(student, fast, seen)
+            clean = adversarial = student(seen)
         losses = torch.stack(
             [
                 _earth_movers(clean, wanted) + settings.correlation * _decorrelation(clean, wanted),
@@ -226,25 +218,17 @@ def _ramp(progress: float, start: float, end: float) -> float:
     return min(1.0, max(0.0, (progress - start) / (end - start)))
 
 
-def attack(student: NIMA, network: Network, photo: Photo, epsilon: float, steps: int) -> Photo:
+def attack(student: NIMA, photo: Photo, epsilon: float, steps: int) -> Photo:
     """Each photo moved within `epsilon`, from a random start, to where its mean score is higher or, for some, lower."""
     direction = torch.where(torch.rand(len(photo), device=photo.device) < 0.6, 1.0, -1.0)
     lowest, highest = (photo - epsilon).clamp(0, 1), (photo + epsilon).clamp(0, 1)
     moved = photo + epsilon * (2 * torch.rand_like(photo) - 1)
     for _ in range(steps):
         moved = moved.detach().requires_grad_()
-        score = (direction * mean_score(distribution(student, network, moved))).sum()
+        score = (direction * student.mean_score(moved)).sum()
         (gradient,) = torch.autograd.grad(score, moved)
         moved = torch.clamp(moved.detach() + min(1.25, 2 / steps) * epsilon * gradient.sign(), lowest, highest)
     return moved
-
-
-def distribution(critic: NIMA, network: Network, photo: Photo) -> ScoreDistribution:
-    """What `critic` says with `network`, compiled or sharing its weights, in place of its own."""
-    square = (critic.square(photo) - critic.mean) / critic.deviation
-    with torch.autocast(photo.device.type, torch.bfloat16, enabled=photo.is_cuda):
-        logits = network(square.contiguous(memory_format=torch.channels_last))
-    return logits.float().softmax(1)
 
 
 def _earth_movers(estimate: ScoreDistribution, wanted: ScoreDistribution) -> Tensor:
@@ -257,23 +241,6 @@ def _decorrelation(estimate: ScoreDistribution, wanted: ScoreDistribution) -> Te
     scores = torch.stack([mean_score(estimate), mean_score(wanted)])
     scores = scores - scores.mean(1, keepdim=True)
     return 1 - scores.prod(0).sum() / (scores.square().sum(1).prod() + 1e-9).sqrt()
-
-
-def _compiled(settings: Distillation, network: nn.Module, *squares: Tensor) -> Network:
-    """The network compiled and tried on `squares`, or as it is where that fails."""
-    if not settings.compile:
-        return network
-    try:
-        fast = torch.compile(network, dynamic=False)
-        for square in squares:
-            with torch.autocast(square.device.type, torch.bfloat16, enabled=square.is_cuda):
-                tried = fast(square.contiguous(memory_format=torch.channels_last))
-            if tried.requires_grad:
-                tried.float().sum().backward()
-        return fast
-    except Exception as error:  # whatever the compiler lacks on this machine, training goes on without it
-        log.warning("torch.compile failed, going on without it: %s", error)
-        return network
 
 
 if __name__ == "__main__":

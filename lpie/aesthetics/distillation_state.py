@@ -32,7 +32,7 @@ class State:
         student = NIMA("mobilenet_v1", "antialiased", settings.input_size)
         start = NIMA.from_pretrained(settings.initial) if settings.initial else teacher
         student.network.load_state_dict(start.network.state_dict())
-        self.student = student.to(device).to(memory_format=torch.channels_last).eval()  # eval: no dropout
+        self.student = student.to(device).eval()  # eval: no dropout
         self.parameters = list(student.network.parameters())
         self.optimizer = torch.optim.AdamW(
             self.parameters, settings.learning_rate, weight_decay=settings.weight_decay, fused=device.type == "cuda"
@@ -63,13 +63,6 @@ class State:
         self.step += 1
         decay = min(self.settings.average, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(list(self.average.network.parameters()), [p.detach() for p in self.parameters], 1 - decay)
-
-    def sharing_network(self) -> nn.Module:
-        """The student's network over the same memory, whose weights take no gradient: backward is cheaper."""
-        shared = copy.deepcopy(self.student.network).requires_grad_(False)
-        for own, others in zip(shared.parameters(), self.parameters, strict=True):
-            own.data = others.data
-        return shared
 
     def record(self, progress: float, values: dict[str, float]) -> None:
         """Add to the log's last line if it is this step's, else begin one."""

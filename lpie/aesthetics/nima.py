@@ -171,7 +171,9 @@ class NIMA(nn.Module):
         """The second half of `forward`: probabilities of the ratings for what `square` returned."""
         scaled = (square - self.mean) / self.deviation
         weight_type = next(self.network.parameters()).dtype
-        logits = self.network(scaled.to(weight_type, memory_format=torch.channels_last))
+        # the layout in which depthwise convolutions are fast
+        layout = torch.contiguous_format if scaled.is_cuda else torch.channels_last
+        logits = self.network(scaled.to(weight_type, memory_format=layout))
         return logits.to(square.dtype).softmax(1)
 
     def square(self, photo: Photo) -> Float[Tensor, "n 3 size size"]:
