@@ -89,9 +89,12 @@ class MobileNetV1(nn.Module):
             elif parameter.ndim == 1:
                 nn.init.zeros_(parameter)
 
+    def pooled(self, square: Float[Tensor, "n 3 size size"]) -> Float[Tensor, "n 1024"]:
+        """What the last layer sees: each feature's mean over the square."""
+        return self.blocks(F.relu6(self.stem(square), inplace=True)).mean((2, 3))
+
     def forward(self, square: Float[Tensor, "n 3 size size"]) -> Float[Tensor, "n 10"]:
-        features = self.blocks(F.relu6(self.stem(square), inplace=True))
-        return self.fc(self.dropout(features.mean((2, 3))))
+        return self.fc(self.dropout(self.pooled(square)))
 
 
 def build_backbone(name: BackboneName, imagenet: bool = False) -> nn.Module:

@@ -63,11 +63,8 @@ def sometimes(share: float, strength: PerPhoto, neutral: float) -> PerPhoto:
     return torch.where(torch.rand_like(strength) < share, strength, neutral)
 
 
-def vary(photo: Photo, clean: PerPhoto) -> Photo:
-    """Exposure, white balance, haze, contrast, saturation, blur or sharpening, noise and JPEG, each for some photos.
-
-    `clean` is 1 for photos to be left as they are.
-    """
+def vary(photo: Photo) -> Photo:
+    """Exposure, white balance, haze, contrast, saturation, blur or sharpening, noise and JPEG, each for some photos."""
     share = 0.35
     stops = sometimes(share, uniform(-2.5, 1.5, photo), 0.0)
     balance = torch.exp2(
@@ -83,7 +80,7 @@ def vary(photo: Photo, clean: PerPhoto) -> Photo:
     varied = unsharp(varied, blurred, torch.where(blurred > 0, sharpening, 0.0))
     varied = add_noise(varied, sometimes(0.25, uniform(0.0, 0.12, photo), 0.0))
     varied = jpeg(varied, sometimes(0.3, uniform(8.0, 95.0, photo), 100.0))
-    return round_to_bytes(torch.where(clean.bool()[:, None, None, None], photo, varied))
+    return round_to_bytes(varied)
 
 
 # Variations: photo and one strength per photo -> photo ------------------------------------------------------------
