@@ -156,13 +156,11 @@ def crop_corner(scene: Scene) -> tuple[int, int]:
 def headline_studies(
     profile: Profile, operator: OperatorName, network: NetworkName, critic: CriticName, gamma: float
 ) -> tuple[Study, ...]:
-    """L2 and L1 with the critic at the weight that validation chose, every seed."""
-    plain = baseline(profile, operator, network)
-    return tuple(
-        replace(plain, fidelity=fidelity, critic=critic, gamma=gamma, seed=seed)
-        for fidelity in ("l2", "l1")
-        for seed in profile.seeds
-    )
+    """L2 (every seed) and L1 (fewer seeds) with the critic at the weight that validation chose."""
+    plain = replace(baseline(profile, operator, network), critic=critic, gamma=gamma)
+    l2 = [replace(plain, fidelity="l2", seed=seed) for seed in profile.seeds]
+    l1 = [replace(plain, fidelity="l1", seed=seed) for seed in profile.fewer_seeds]
+    return (*l2, *l1)
 
 
 def every_study(profile: Profile) -> tuple[Study, ...]:
@@ -200,6 +198,8 @@ def main() -> None:
         name: tuple(getattr(chosen, name)) for name in ("network", "critic", "seed", "gamma") if getattr(chosen, name)
     }
     swept: Any = {f"{name}s": values for name, values in given.items()}
+    if chosen.seed:
+        swept["fewer_seeds"] = tuple(seed for seed in profile.fewer_seeds if seed in chosen.seed)
     asked = replace(profile, **swept)  # what is trained; who judges stays the profile's
     folder = chosen.results or results_folder(chosen.profile)
     if chosen.stage == "rivals":

@@ -34,7 +34,7 @@ from lpie.vocabulary import Photo
 log = logging.getLogger(__name__)
 
 LADDERS: dict[str, tuple[int, ...]] = {
-    "trivial": tuple(range(14, 43, 2)),
+    "trivial": tuple(range(16, 41, 3)),
     "universal": (24, 30, 36),
     "perturbation": (24, 30, 36),
 }

@@ -24,6 +24,7 @@ def network_agrees(device: str) -> None:
     """Forward and every gradient in float32, and the forward pass in float16."""
     from lpie.networks import context_aggregation_gpu as gpu
 
+    exact = 2e-5 if device == "cpu" else 1e-4  # a GPU adds up in another order
     cases = [(24, (1, 2), (2, 3, 5, 70)), (32, (1, 17, 1), (1, 3, 18, 7)), (3, (2,), (3, 3, 1, 1))]
     for width, dilations, shape in cases:
         torch.manual_seed(0)
@@ -44,7 +45,9 @@ def network_agrees(device: str) -> None:
         check("output", found, expected, 1e-5)
         for name, parameter in plain.named_parameters():
             if gradients[name].norm() > 1e-6:
-                check(name, parameter.grad, gradients[name], 1e-3 if shape[-1] == 1 else 2e-5)
+                check(
+                    name, parameter.grad, gradients[name], 1e-3 if shape[-1] == 1 else 2e-5 if device == "cpu" else 1e-4
+                )
         check("float16 output", gpu.enhance(photo, weights, dilations, torch.float16, clip=False), expected, 5e-3)
         if len(dilations) == 2 and device == "cuda":  # the interpreter gets products of bfloat16 wrong
             plain.zero_grad()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -143,9 +144,15 @@ def _asymmetric_gaussian(values: _Patches) -> list[Float[Tensor, "n patches"]]:
 
 def _shape_with(moments: Tensor) -> Tensor:
     """The shape a in [0.2, 10] for which gamma(2/a)^2 / (gamma(1/a) gamma(3/a)) is `moments`."""
-    shapes = torch.linspace(0.2, 10, 9801, dtype=moments.dtype, device=moments.device)
-    rising = torch.exp(2 * torch.lgamma(2 / shapes) - torch.lgamma(1 / shapes) - torch.lgamma(3 / shapes))
+    shapes, rising = _moments_of_shapes(moments.dtype, moments.device)
     return shapes[torch.searchsorted(rising, moments.contiguous()).clamp(max=len(shapes) - 1)]
+
+
+@lru_cache
+def _moments_of_shapes(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Shapes in small steps, and the moments that belong to them."""
+    shapes = torch.linspace(0.2, 10, 9801, dtype=dtype, device=device)
+    return shapes, torch.exp(2 * torch.lgamma(2 / shapes) - torch.lgamma(1 / shapes) - torch.lgamma(3 / shapes))
 
 
 def main() -> None:
