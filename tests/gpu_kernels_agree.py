@@ -45,9 +45,7 @@ def network_agrees(device: str) -> None:
         check("output", found, expected, 1e-5)
         for name, parameter in plain.named_parameters():
             if gradients[name].norm() > 1e-6:
-                check(
-                    name, parameter.grad, gradients[name], 1e-3 if shape[-1] == 1 else 2e-5 if device == "cpu" else 1e-4
-                )
+                check(name, parameter.grad, gradients[name], 1e-3 if shape[-1] == 1 else exact)
         check("float16 output", gpu.enhance(photo, weights, dilations, torch.float16, clip=False), expected, 5e-3)
         if len(dilations) == 2 and device == "cuda":  # the interpreter gets products of bfloat16 wrong
             plain.zero_grad()
