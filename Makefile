@@ -14,6 +14,7 @@ RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.bench-installed
 TEST_ARGS ?=
+LAB_ARGS ?=
 
 .PHONY: study test lab bench published
 .DELETE_ON_ERROR:
@@ -31,7 +32,7 @@ test: $(INSTALLED)
 	  --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TEST_ARGS)
 
 lab: $(INSTALLED)
-	$(RUN) -m jupyterlab --notebook-dir=notebooks
+	$(RUN) -m jupyterlab --notebook-dir=notebooks $(LAB_ARGS)
 
 bench: $(BENCH_INSTALLED)
 	for script in $$(grep -l __main__ bench/*.py); do echo "== $$script"; $(RUN) "$$script" || exit 1; done
