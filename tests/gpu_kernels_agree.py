@@ -32,7 +32,7 @@ def network_agrees(device: str) -> None:
         with torch.no_grad():
             for parameter in plain.parameters():
                 parameter.add_(0.1 * torch.randn_like(parameter))
-        plain = plain.to(device)
+        plain = plain.to(device, memory_format=torch.channels_last)  # as it is while training
         photo, slope = torch.rand(shape, device=device), torch.randn(shape, device=device)
         expected = plain.double()(photo.double())
         (expected * slope).sum().backward()

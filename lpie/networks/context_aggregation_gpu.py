@@ -42,12 +42,12 @@ def pack(convolutions: Sequence[Tensor], normalizations: Sequence[Any], last: Te
     padding = max(16, triton.next_power_of_2(width)) - width
     inner = torch.stack(list(convolutions[1:])) if len(convolutions) > 1 else last.new_zeros(0, width, width, 3, 3)
     return Weights(
-        first=F.pad(convolutions[0].permute(2, 3, 1, 0).reshape(27, width), (0, padding)),
+        first=F.pad(convolutions[0].permute(2, 3, 1, 0).reshape(27, width), (0, padding)).contiguous(),
         inner=F.pad(inner.permute(0, 3, 4, 2, 1).reshape(-1, 9, width, width), (0, padding, 0, padding)).contiguous(),
         w0=torch.stack([each.w0 for each in normalizations]),
         w1=torch.stack([each.w1 for each in normalizations]),
         offset=F.pad(torch.stack([each.offset for each in normalizations]), (0, padding)),
-        last=F.pad(last.reshape(3, width), (0, padding)),
+        last=F.pad(last.reshape(3, width), (0, padding)).contiguous(),
         bias=bias,
     )
 
