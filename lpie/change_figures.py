@@ -20,7 +20,7 @@ from lpie.results import crop_path, cropped_photos
 
 AMPLIFIED = 4  # how much the change of the last tile is enlarged about middle gray
 TILES = 5  # in a row
-PHOTOS_COMPARED = 2  # in a comparison figure
+PHOTOS_COMPARED = 1  # in a comparison figure
 
 
 @mpl.rc_context(STYLE)

@@ -26,7 +26,7 @@ from lpie.vocabulary import Photo
 from lpie.weights import open_weights, shipped_names
 
 PLAIN = "operator"  # the name, in place of weights, of the operator itself
-BEST = ("{operator}-parameters-nima", "{operator}-parameters-plain")  # the first that is shipped is the default
+DEFAULT = "{operator}-parameters-plain"  # the study found no network with a critic that judges like better
 TILE = 1024  # px; photos up to this square are rendered in one piece
 OTHER_SUFFIXES = (".avif", ".bmp", ".gif", ".jp2", ".heic", ".ppm")  # read in folders, written as PNG
 log = logging.getLogger(__name__)
@@ -115,11 +115,10 @@ def load_enhancer(
 
 
 def default_weights(operator: str) -> str:
-    """The best network for `operator` that is shipped; raises FileNotFoundError if there is none."""
-    shipped = shipped_names()
-    for pattern in BEST:
-        if pattern.format(operator=operator) in shipped:
-            return pattern.format(operator=operator)
+    """The network for `operator` that is used where none is named; raises FileNotFoundError if it is not shipped."""
+    name, shipped = DEFAULT.format(operator=operator), shipped_names()
+    if name in shipped:
+        return name
     raise FileNotFoundError(
         f"No network for {operator!r} is shipped (there are {shipped}): give weights, or {PLAIN!r} for the operator."
     )

@@ -62,9 +62,10 @@ def write_json(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
 
 
 def write_csv(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
-    """Write `table` as CSV with six significant digits, atomically."""
+    """Write `table` as CSV with six significant digits, atomically; compressed where `path` ends in .gz."""
+    packed: Any = {"method": "gzip", "mtime": 0} if str(path).endswith(".gz") else None  # no time: the same bytes
     with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+        table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n", compression=packed)
 
 
 def write_tensors(

@@ -14,6 +14,7 @@ import base64
 import io
 import json
 import shutil
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from lpie import labels
-from lpie.change_figures import PHOTOS_COMPARED, comparison_figure, spectrum_figure, survival_figure
+from lpie.change_figures import (
+    PHOTOS_COMPARED,
+    comparison_figure,
+    rendition_runs,
+    spectrum_figure,
+    survival_figure,
+)
 from lpie.comparisons import comparisons
 from lpie.evidence import (
     FAMILIES,
@@ -37,7 +44,7 @@ from lpie.figure_style import save_figure
 from lpie.figures import frontier_figure, gamma_figure, judge_figure, training_figure
 from lpie.recipe import recipe_summary, recipe_table
 from lpie.records import atomic_path, write_csv
-from lpie.results import collect_results, cropped_photos, read_logs, read_results
+from lpie.results import collect_results, crop_path, cropped_photos, read_logs, read_results
 from lpie.verdicts import verdicts
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "results" / "published"
@@ -200,7 +207,7 @@ def _html(table: pd.DataFrame) -> str:
 def _embedded(folder: Path, name: str) -> str:
     """The figure as a WebP data address, a tenth of the PNG's size."""
     stored = io.BytesIO()
-    Image.open(folder / "figures" / f"{name}.png").convert("RGB").save(stored, "WEBP", quality=88, method=4)
+    Image.open(folder / "figures" / f"{name}.png").convert("RGB").save(stored, "WEBP", quality=75, method=4)
     return "data:image/webp;base64," + base64.b64encode(stored.getvalue()).decode()
 
 
@@ -208,15 +215,26 @@ def publish(source: Path, destination: Path) -> None:
     """Gather in `destination` what the report of `source` rests on: runs, scores, logs, and the crops it shows."""
     runs, scores = read_results(source)
     write_csv(destination / "runs.csv", runs)
-    write_csv(destination / "scores.csv", scores)
-    write_csv(destination / "logs.csv", read_logs(source))
+    write_csv(destination / "scores.csv.gz", scores)
+    write_csv(destination / "logs.csv", _thinned(read_logs(source)))
+    chosen = pd.concat([chosen_configurations(runs, scores, fidelity) for fidelity in ("l2", "l1")])
+    shutil.rmtree(destination / "crops", ignore_errors=True)
     for operator in dict.fromkeys(runs["operator"]):
-        for photo in cropped_photos(source, f"{operator}-target")[:PHOTOS_COMPARED]:
-            for path in sorted(source.glob(f"runs/*/crops/{photo}.png")):
-                run = path.parents[1].name
-                if run.startswith(f"{operator}-"):
-                    with atomic_path(destination / "crops" / run / path.name) as temporary:
-                        shutil.copyfile(path, temporary)
+        photos = cropped_photos(source, f"{operator}-target")[:PHOTOS_COMPARED]
+        for network in trained_networks(runs, operator):
+            ours = chosen[(chosen["operator"] == operator) & (chosen["network"] == network)]
+            shown = filter(None, rendition_runs(runs, operator, network, ours).values())
+            for run, photo in product(shown, photos):
+                kept, gathered = crop_path(source, run, photo), destination / "crops" / run / f"{photo}.png"
+                if kept.exists() and not gathered.exists():
+                    with atomic_path(gathered) as temporary:
+                        shutil.copyfile(kept, temporary)
+
+
+def _thinned(logs: pd.DataFrame) -> pd.DataFrame:
+    """Every fourth row of the training curves, and all validations."""
+    position = logs.groupby("run").cumcount()
+    return logs[(position % 4 == 0) | logs["validation_psnr"].notna()]
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """The tables of a results folder: which runs there are, and one row per run and photo of what was measured.
 
 Each run lies in `<folder>/runs/<run>/` with run.json and scores.csv; published evidence holds only the gathered
-runs.csv and scores.csv. Nothing here needs torch.
+runs.csv and scores.csv.gz. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         rows = [_run_row(json.loads((place / "run.json").read_text(encoding="utf-8"))) for place in finished]
         tables = [pd.read_csv(place / "scores.csv") for place in finished]
         runs, scores = pd.DataFrame(rows, columns=RUN_COLUMNS), pd.concat(tables, ignore_index=True)
-    elif (folder / "runs.csv").exists() and (folder / "scores.csv").exists():
-        runs, scores = pd.read_csv(folder / "runs.csv"), pd.read_csv(folder / "scores.csv")
+    elif (folder / "runs.csv").exists() and (gathered := [*folder.glob("scores.csv"), *folder.glob("scores.csv.gz")]):
+        runs, scores = pd.read_csv(folder / "runs.csv"), pd.read_csv(gathered[0])
     else:
         raise FileNotFoundError(f"{folder} holds no finished run and no runs.csv with scores.csv: run the study first.")
     runs = runs.fillna({"fidelity": "none", "critic": "none", "gamma": 0.0, "seed": 0})

@@ -138,7 +138,7 @@ PROFILES: dict[str, Profile] = {
             networks=("can24", "grid", "parameters"),
             seeds=(0, 1, 2, 3, 4),
             fewer_seeds=(0, 1, 2),
-            schedule=Schedule(steps=1000, batch=8, learning_rate=2e-3),
+            schedule=Schedule(steps=600, batch=8, learning_rate=2e-3),
             gammas=(1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
             critics=("compact", "ava"),
             judges=("technical", "oasis", "niqe"),

@@ -73,8 +73,13 @@ def _advance(runs: list[Run]) -> None:
     spoken = time.monotonic()
     with tqdm(total=total, desc=f"training {len(runs)} network(s)", unit="step", mininterval=1.0, disable=None) as bar:
         while pending := [run for run in runs if run.step < run.study.schedule.steps]:
+            began = time.monotonic()
             for run in pending:
                 run.advance()
+            share = (time.monotonic() - began) / len(pending)  # a GPU does not say whose work it was
+            for run in pending:
+                run.seconds += share
+                run.keep()
             bar.update(len(pending))
             if bar.disable and time.monotonic() - spoken > 5:
                 log.info("step %d of %d, %d network(s)", pending[0].step, pending[0].study.schedule.steps, len(runs))
@@ -117,8 +122,7 @@ class Run:
         self.graph = self._capture() if on_gpu else None
 
     def advance(self) -> None:
-        """One step; at its marks also a validation, a checkpoint, and at the end the finished run."""
-        began = time.monotonic()
+        """One step; at its marks also a validation."""
         if self.graph is None:
             self._one_step()
         else:
@@ -126,11 +130,13 @@ class Run:
                 self.graph.replay()
         self.step += 1
         schedule = self.study.schedule
-        finished = self.step == schedule.steps
-        if finished or self.step % schedule.validate_every == 0:
+        if self.step == schedule.steps or self.step % schedule.validate_every == 0:
             self.validation.append((self.step, self._validate()))
-        self.seconds += time.monotonic() - began
-        if finished:
+
+    def keep(self) -> None:
+        """At its marks a checkpoint, and at the end the finished run."""
+        schedule = self.study.schedule
+        if self.step == schedule.steps:
             self._finish()
         elif self.step % schedule.checkpoint_every == 0:
             self._save_checkpoint()

@@ -132,13 +132,11 @@ def test_weights_of_another_operator_are_refused(photo, saved):
 
 
 @pytest.mark.parametrize("operator", ["tone", "dehaze"])
-def test_default_weights_are_the_best_shipped(operator):
-    candidates = [name for name in shipped_names() if name.startswith(f"{operator}-parameters-")]
-    if candidates:
-        assert default_weights(operator) in candidates
-    else:
-        with pytest.raises(FileNotFoundError, match="is shipped"):
-            default_weights(operator)
+def test_default_weights_are_the_plain_operator_parameters(operator):
+    assert default_weights(operator) == f"{operator}-parameters-plain"
+    assert default_weights(operator) in shipped_names()
+    with pytest.raises(FileNotFoundError, match="is shipped"):
+        default_weights("absent")
 
 
 # Files
