@@ -11,13 +11,15 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed, parallel_config
 from torch import Tensor
 
 from lpie import operators, photographs
@@ -68,14 +70,15 @@ def load_scenes(profile: Profile, operator: OperatorName, folder: Path) -> list[
     key = json.dumps([asdict(chosen), profile.shortest_side, _source_digest()])
     folder = Path(folder) / f"{operator}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
     sources = list(_sources(profile, operator))
-    missing = [source for source in sources if not _path(folder, source).exists()]
+    missing = [index for index, source in enumerate(sources) if not _path(folder, source).exists()]
     if len(missing) < MANY:
-        for source in missing:
-            _keep_scene(source, profile, settings, folder)
+        for index in missing:
+            _keep_scene(sources[index], profile, settings, folder)
     else:
         log.info("%s: %d scenes to make", operator, len(missing))
-        with parallel_config(backend="loky", inner_max_num_threads=1):
-            Parallel(n_jobs=-1)(delayed(_keep_scene)(source, profile, settings, folder) for source in missing)
+        make = partial(_keep_nth, profile, operator, settings, folder)
+        with ProcessPoolExecutor(None, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+            list(pool.map(make, missing, chunksize=4))
     return [_read_scene(source, folder) for source in sources]
 
 
@@ -83,6 +86,16 @@ def _source_digest() -> str:
     """Changes when the code of the operators does, whichever of its modules holds it."""
     modules = sorted(Path(operators.__file__).parent.glob("*.py"))
     return hashlib.sha256(b"".join(module.read_bytes() for module in modules)).hexdigest()
+
+
+def _keep_nth(profile: Profile, operator: OperatorName, settings: Study, folder: Path, index: int) -> None:
+    """In a process of its own, to which a source, holding functions, does not travel."""
+    _keep_scene(_known_sources(profile, operator)[index], profile, settings, folder)
+
+
+@lru_cache
+def _known_sources(profile: Profile, operator: OperatorName) -> tuple[Source, ...]:
+    return tuple(_sources(profile, operator))
 
 
 def _path(folder: Path, source: Source) -> Path:
