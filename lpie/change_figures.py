@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -36,7 +36,7 @@ def comparison_figure(
     """
     ours = chosen[(chosen["operator"] == operator) & (chosen["network"] == network)]
     tiles = rendition_runs(runs, operator, network, ours)
-    shown = list(photos or cropped_photos(folder, tiles["target"])[:PHOTOS_COMPARED])
+    shown = list(photos or photos_to_compare(folder, scores, tiles))
     if not shown:
         raise ValueError(f"No crop of {tiles['target']} is kept in {folder}: run_studies keeps them.")
     rows_each = -(-(len(tiles) + 1) // TILES)
@@ -54,6 +54,13 @@ def comparison_figure(
     note = f", critic: {ours['critic'].iloc[0]}, gamma {ours['gamma'].iloc[0]:g}" if len(ours) else ""
     figure.suptitle(f"{labels.OPERATORS[operator]}, {labels.NETWORKS[network]}{note}", fontsize=10)
     return figure
+
+
+def photos_to_compare(folder: Path, scores: pd.DataFrame, tiles: Mapping[str, str]) -> list[str]:
+    """Of the photos with a kept crop, those that the operator itself changes most."""
+    kept = cropped_photos(folder, tiles["target"])
+    psnr = scores[scores["run"] == tiles["input"]].set_index("photo")["psnr"].reindex(kept)
+    return [str(photo) for photo in psnr.sort_values(kind="stable").index[:PHOTOS_COMPARED]]
 
 
 def draw_comparisons(

@@ -33,6 +33,8 @@ from lpie.figure_style import (
 )
 from lpie.recipe import ENOUGH_GAIN
 
+SMOOTHED = 5  # rows of a training log that are averaged
+
 
 @mpl.rc_context(STYLE)
 def frontier_figure(table: pd.DataFrame) -> Figure:
@@ -175,12 +177,13 @@ def _draw_cell(panel: Axes, left: float, top: int, bounds: list[float], own: boo
 
 @mpl.rc_context(STYLE)
 def training_figure(logs: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """Validation PSNR during training, one panel per operator and network, one line per run.
+    """The distance to the target during training, one panel per operator and network, one line per run.
 
-    `logs`: `results.read_logs`. A curve that is still rising says that its run was stopped too early.
+    `logs`: `results.read_logs`. Each line is a running mean over SMOOTHED rows of the log, divided by its first value,
+    because the fidelities have units of their own. A line that still falls says that its run was stopped too early.
     """
-    curves = logs[["run", "step", "validation_psnr"]].dropna().merge(runs.drop(columns="validation_psnr"), on="run")
-    require(curves, "training log")
+    curves = logs[["run", "step", "fidelity"]].dropna().merge(runs.drop(columns="fidelity"), on="run")
+    curves = require(curves, "training log").merge(runs[["run", "fidelity"]], on="run", suffixes=("_term", ""))
     operators, networks = (list(dict.fromkeys(curves[column])) for column in ("operator", "network"))
     figure, axes = new_figure(len(operators), len(networks), 3.6, 2.7, sharex="col", sharey="row")
     shades = {name: mpl.colormaps["viridis"](place / 5) for place, name in enumerate(labels.FIDELITIES)}
@@ -189,11 +192,13 @@ def training_figure(logs: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         panel.set_title(f"{labels.OPERATORS[operator]}, {labels.NETWORKS[network]}")
         for _, run in curves[(curves["operator"] == operator) & (curves["network"] == network)].groupby("run"):
             fidelity, gamma = run.iloc[0][["fidelity", "gamma"]]
+            term = run["fidelity_term"].rolling(SMOOTHED, min_periods=1).mean()
             color, label = ("#D55E00", "with NIMA") if gamma else (shades[fidelity], labels.FIDELITIES[fidelity])
-            panel.plot(run["step"], run["validation_psnr"], color=color, linewidth=0.9, alpha=0.8, label=label)
+            panel.plot(run["step"], term / term.iloc[0], color=color, linewidth=0.9, alpha=0.8, label=label)
+        panel.set_yscale("log")
     for panel in axes[-1]:
         panel.set_xlabel("step")
     for panel in axes[:, 0]:
-        panel.set_ylabel("validation PSNR (dB)")
+        panel.set_ylabel("fidelity term / its first value")
     legend_below(figure, axes, columns=6)
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import tempfile
@@ -63,9 +64,9 @@ def write_json(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
 
 def write_csv(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
     """Write `table` as CSV with six significant digits, atomically; compressed where `path` ends in .gz."""
-    packed: Any = {"method": "gzip", "mtime": 0} if str(path).endswith(".gz") else None  # no time: the same bytes
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n", compression=packed)
+    text = table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
+    with atomic_path(path) as temporary:  # neither the time nor the temporary name goes into compressed bytes
+        temporary.write_bytes(gzip.compress(text, mtime=0) if str(path).endswith(".gz") else text)
 
 
 def write_tensors(

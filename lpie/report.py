@@ -24,8 +24,8 @@ from PIL import Image
 
 from lpie import labels
 from lpie.change_figures import (
-    PHOTOS_COMPARED,
     comparison_figure,
+    photos_to_compare,
     rendition_runs,
     spectrum_figure,
     survival_figure,
@@ -44,7 +44,7 @@ from lpie.figure_style import save_figure
 from lpie.figures import frontier_figure, gamma_figure, judge_figure, training_figure
 from lpie.recipe import recipe_summary, recipe_table
 from lpie.records import atomic_path, write_csv
-from lpie.results import collect_results, crop_path, cropped_photos, read_logs, read_results
+from lpie.results import collect_results, crop_path, read_logs, read_results
 from lpie.verdicts import verdicts
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "results" / "published"
@@ -220,11 +220,10 @@ def publish(source: Path, destination: Path) -> None:
     chosen = pd.concat([chosen_configurations(runs, scores, fidelity) for fidelity in ("l2", "l1")])
     shutil.rmtree(destination / "crops", ignore_errors=True)
     for operator in dict.fromkeys(runs["operator"]):
-        photos = cropped_photos(source, f"{operator}-target")[:PHOTOS_COMPARED]
         for network in trained_networks(runs, operator):
             ours = chosen[(chosen["operator"] == operator) & (chosen["network"] == network)]
-            shown = filter(None, rendition_runs(runs, operator, network, ours).values())
-            for run, photo in product(shown, photos):
+            tiles = rendition_runs(runs, operator, network, ours)
+            for run, photo in product(filter(None, tiles.values()), photos_to_compare(source, scores, tiles)):
                 kept, gathered = crop_path(source, run, photo), destination / "crops" / run / f"{photo}.png"
                 if kept.exists() and not gathered.exists():
                     with atomic_path(gathered) as temporary:

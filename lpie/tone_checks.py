@@ -225,4 +225,4 @@ def _psnr(a: Tensor, b: Tensor) -> float:
 
 
 def _pixels(photo: Photo) -> NDArray[np.float32]:
-    return photo[0].permute(1, 2, 0).numpy()
+    return photo[0].clamp(0, 1).permute(1, 2, 0).numpy()

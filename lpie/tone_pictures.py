@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from lpie.figure_style import JUDGE_COLORS, STYLE, new_figure
 
-BOUND = 2e-3  # error against the definition that the default number of centers keeps
+BOUND = 2e-3  # error against the definition that is asked of the default number of centers; alpha 0.25 exceeds it
 
 
 @mpl.rc_context(STYLE)

@@ -8,7 +8,7 @@ import torch
 from skimage import data as photographs
 
 from lpie.aesthetics.critic_evaluation import PHOTOGRAPHIC_VARIATIONS, measure_critic
-from lpie.aesthetics.distillation import Distillation, _ramp, attack, distill, draw_views
+from lpie.aesthetics.distillation import Distillation, _missed, _ramp, attack, describe, distill, draw_views
 from lpie.aesthetics.distillation_state import State
 from lpie.aesthetics.nima import NIMA
 from lpie.aesthetics.views import Album
@@ -39,6 +39,34 @@ def test_attack_stays_within_epsilon_and_changes_the_score_more_than_noise_does(
     before, attacked, noisy = (student.mean_score(p).detach() for p in (photo, moved, noise))
     assert (attacked - before).abs().mean() > 3 * (noisy - before).abs().mean()
     assert all(parameter.grad is None for parameter in student.parameters())
+
+
+def test_description_is_what_the_critic_says_and_reads_it_from(teacher, album):
+    photo = album.take(torch.tensor([0, 1]))[0]
+    said, features = describe(teacher, photo)
+    assert torch.allclose(said, teacher(photo), atol=1e-6)
+    assert torch.allclose(teacher.network.fc(features).softmax(1), said, atol=1e-6)
+
+
+def test_features_miss_nothing_of_themselves_and_all_where_they_say_only_the_mean():
+    wanted = torch.randn(16, 8)
+    assert _missed(wanted, wanted) == 0
+    assert _missed(wanted.mean(0).expand_as(wanted), wanted) == pytest.approx(1)
+
+
+def test_what_was_kept_stays_until_a_state_that_agrees_as_well_replaces_it(teacher, tmp_path):
+    state = State(TINY, teacher, tmp_path)
+    state.keep(0.9)
+    kept = state.kept.network.fc.weight.clone()
+    state.set_rate(0.5)
+    state.update(state.student.network(torch.rand(2, 3, 32, 32)).square().mean())
+    assert torch.equal(state.kept.network.fc.weight, kept)
+    state.record(0.5, {"loss": 1.0})
+    state.save(time.monotonic())
+    again = State(TINY, teacher, tmp_path)
+    assert (again.kept_agreement, again.kept_at) == (0.9, 0)
+    assert torch.equal(again.kept.network.fc.weight, kept)
+    assert not torch.equal(again.average.network.fc.weight, kept)
 
 
 def test_views_are_squares_in_range(album):

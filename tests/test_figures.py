@@ -107,14 +107,15 @@ def test_survival_shows_the_shares_of_the_table(study: tuple[pd.DataFrame, pd.Da
 def test_training_curves_are_one_line_a_run_in_its_panel(study: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     runs = study[0]
     trained = runs[runs["network"] == "can32"]["run"]
-    logs = pd.DataFrame([{"run": run, "step": step, "loss": 1.0, "fidelity": 0.5, "score": 5.0, "validation_psnr": psnr}
-                         for run in trained for step, psnr in ((1, None), (5, 30.0), (10, 33.0))])  # fmt: skip
+    logs = pd.DataFrame([{"run": run, "step": step, "fidelity": term, "score": 5.0, "validation_psnr": psnr}
+                         for run in trained
+                         for step, term, psnr in ((1, 0.5, None), (5, 0.3, None), (10, None, 33.0))])  # fmt: skip
     panel = training_figure(logs, runs).axes[0]
     assert len(panel.get_lines()) == len(trained)
     assert {label for line in panel.get_lines() for label in [line.get_label()]} == {
         "L1", "L2", "SSIM", "MS-SSIM", "mix", "with NIMA"
     }  # fmt: skip
-    np.testing.assert_allclose(panel.get_lines()[0].get_xydata(), [[5, 30], [10, 33]])
+    np.testing.assert_allclose(panel.get_lines()[0].get_xydata(), [[1, 1], [5, 0.4 / 0.5]])
 
 
 @pytest.fixture

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
-from lpie.records import atomic_path, read_tensors, results_folder, write_json, write_tensors
+from lpie.records import atomic_path, read_tensors, results_folder, write_csv, write_json, write_tensors
 
 
 def test_the_same_tensors_and_metadata_give_the_same_bytes(tmp_path: Path) -> None:
@@ -43,3 +44,12 @@ def test_results_lie_where_run_all_says_or_in_the_checkout(tmp_path: Path, monke
     monkeypatch.delenv("LPIE_RESULTS")
     monkeypatch.chdir(tmp_path)
     assert results_folder("demo") == Path(__file__).parents[1] / "results" / "demo"
+
+
+def test_a_compressed_table_reads_back_and_has_the_same_bytes_at_any_time(tmp_path: Path) -> None:
+    table = pd.DataFrame({"photo": ["a", "b"], "psnr": [30.25, 31.5]})
+    for name in ("first.csv.gz", "second.csv.gz"):
+        write_csv(tmp_path / name, table)
+    assert (tmp_path / "first.csv.gz").read_bytes()[:2] == b"\x1f\x8b"
+    assert (tmp_path / "first.csv.gz").read_bytes() == (tmp_path / "second.csv.gz").read_bytes()
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "first.csv.gz"), table)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from synthetic_records import invent_study
 
-from lpie.evidence import frontier
+from lpie.evidence import FAMILIES, frontier
 from lpie.records import write_csv
 from lpie.report import PUBLISHED, headline, markdown, publish, time_table, write_report
 
@@ -24,7 +24,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_csv(place / "runs.csv", runs)
     write_csv(place / "scores.csv", scores)
     taught = runs.loc[runs["network"] == "parameters", "run"]
-    write_csv(place / "logs.csv", pd.DataFrame({"run": taught, "step": 10, "loss": 0.1, "validation_psnr": 38.0}))
+    write_csv(
+        place / "logs.csv",
+        pd.DataFrame({"run": taught, "step": 10, "loss": 0.1, "fidelity": 0.1, "validation_psnr": 38.0}),
+    )
     for run in runs["run"]:
         (place / "crops" / run).mkdir(parents=True)
         Image.linear_gradient("L").resize((48, 48)).convert("RGB").save(place / "crops" / run / "tone-test-3.png")
@@ -132,3 +135,17 @@ def test_what_is_committed_is_what_its_tables_give(tmp_path: Path) -> None:
     }
     stored = {path: PUBLISHED / path.relative_to(tmp_path) for path in drawn}
     assert [path.name for path, there in stored.items() if path.read_bytes() != there.read_bytes()] == []
+
+
+def test_the_readme_says_what_the_tables_say() -> None:
+    """Claims with their verdicts, and how much they rest on."""
+    text = (PUBLISHED.parents[1] / "README.md").read_text(encoding="utf-8")
+    if not (PUBLISHED / "verdicts.csv").exists():
+        pytest.skip("no evidence is committed yet")
+    for _, row in pd.read_csv(PUBLISHED / "verdicts.csv").iterrows():
+        assert f"| {row['claim']} | {row['paper']} | {row['verdict']}" in text
+        cases = re.search(r"Holds in (\d+ of \d+) cases", row["found"])
+        if cases and row["verdict"] != "supported":
+            assert f"| {row['verdict']} ({cases.group(1)}" in text
+    runs = pd.read_csv(PUBLISHED / "runs.csv")
+    assert f"{len(runs)} evaluated outputs: {runs['network'].isin(FAMILIES).sum()} networks" in text

@@ -39,6 +39,16 @@ def test_scenes_read_back_equal_scenes_computed(tmp_path: Path) -> None:
             assert torch.equal(getattr(made, field), getattr(read, field))
 
 
+def test_scenes_made_in_processes_are_those_made_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = targets.load_scenes(SMALL, "tone", tmp_path / "here")
+    monkeypatch.setattr(targets, "MANY", 1)
+    there = targets.load_scenes(SMALL, "tone", tmp_path / "there")
+    for one, other in zip(here, there, strict=True):
+        assert one.name == other.name
+        assert (one.target.int() - other.target.int()).abs().max() <= 1  # threads add up in another order
+        assert torch.equal(one.photo, other.photo)
+
+
 def test_synthetic_haze_brightens_the_dark_and_keeps_its_truth(tmp_path: Path) -> None:
     for scene in targets.load_scenes(SMALL, "dehaze", tmp_path):
         assert scene.truth is not None

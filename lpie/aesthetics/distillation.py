@@ -153,7 +153,7 @@ def _squares(frames: Photo, heights: Tensor, widths: Tensor) -> Float[Tensor, "n
     """Whole photographs, antialiased, as squares of the attacked size."""
     start = torch.zeros(len(frames), device=frames.device)
     crops = Crops(start, start, heights.float(), widths.float(), start)
-    return antialiased_view(frames, crops, ATTACKED_SIZE, torch.ones_like(start)).clamp(0, 1)
+    return antialiased_view(frames, crops, ATTACKED_SIZE).clamp(0, 1)
 
 
 def draw_views(settings: Distillation, album: Album, side: int) -> tuple[Tensor, Tensor]:
@@ -168,7 +168,7 @@ def draw_views(settings: Distillation, album: Album, side: int) -> tuple[Tensor,
     crops = Crops.random(heights, widths)
     shown = nearest_view(frames, crops)
     frames[::2] = half_size_and_back(frames[::2])
-    seen = antialiased_view(frames, crops.jittered(1.0), side, torch.ones_like(crops.top))
+    seen = antialiased_view(frames, crops.jittered(1.0), side)
     seen[1::3] = jpeg(seen[1::3], uniform(80.0, 97.0, seen[1::3]))
     return collage((seen, shown), mixed=0.15, pasted=0.15)  # type: ignore[return-value]
 

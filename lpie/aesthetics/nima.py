@@ -171,8 +171,8 @@ class NIMA(nn.Module):
         """The second half of `forward`: probabilities of the ratings for what `square` returned."""
         scaled = (square - self.mean) / self.deviation
         weight_type = next(self.network.parameters()).dtype
-        # the layout in which depthwise convolutions are fast
-        layout = torch.contiguous_format if scaled.is_cuda else torch.channels_last
+        depthwise = self.backbone.startswith("mobilenet")  # slow in channels-last on a GPU, the others in the other
+        layout = torch.contiguous_format if scaled.is_cuda and depthwise else torch.channels_last
         logits = self.network(scaled.to(weight_type, memory_format=layout))
         return logits.to(square.dtype).softmax(1)
 

@@ -127,7 +127,7 @@ def train(settings: RatingTraining, nima: NIMA, rated: RatedPhotographs, state: 
     """`nima` trained on `rated` and frozen; goes on from the file `state` if it is there, and leaves it."""
     if not len(rated):
         raise ValueError("No rated photograph to train on: is the folder of photographs where the reader looks?")
-    nima.to(crew.device).to(memory_format=torch.channels_last).unfreeze().train()
+    nima.to(crew.device).unfreeze().train()
     dropouts = _share_dropout(nima.network)
     squares = Squares(rated.paths, round(nima.input_size * ENLARGED))
     targets = torch.from_numpy(rated.distributions).to(crew.device)

@@ -225,24 +225,19 @@ def nearest_view(frame: Photo, crops: Crops, size: int = 224) -> Float[Tensor, "
     return frame[batch, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def antialiased_view(frame: Photo, crops: Crops, size: int, softness: PerPhoto) -> Float[Tensor, "n 3 size size"]:
-    """Each crop resampled to a square with a triangle filter, at least `softness` px of the frame to either side.
-
-    Softness 1 is plain antialiased bilinear resampling; 2 is about what is left after half size and back.
-    """
-    rows = _triangle_weights(frame.shape[2], crops.top, crops.height, size, softness)
-    columns = _triangle_weights(frame.shape[3], crops.left, crops.width, size, softness)
+def antialiased_view(frame: Photo, crops: Crops, size: int) -> Float[Tensor, "n 3 size size"]:
+    """Each crop resampled to a square with a triangle filter, as antialiased bilinear resampling does."""
+    rows = _triangle_weights(frame.shape[2], crops.top, crops.height, size)
+    columns = _triangle_weights(frame.shape[3], crops.left, crops.width, size)
     columns = torch.where(crops.mirrored.view(-1, 1, 1, 1) > 0, columns.flip(2), columns)
     return rows @ (frame @ columns.mT)
 
 
-def _triangle_weights(
-    length: int, start: PerPhoto, extent: PerPhoto, size: int, softness: PerPhoto
-) -> Float[Tensor, "n 1 size length"]:
+def _triangle_weights(length: int, start: PerPhoto, extent: PerPhoto, size: int) -> Float[Tensor, "n 1 size length"]:
     scale = (extent / size)[:, None, None]
     centers = start[:, None, None] + (torch.arange(size, device=start.device)[:, None] + 0.5) * scale - 0.5
     inputs = torch.arange(length, device=start.device, dtype=torch.float32)
-    weights = (1 - (centers - inputs).abs() / torch.maximum(scale, softness[:, None, None])).clamp(min=0)
+    weights = (1 - (centers - inputs).abs() / scale.clamp(min=1)).clamp(min=0)
     inside = (inputs > start[:, None, None] - 0.75) & (inputs < (start + extent)[:, None, None] - 0.25)
     weights = weights * inside + 1e-12 * inside
     return (weights / weights.sum(-1, keepdim=True))[:, None]
