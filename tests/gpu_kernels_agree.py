@@ -34,6 +34,7 @@ def network_agrees(device: str) -> None:
                 parameter.add_(0.1 * torch.randn_like(parameter))
         plain = plain.to(device, memory_format=torch.channels_last)  # as it is while training
         photo, slope = torch.rand(shape, device=device), torch.randn(shape, device=device)
+        photo, slope = (each.to(memory_format=torch.channels_last) for each in (photo, slope))
         expected = plain.double()(photo.double())
         (expected * slope).sum().backward()
         gradients = {name: parameter.grad for name, parameter in plain.named_parameters()}

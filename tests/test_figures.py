@@ -82,7 +82,7 @@ def test_nothing_to_draw_is_an_error_that_says_what_is_missing(
         gamma_figure(plain, choose_gammas(*study), "tone")
     with pytest.raises(ValueError, match="no scores for dehaze"):
         judge_figure(front, "dehaze")
-    logs = pd.DataFrame({"run": ["unknown"], "step": [1], "validation_psnr": [30.0]})
+    logs = pd.DataFrame({"run": ["unknown"], "step": [1], "fidelity": [0.1]})
     with pytest.raises(ValueError, match="no training log"):
         training_figure(logs, study[0])
     with pytest.raises(ValueError, match="no configuration at a chosen weight"):
