@@ -94,10 +94,11 @@ class Profile:
     networks: tuple[NetworkName, ...]
     seeds: tuple[int, ...]  # of L2 and L1, and of L2 with a critic
     fewer_seeds: tuple[int, ...]  # of the others
-    schedule: Schedule
+    schedule: Schedule  # of networks that own_schedules does not name
     gammas: tuple[float, ...]  # the ladder, and the candidates among which validation chooses
     critics: tuple[CriticName, ...]
     judges: tuple[str, ...]  # networks that took no part in training or choosing
+    own_schedules: tuple[tuple[NetworkName, Schedule], ...] = ()
     initial: bool = False  # start from the shipped plain networks
     shortest_side: int = 0  # px to which photographs are reduced first; 0 keeps them
 
@@ -142,6 +143,10 @@ PROFILES: dict[str, Profile] = {
             gammas=(1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
             critics=("compact", "ava"),
             judges=("technical", "oasis", "niqe"),
+            own_schedules=(
+                ("can24", Schedule(steps=4000, batch=4, checkpoint_every=1000)),
+                ("grid", Schedule(steps=2000, batch=8)),
+            ),
             shortest_side=512,
         ),
         Profile(
@@ -172,7 +177,7 @@ def baseline(profile: Profile, operator: OperatorName, network: NetworkName) -> 
         operator=operator,
         network=network,
         photographs=profile.photographs,
-        schedule=profile.schedule,
+        schedule=dict(profile.own_schedules).get(network, profile.schedule),
         initial=f"{operator}-{network}-plain" if profile.initial else "",
     )
 

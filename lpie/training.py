@@ -51,7 +51,8 @@ def train(
     """
     device = device or default_device()
     folder = Path(folder)
-    unfinished = [study for study in studies if not (folder / study.name / "run.json").exists()]
+    whole = ("run.json", "weights.safetensors")
+    unfinished = [study for study in studies if not all((folder / study.name / part).exists() for part in whole)]
     if unfinished:
         pools: dict[bool, CropPool] = {}
         runs = [Run(study, scenes, folder / study.name, device, pools) for study in unfinished]

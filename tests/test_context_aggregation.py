@@ -55,6 +55,21 @@ def test_a_fresh_network_is_the_identity(width: int) -> None:
     torch.testing.assert_close(ContextAggregationNetwork(width)(photo), photo, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("width", [24, 32])
+def test_every_weight_of_a_fresh_network_learns(width: int) -> None:
+    network = ContextAggregationNetwork(width)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
+    photo, target = torch.rand(2, 3, 40, 40), torch.rand(2, 3, 40, 40)
+    for _ in range(4):  # the last layer, then what it reads, then the normalizations before it
+        optimizer.zero_grad()
+        (network(photo) - target).square().mean().backward()
+        optimizer.step()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None
+        reached = parameter.grad.flatten(1).abs().amax(1) if parameter.ndim > 1 else parameter.grad.abs()
+        assert (reached > 0).all(), name
+
+
 def test_normalization_is_w0_x_plus_w1_batch_normalization_of_one_photo() -> None:
     normalization = AdaptiveNormalization(5)
     features = torch.randn(1, 5, 6, 7)

@@ -116,6 +116,15 @@ def test_a_finished_run_records_its_study_and_is_not_trained_again(scenes: list[
     assert (tmp_path / STUDY.name / "weights.safetensors").stat().st_mtime_ns == before
 
 
+def test_a_finished_run_without_its_weights_is_trained_again(scenes: list[Scene], tmp_path: Path) -> None:
+    training.train([STUDY], scenes, tmp_path, "cpu")
+    weights = tmp_path / STUDY.name / "weights.safetensors"
+    before = weights.read_bytes()
+    weights.unlink()
+    training.train([STUDY], scenes, tmp_path, "cpu")
+    assert weights.read_bytes() == before
+
+
 def test_another_study_cannot_continue_from_a_checkpoint(scenes: list[Scene], tmp_path: Path) -> None:
     folder = tmp_path / STUDY.name
     other = replace(STUDY, seed=3)

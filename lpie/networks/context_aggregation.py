@@ -61,7 +61,7 @@ class ContextAggregationNetwork(nn.Module):
     Starts as the identity.
 
     Source: Chen, Xu, Koltun, "Fast image processing with fully-convolutional networks", 2017, sections 3 and 4.
-    Differs: statistics of each photo, see `AdaptiveNormalization`.
+    Differs: statistics of each photo, see `AdaptiveNormalization`; the authors start the last layer at random.
     """
 
     uses_estimate = False
@@ -86,11 +86,15 @@ class ContextAggregationNetwork(nn.Module):
 
     @torch.no_grad()
     def _start_as_identity(self) -> None:
+        """Channels 0..2 carry the photo to the output; the others carry random filters of it, which the last layer
+        does not yet read. Were they zero, no gradient would ever reach them."""
         for name, parameter in self.named_parameters():
             if name.endswith("weight"):
                 nn.init.dirac_(parameter)
             elif name == "last.bias":
                 nn.init.zeros_(parameter)
+        if self.width > 3:
+            nn.init.kaiming_normal_(self.convolutions[0].weight[3:], NEGATIVE_SLOPE)
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str]) -> ContextAggregationNetwork:
