@@ -32,7 +32,7 @@ def comparison_figure(
 
     `chosen`: rows of CONFIGURATION columns, `evidence.chosen_configurations` with both fidelities; the first critic
     that has one is shown. The last tile is L2 + NIMA minus L2, enlarged, about gray. A rendition that
-    was not trained is drawn as an empty tile that says so; missing input or target is an error.
+    was not trained or not kept is an empty tile that says so; missing input or target is an error.
     """
     ours = chosen[(chosen["operator"] == operator) & (chosen["network"] == network)]
     tiles = rendition_runs(runs, operator, network, ours)
@@ -45,7 +45,8 @@ def comparison_figure(
         places = axes[block * rows_each : (block + 1) * rows_each].ravel()
         for place, (title, run) in zip(places, tiles.items(), strict=False):
             crop = crop_path(folder, run, photo) if run else None
-            _draw_tile(place, title, np.asarray(Image.open(crop)) if crop and crop.exists() else None)
+            pixels = np.asarray(Image.open(crop)) if crop and crop.exists() else None
+            _draw_tile(place, title, pixels, "no crop kept" if run else "not trained")
             if run:
                 place.set_xlabel(_score_lines(scores, run, photo, title == "target"), fontsize=6.8, linespacing=1.25)
         _draw_change(places[len(tiles)], folder, tiles["L2"], tiles["L2 + NIMA"], photo)
@@ -97,13 +98,13 @@ def rendition_runs(runs: pd.DataFrame, operator: str, network: str, chosen: pd.D
     return tiles
 
 
-def _draw_tile(panel: Axes, title: str, pixels: np.ndarray | None) -> None:
+def _draw_tile(panel: Axes, title: str, pixels: np.ndarray | None, absent: str) -> None:
     panel.set_title(title, fontsize=9, weight="bold" if "NIMA" in title else "normal", pad=3)
     panel.set_xticks([])
     panel.set_yticks([])
     panel.spines[:].set_visible(pixels is None)
     if pixels is None:
-        panel.text(0.5, 0.5, "not trained", ha="center", va="center", color="0.4", transform=panel.transAxes)
+        panel.text(0.5, 0.5, absent, ha="center", va="center", color="0.4", transform=panel.transAxes)
         panel.set_box_aspect(1)
     else:
         panel.imshow(pixels, interpolation="none")
@@ -114,9 +115,9 @@ def _draw_change(panel: Axes, folder: Path, plain: str, taught: str, photo: str)
     title = f"change by NIMA, x{AMPLIFIED}"
     if len(paths) == 2 and all(path.exists() for path in paths):
         ours, theirs = (np.asarray(Image.open(path)).astype(float) for path in paths)
-        _draw_tile(panel, title, np.clip(128 + AMPLIFIED * (ours - theirs), 0, 255).astype(np.uint8))
+        _draw_tile(panel, title, np.clip(128 + AMPLIFIED * (ours - theirs), 0, 255).astype(np.uint8), "")
     else:
-        _draw_tile(panel, title, None)
+        _draw_tile(panel, title, None, "no crop kept" if len(paths) == 2 else "not trained")
 
 
 def _score_lines(scores: pd.DataFrame, run: str, photo: str, is_target: bool) -> str:

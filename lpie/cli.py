@@ -54,7 +54,7 @@ def run_all(
     parameter: Annotated[
         list[str] | None, typer.Option("--parameter", "-p", help="name=value for the notebooks that declare it.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Notebooks at a time; one for every two cores.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Notebooks at a time; two on two cores or more.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Run what is unchanged too.")] = False,
 ) -> None:
     """Run the study's notebooks, each only if something it rests on changed."""

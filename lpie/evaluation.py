@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from lpie.aesthetics.judges import Judge
 from lpie.aesthetics.robustness import SURVIVAL, octave_energy
+from lpie.labels import CRITICS
 from lpie.operators.nonlocal_dehazing import Dehazed
 from lpie.photographs import from_uint8, luma, to_uint8
 from lpie.structural_similarity import SMALLEST_SIDE, ms_ssim, ssim
@@ -30,9 +31,6 @@ from lpie.targets import Scene
 from lpie.vocabulary import Luminance, PerPhoto, Photo
 
 PixelPhoto: TypeAlias = UInt8[Tensor, "3 h w"]
-
-CRITICS = ("compact", "ava")
-"""Names of judges that train networks in some study: for these alone survival is measured."""
 
 OCTAVES = 6
 """Rings of the spectrum of a change, finest first: from 1/4 cycle per pixel up, 1/8 to 1/4 and so on."""

@@ -11,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from lpie.labels import CRITICS
 from lpie.statistics import Interval, paired_interval, student_interval
 
-CRITICS = ("compact", "ava")
 REFERENCES = ("input", "target")
 RIVALS = ("trivial", "universal", "perturbation")
 FAMILIES = ("can24", "can32", "grid", "parameters")

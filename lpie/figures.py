@@ -33,7 +33,7 @@ from lpie.figure_style import (
 )
 from lpie.recipe import ENOUGH_GAIN
 
-SMOOTHED = 5  # rows of a training log that are averaged
+SMOOTHED = 5  # rows of a training log whose median a line shows
 
 
 @mpl.rc_context(STYLE)
@@ -179,8 +179,9 @@ def _draw_cell(panel: Axes, left: float, top: int, bounds: list[float], own: boo
 def training_figure(logs: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """The distance to the target during training, one panel per operator and network, one line per run.
 
-    `logs`: `results.read_logs`. Each line is a running mean over SMOOTHED rows of the log, divided by its first value,
-    because the fidelities have units of their own. A line that still falls says that its run was stopped too early.
+    `logs`: `results.read_logs`. Each line is a running median over SMOOTHED rows of the log, divided by its first
+    value, because the fidelities have units of their own. A line that still falls says that its run was stopped too
+    early.
     """
     curves = logs[["run", "step", "fidelity"]].dropna().merge(runs.drop(columns="fidelity"), on="run")
     curves = require(curves, "training log").merge(runs[["run", "fidelity"]], on="run", suffixes=("_term", ""))
@@ -192,7 +193,7 @@ def training_figure(logs: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         panel.set_title(f"{labels.OPERATORS[operator]}, {labels.NETWORKS[network]}")
         for _, run in curves[(curves["operator"] == operator) & (curves["network"] == network)].groupby("run"):
             fidelity, gamma = run.iloc[0][["fidelity", "gamma"]]
-            term = run["fidelity_term"].rolling(SMOOTHED, min_periods=1).mean()
+            term = run["fidelity_term"].rolling(SMOOTHED, min_periods=1).median()
             color, label = ("#D55E00", "with NIMA") if gamma else (shades[fidelity], labels.FIDELITIES[fidelity])
             panel.plot(run["step"], term / term.iloc[0], color=color, linewidth=0.9, alpha=0.8, label=label)
         panel.set_yscale("log")

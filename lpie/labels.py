@@ -16,6 +16,9 @@ NETWORKS = {
     "target": "operator's target",
 }
 
+CRITICS = ("compact", "ava")
+"""Judges that train networks in some study, in the order of tables; the others took no part in training."""
+
 FIDELITIES = {"l1": "L1", "l2": "L2", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "mix": "mix"}
 
 TRANSFORMATIONS = {"jpeg90": "JPEG 90", "half": "half size and back", "shift": "shift by 1 px", "blur": "mild blur"}

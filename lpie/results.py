@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from lpie.labels import FIDELITIES, NETWORKS, OPERATORS
+from lpie.labels import CRITICS, FIDELITIES, NETWORKS, OPERATORS
 from lpie.records import write_csv
 
 RUN_COLUMNS = [
@@ -55,7 +55,12 @@ def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def _in_order(runs: pd.DataFrame) -> pd.DataFrame:
     """Runs as a reader expects them: operators, networks, then from plain objectives to heavier critics."""
-    orders = {"operator": list(OPERATORS), "network": list(NETWORKS), "fidelity": list(FIDELITIES)}
+    orders = {
+        "operator": list(OPERATORS),
+        "network": list(NETWORKS),
+        "critic": list(CRITICS),
+        "fidelity": list(FIDELITIES),
+    }
 
     def rank(column: pd.Series) -> pd.Series:
         order = orders.get(str(column.name), [])

@@ -59,7 +59,7 @@ def run_all(
         parameters: for every notebook that declares them; each must be declared by one at least.
         notebooks: the folder of notebooks; else that of the checkout.
         graph: each notebook's name and the names it builds on.
-        workers: notebooks at a time; else one for every two cores. The cores are shared among them.
+        workers: notebooks at a time; else two on two cores or more. The cores are shared among them.
         force: run everything, changed or not.
 
     Returns the results folder. Raises ValueError for an unknown profile or parameter or a negative gamma before
@@ -76,7 +76,7 @@ def run_all(
     folder = (Path(output) if output else default_folder(profile, overrides)).resolve()
     given = {"profile": profile, **overrides}
     asked = {name: {key: value for key, value in given.items() if key in declared[name]} for name in graph}
-    workers = workers or max(1, usable_cores() // 2)
+    workers = workers or min(2, usable_cores())  # the study's graph is never wider
     with exclusive(folder) as lock:
         run = _Run(source, folder, graph, asked, workers, lock)
         run.say("", f"profile {profile}: {len(graph)} notebooks, results in {folder}")

@@ -93,8 +93,9 @@ class ContextAggregationNetwork(nn.Module):
                 nn.init.dirac_(parameter)
             elif name == "last.bias":
                 nn.init.zeros_(parameter)
-        if self.width > 3:
-            nn.init.kaiming_normal_(self.convolutions[0].weight[3:], NEGATIVE_SLOPE)
+        spare = cast(Tensor, self.convolutions[0].weight)[3:]
+        if len(spare):
+            nn.init.kaiming_normal_(spare, NEGATIVE_SLOPE)
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str]) -> ContextAggregationNetwork:
