@@ -3,6 +3,7 @@
 # make lab     JupyterLab on the notebooks
 # make bench   every speed comparison; on a GPU the GPU ones too
 # make published   redraw the committed figures and tables from their CSV files
+# make pages   the notebooks, executed on that evidence, as HTML beside it; wants LPIE_DATA or the network
 #
 # Each needs python3 >= 3.11, pip and make, and sets up .venv by itself. PROFILE=smoke make study is the short one.
 
@@ -16,7 +17,7 @@ BENCH_INSTALLED := $(VENV)/.bench-installed
 TEST_ARGS ?=
 LAB_ARGS ?=
 
-.PHONY: study test lab bench published
+.PHONY: study test lab bench published pages
 .DELETE_ON_ERROR:
 
 study: $(INSTALLED)
@@ -39,6 +40,9 @@ bench: $(BENCH_INSTALLED)
 
 published: $(INSTALLED)
 	$(RUN) -m lpie.report
+
+pages: $(INSTALLED)
+	$(RUN) -m lpie.notebook_pages
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

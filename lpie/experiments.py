@@ -24,7 +24,7 @@ from torch.nn.functional import avg_pool2d
 from lpie.aesthetics.judges import Judge, available_judges, load_judge
 from lpie.evaluation import measure, render
 from lpie.records import atomic_path, results_folder, write_csv, write_json
-from lpie.results import collect_results
+from lpie.results import collect_results, is_gathered, read_results
 from lpie.study import (
     OPERATORS,
     CriticName,
@@ -54,8 +54,11 @@ def run_studies(
 
     The tables are those of `results.read_results`: runs, and scores with one row per run and photo of the validation
     and test splits. The operators' inputs and targets are evaluated once, as the pseudo-runs `<operator>-input` and
-    `<operator>-target`.
+    `<operator>-target`. Where `folder` holds published evidence, it is read as it stands: nothing is trained.
     """
+    if is_gathered(folder):
+        log.info("%s holds gathered tables: read, nothing is trained", folder)
+        return read_results(folder)
     folder, device = Path(folder), device or default_device()
     judges = load_judges(profile, device)
     for operator in dict.fromkeys(study.operator for study in studies):

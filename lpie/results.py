@@ -53,6 +53,11 @@ def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return runs, runs[["run"]].merge(scores, on="run")
 
 
+def is_gathered(folder: Path) -> bool:
+    """Whether `folder` holds the tables of runs that lie elsewhere, as published evidence does."""
+    return (Path(folder) / "runs.csv").exists() and not any(Path(folder).glob("runs/*/run.json"))
+
+
 def _in_order(runs: pd.DataFrame) -> pd.DataFrame:
     """Runs as a reader expects them: operators, networks, then from plain objectives to heavier critics."""
     orders = {

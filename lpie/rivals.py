@@ -27,6 +27,7 @@ from lpie.evaluation import psnr
 from lpie.experiments import is_evaluated, load_judges, save_pseudo_run
 from lpie.operators import adjustments
 from lpie.photographs import from_uint8, quantize, resize, to_uint8
+from lpie.results import is_gathered
 from lpie.study import OperatorName, Profile
 from lpie.targets import Scene, load_scenes
 from lpie.vocabulary import Photo
@@ -159,8 +160,10 @@ def run_rivals(
     """Evaluate every rival of `operator` at every rung, as pseudo-runs `<operator>-<kind>-<critic>-<n>dB`, each once.
 
     Edits are tuned on validation targets, attacks learned on training targets. `ladders`: PSNR in dB by kind of rival;
-    LADDERS on a GPU, CPU_LADDERS elsewhere.
+    LADDERS on a GPU, CPU_LADDERS elsewhere. Published evidence in `folder` stands as it is.
     """
+    if is_gathered(folder):
+        return
     ladders = ladders or (LADDERS if device.startswith("cuda") else CPU_LADDERS)
     folder = Path(folder)
     judges = load_judges(profile, device)

@@ -36,7 +36,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("lpie.*_checks",),
     ("lpie.comparisons", "lpie.recipe", "lpie.verdicts"),
     ("lpie.figure*", "lpie.change_figures", "lpie.*_pictures", "lpie.report", "lpie.explore"),
-    ("lpie.provenance", "lpie.fingerprints", "lpie.manifest", "lpie.notebook_run", "lpie.run_all"),
+    (
+        "lpie.provenance",
+        "lpie.fingerprints",
+        "lpie.manifest",
+        "lpie.notebook_run",
+        "lpie.notebook_pages",
+        "lpie.run_all",
+    ),
     ("lpie.doctor", "lpie.cli"),
 )
 """A module imports from its own layer or an earlier one."""

@@ -14,6 +14,7 @@ from synthetic_records import invent_study
 from lpie.evidence import FAMILIES, frontier
 from lpie.records import write_csv
 from lpie.report import PUBLISHED, headline, markdown, publish, time_table, write_report
+from lpie.results import read_results
 
 
 @pytest.fixture(scope="module")
@@ -149,3 +150,15 @@ def test_the_readme_says_what_the_tables_say() -> None:
             assert f"| {row['verdict']} ({cases.group(1)}" in text
     runs = pd.read_csv(PUBLISHED / "runs.csv")
     assert f"{len(runs)} evaluated outputs: {runs['network'].isin(FAMILIES).sum()} networks" in text
+
+
+def test_the_cards_of_shipped_networks_say_what_the_tables_say() -> None:
+    runs, scores = read_results(PUBLISHED)
+    cards = [card.read_text(encoding="utf-8") for card in (PUBLISHED.parents[1] / "lpie" / "weights").glob("*.md")]
+    named = {found.group(1): card for card in cards if (found := re.search(r"it is the run `(\S+)`", card))}
+    assert len(named) == 7
+    for run, card in named.items():
+        assert run in set(runs["run"])
+        test = scores[(scores["run"] == run) & (scores["split"] == "test")]
+        said = f"({len(test)} photographs): {test['psnr'].mean():.1f} dB to the operator's output"
+        assert said in " ".join(card.split())
