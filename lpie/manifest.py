@@ -17,7 +17,7 @@ from typing import Any
 
 from lpie import fingerprints
 from lpie.provenance import file_digest
-from lpie.records import write_json
+from lpie.records import PART, write_json
 
 NOT_OUTPUTS = ("runs", "runs-before", "targets", "manifest.json", "provenance.json", "run_all.ipynb")
 """What lies in a results folder without being the result of one notebook; the first three check themselves."""
@@ -112,9 +112,9 @@ class Manifest:
 def exclusive(folder: Path, patience: int = 20) -> Iterator[int]:
     """Makes `folder`, sees that it can be written, and keeps other runs out of it until the block ends.
 
-    Yields the descriptor that holds the lock: a process that inherits it holds it too. Waits up to `patience`
-    seconds, more than the processes of a killed run need to end. Raises OSError, naming the folder, when it cannot
-    be written, and BlockingIOError when another run is at work in it.
+    What a killed run left half-written is removed. Yields the descriptor that holds the lock: a process that
+    inherits it holds it too. Waits up to `patience` seconds, more than the processes of a killed run need to end.
+    Raises OSError, naming the folder, when it cannot be written, and BlockingIOError when another run is at work in it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -125,6 +125,8 @@ def exclusive(folder: Path, patience: int = 20) -> Iterator[int]:
         raise OSError(error.errno, message) from error
     try:
         _lock(handle, folder, patience)
+        for part in folder.rglob(f"{PART}*"):  # of a run that was killed: nobody else writes here now
+            part.unlink(missing_ok=True)
         yield handle
     finally:
         os.close(handle)

@@ -29,6 +29,10 @@ def results_folder(profile: str) -> Path:
     return (checkout if (checkout / "notebooks").is_dir() else Path.cwd()) / "results" / profile
 
 
+PART = ".part-"
+"""How the names of files begin that are not whole yet; a killed process leaves them."""
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside `path` that takes its name when the block ends well.
@@ -37,7 +41,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=final.parent, prefix=f".{final.stem}-", suffix=final.suffix)
+    handle, name = tempfile.mkstemp(dir=final.parent, prefix=f"{PART}{final.stem}-", suffix=final.suffix)
     os.close(handle)
     temporary = Path(name)
     try:

@@ -160,5 +160,6 @@ def test_the_cards_of_shipped_networks_say_what_the_tables_say() -> None:
     for run, card in named.items():
         assert run in set(runs["run"])
         test = scores[(scores["run"] == run) & (scores["split"] == "test")]
-        said = f"({len(test)} photographs): {test['psnr'].mean():.1f} dB to the operator's output"
+        psnr = test["psnr"].replace(float("inf"), float("nan")).mean()
+        said = f"({len(test)} photographs): {psnr:.1f} dB to the operator's output"
         assert said in " ".join(card.split())

@@ -205,6 +205,21 @@ def test_two_runs_in_one_folder_do_not_mix(study: Path, monkeypatch: pytest.Monk
             run(study)
 
 
+def test_what_a_killed_run_left_half_written_is_removed(study: Path) -> None:
+    killed = f"""
+import os, signal
+from pathlib import Path
+from lpie.records import atomic_path
+with atomic_path(Path({str(study / "results" / "figures" / "a.pdf")!r})) as temporary:
+    temporary.write_text("half of")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", killed], check=False)
+    assert len(list((study / "results" / "figures").iterdir())) == 1
+    run(study)
+    assert list((study / "results" / "figures").iterdir()) == []
+
+
 def test_a_results_folder_that_cannot_be_written_is_named(study: Path) -> None:
     (study / "file").touch()
     with pytest.raises(OSError, match="cannot be written"):
