@@ -131,6 +131,12 @@ PROFILES: dict[str, Profile] = {
             gammas=(1e-3, 1e-2),
             critics=("compact",),
             judges=("oasis", "niqe"),
+            own_schedules=(  # a trained CAN24 takes smaller steps: each of its pixels is free
+                (
+                    "can24",
+                    Schedule(steps=24, batch=2, crop=192, learning_rate=2e-4, checkpoint_every=12, validate_every=12),
+                ),
+            ),
             initial=True,
         ),
         Profile(
