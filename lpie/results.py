@@ -54,8 +54,11 @@ def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def is_gathered(folder: Path) -> bool:
-    """Whether `folder` holds the tables of runs that lie elsewhere, as published evidence does."""
-    return (Path(folder) / "runs.csv").exists() and not any(Path(folder).glob("runs/*/run.json"))
+    """Whether `folder` is evidence that `report.publish` gathered from runs that lie elsewhere.
+
+    Only that compresses its scores: the plain tables beside runs that were set aside are not evidence.
+    """
+    return (Path(folder) / "scores.csv.gz").exists() and not any(Path(folder).glob("runs/*/run.json"))
 
 
 def _in_order(runs: pd.DataFrame) -> pd.DataFrame:

@@ -63,8 +63,15 @@ def test_gathered_evidence_is_read_and_nothing_is_trained(tmp_path: Path, monkey
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_folder_with_runs_of_its_own_is_not_gathered(tmp_path: Path) -> None:
-    (tmp_path / "runs.csv").write_text("run\n")
+def test_tables_whose_runs_were_set_aside_are_not_taken_for_evidence(tmp_path: Path) -> None:
+    for name in ("runs.csv", "scores.csv"):
+        (tmp_path / name).write_text("run\n")
+    assert not is_gathered(tmp_path)
+
+
+def test_a_folder_with_runs_of_its_own_is_not_taken_for_evidence(tmp_path: Path) -> None:
+    (tmp_path / "scores.csv.gz").touch()
+    assert is_gathered(tmp_path)
     (tmp_path / "runs" / "one").mkdir(parents=True)
     (tmp_path / "runs" / "one" / "run.json").write_text("{}")
     assert not is_gathered(tmp_path)
