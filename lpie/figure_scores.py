@@ -12,6 +12,7 @@ from lpie.figure_style import STYLE, legend_below, new_figure, require
 CRITIC_COLORS = {
     "compact": "#009E73",
     "ava": "#D55E00",
+    "robust": "#E69F00",
     "technical": "#0072B2",
     "oasis": "#CC79A7",
     "niqe": "#666666",

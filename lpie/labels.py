@@ -16,7 +16,7 @@ NETWORKS = {
     "target": "operator's target",
 }
 
-CRITICS = ("compact", "ava")
+CRITICS = ("compact", "ava", "robust")
 """Judges that train networks in some study, in the order of tables; the others took no part in training."""
 
 FIDELITIES = {"l1": "L1", "l2": "L2", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "mix": "mix"}

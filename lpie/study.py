@@ -15,7 +15,7 @@ from typing import Literal
 OperatorName = Literal["tone", "dehaze"]
 NetworkName = Literal["can24", "can32", "grid", "parameters"]
 FidelityName = Literal["l1", "l2", "ssim", "ms_ssim", "mix"]
-CriticName = Literal["none", "compact", "ava"]
+CriticName = Literal["none", "compact", "ava", "robust"]
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ PROFILES: dict[str, Profile] = {
             fewer_seeds=(0, 1, 2),
             schedule=Schedule(steps=600, batch=8, learning_rate=2e-3),
             gammas=(1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
-            critics=("compact", "ava"),
+            critics=("compact", "ava", "robust"),
             judges=("technical", "oasis", "niqe"),
             own_schedules=(
                 ("can24", Schedule(steps=4000, batch=4, checkpoint_every=1000)),
@@ -160,7 +160,7 @@ PROFILES: dict[str, Profile] = {
             fewer_seeds=(0, 1, 2),
             schedule=Schedule(steps=20_000, checkpoint_every=1000, validate_every=1000),
             gammas=(1e-4, 1e-3, 1e-2, 1e-1, 1.0),
-            critics=("compact", "ava"),
+            critics=("compact", "ava", "robust"),
             judges=("technical", "oasis", "niqe"),
         ),
     )

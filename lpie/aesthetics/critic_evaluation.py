@@ -6,6 +6,7 @@ python -m lpie.aesthetics.critic_evaluation --weights compact --data FOLDER [--t
 from __future__ import annotations
 
 import argparse
+import copy
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from lpie.aesthetics import views
-from lpie.aesthetics.nima import NIMA
+from lpie.aesthetics.nima import NIMA, Convention
 from lpie.aesthetics.robustness import (
     ATTACKED_SIZE,
     INVARIANCE,
@@ -79,17 +80,23 @@ PHOTOGRAPHIC_VARIATIONS: dict[str, Callable[[Photo], Photo]] = {
 def measure_critic(
     critic: NIMA, teacher: NIMA, photos: list[Tensor], others: Photo, universal_steps: int = 100
 ) -> dict[str, float]:
-    """Agreement with `teacher` (published input) and robustness of `critic`, each number beside the teacher's own.
+    """Agreement with `teacher` and robustness of `critic`, each number beside the teacher's own.
 
-    `photos` are (1, 3, H, W) that the critic never saw; `others`, squares of 224 px, are those from which the
-    universal perturbation is learned. Gains and shifts are in points of the mean score.
+    Agreement is with the teacher on antialiased input, which is how it trains others here, and, as `_published`, on
+    the nearest pixels of its own pipeline. `photos` are (1, 3, H, W) that the critic never saw; `others`, squares of
+    224 px, are those from which the universal perturbation is learned. Gains and shifts are in points of the mean
+    score.
     """
     squares = torch.cat([resize(photo, ATTACKED_SIZE, ATTACKED_SIZE) for photo in photos])
     own = _scores(critic, photos)
-    measures = {"photos": float(len(photos)), "srcc_clean": _rank_correlation(own, _scores(teacher, photos))}
-    torch.manual_seed(0)  # for the noise among the variations
-    varied = [views.round_to_bytes(vary(photo)) for vary in PHOTOGRAPHIC_VARIATIONS.values() for photo in photos]
-    measures["srcc_varied"] = _rank_correlation(_scores(critic, varied), _scores(teacher, varied))
+    measures = {"photos": float(len(photos))}
+    varied = _variations(photos)
+    own_varied = _scores(critic, varied)
+    conventions: dict[str, Convention] = {"": "antialiased", "_published": "published"}
+    for suffix, convention in conventions.items():
+        reference = with_convention(teacher, convention)
+        measures[f"srcc_clean{suffix}"] = _rank_correlation(own, _scores(reference, photos))
+        measures[f"srcc_varied{suffix}"] = _rank_correlation(own_varied, _scores(reference, varied))
     measures["srcc_224"] = _rank_correlation(critic.mean_score(squares), teacher.mean_score(squares))
     for prefix, attacked in (("", critic), ("ava_", teacher)):
         score = attacked.mean_score
@@ -105,14 +112,32 @@ def measure_critic(
     return measures
 
 
+def with_convention(critic: NIMA, convention: Convention) -> NIMA:
+    """The same network, its weights shared, that sees photographs by `convention`."""
+    other = copy.copy(critic)
+    other.convention = convention
+    return other
+
+
 def quick_measures(critic: NIMA, teacher: NIMA, photos: list[Tensor]) -> dict[str, float]:
-    """The two numbers to watch while a critic trains."""
+    """The numbers to watch while a critic trains: some of `measure_critic`, over fewer photos."""
     squares = torch.cat([resize(photo, ATTACKED_SIZE, ATTACKED_SIZE) for photo in photos[:32]])
     moved = projected_gradient_ascent(critic.mean_score, squares)
+    own = _scores(critic, photos)
+    varied = _variations(photos[::5])
+    halved = _scores(critic, [INVARIANCE["half"](photo) for photo in photos])
     return {
-        "srcc_clean": _rank_correlation(_scores(critic, photos), _scores(teacher, photos)),
+        "srcc_clean": _rank_correlation(own, _scores(teacher, photos)),
+        "srcc_varied": _rank_correlation(_scores(critic, varied), _scores(teacher, varied)),
         "attack_gain": _gain(critic.mean_score, squares, moved),
+        "shift_half": float((halved - own).abs().mean()),
     }
+
+
+def _variations(photos: list[Tensor]) -> list[Tensor]:
+    with torch.random.fork_rng():  # the noise is the same for every critic, and a training's own draws go on
+        torch.manual_seed(0)
+        return [views.round_to_bytes(vary(photo)) for vary in PHOTOGRAPHIC_VARIATIONS.values() for photo in photos]
 
 
 @torch.no_grad()
@@ -148,7 +173,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="CSV file whose row of that name is replaced or added")
     parser.add_argument("--name", help="what the row is called; the weights' name if not given")
     given = parser.parse_args()
-    teacher = NIMA.from_pretrained(given.data / TEACHER, "published").to(given.device)
+    teacher = NIMA.from_pretrained(given.data / TEACHER).to(given.device)
     critic = NIMA.from_pretrained(given.weights).to(given.device)
     training = sorted((given.data / "bsds500/train").glob("*.jpg"))[: given.photos]
     others = torch.cat([resize(read_photo(path), ATTACKED_SIZE, ATTACKED_SIZE) for path in training]).to(given.device)

@@ -1,4 +1,4 @@
-"""What the training of the compact critic keeps between steps, and between starts."""
+"""What the training of a critic keeps between steps, and between starts."""
 
 from __future__ import annotations
 
@@ -39,8 +39,6 @@ class State:
             self.parameters, settings.learning_rate, weight_decay=settings.weight_decay, fused=device.type == "cuda"
         )
         self.average = copy.deepcopy(student).freeze()
-        self.kept = copy.deepcopy(self.average)  # the running mean at some step: what training is for
-        self.kept_at, self.kept_agreement = 0, -1.0
         self.step, self.spent = 0, 0.0
         self.rows: list[dict[str, float]] = []
         self._saved = time.monotonic()
@@ -74,11 +72,6 @@ class State:
         self.rows[-1].update(minutes=progress * self.settings.minutes, **values)
         log.info("step %d, %s", self.step, ", ".join(f"{name} {value:.3f}" for name, value in values.items()))
 
-    def keep(self, agreement: float) -> None:
-        """The running mean as it is now, whose scores agree so well with the teacher's, is what training is for."""
-        self.kept.network.load_state_dict(self.average.network.state_dict())
-        self.kept_at, self.kept_agreement = self.step, agreement
-
     def is_due(self) -> bool:
         """Whether half a minute has passed since the state was last saved."""
         return time.monotonic() - self._saved > 30
@@ -87,18 +80,17 @@ class State:
         """Everything that the next start needs, and the log."""
         tensors = {f"student.{name}": tensor for name, tensor in self.student.network.state_dict().items()}
         tensors |= {f"average.{name}": tensor for name, tensor in self.average.network.state_dict().items()}
-        tensors |= {f"kept.{name}": tensor for name, tensor in self.kept.network.state_dict().items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"adam.{index}.{name}": tensor for name, tensor in moments.items()}
         spent = self.spent + time.monotonic() - started
-        position = {"step": self.step, "spent": spent, "kept_at": self.kept_at, "kept_agreement": self.kept_agreement}
+        position = {"step": self.step, "spent": spent}
         write_tensors(self.folder / "state.safetensors", tensors, {"position": json.dumps(position)})
         write_csv(self.folder / "log.csv", pd.DataFrame(self.rows))
         self._saved = time.monotonic()
 
     def _restore(self) -> None:
         tensors, metadata = read_tensors(self.folder / "state.safetensors")
-        for prefix, nima in (("student.", self.student), ("average.", self.average), ("kept.", self.kept)):
+        for prefix, nima in (("student.", self.student), ("average.", self.average)):
             own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
             nima.network.load_state_dict(own)
         moments: dict[int, dict[str, Tensor]] = {}
@@ -109,7 +101,6 @@ class State:
         self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
         position = json.loads(metadata["position"])
         self.step, self.spent = position["step"], position["spent"]
-        self.kept_at, self.kept_agreement = position["kept_at"], position["kept_agreement"]
         if (self.folder / "log.csv").exists():
             self.rows = pd.read_csv(self.folder / "log.csv").to_dict("records")  # type: ignore[assignment]
         log.info("Going on from step %d after %.1f minutes.", self.step, self.spent / 60)

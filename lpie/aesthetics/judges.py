@@ -29,7 +29,7 @@ from lpie.aesthetics.published_weights import REGISTERED
 from lpie.vocabulary import PerPhoto, Photo
 from lpie.weights import shipped_names
 
-JudgeName = Literal["compact", "ava", "technical", "oasis", "niqe"]
+JudgeName = Literal["compact", "ava", "robust", "technical", "oasis", "niqe"]
 
 Judge: TypeAlias = Callable[[Photo], PerPhoto]
 """From photos to one number each, higher is better, without gradient. Evaluation hands it 8-bit photos."""

@@ -19,7 +19,7 @@ from lpie.aesthetics.nima import NIMA
 
 TABLE = Path(__file__).with_name("reference_scores.json")
 FOLDERS = ("bsds500/test", "kodak24")
-CRITICS = ("compact", "ava", "technical", "oasis")
+CRITICS = ("compact", "ava", "robust", "technical", "oasis")
 PERCENTS = np.arange(0, 101, 2)
 
 
