@@ -1,4 +1,4 @@
-"""Speed of the compact critic beside the AVA network in plain eager float32: score and gradient of photographs.
+"""Speed of the shipped critics beside the AVA network in plain eager float32: score and gradient of photographs.
 
     python bench/nima.py    # one 512-px photo on 2 CPU cores; 16 crops of 256 px on a GPU, where there is one
 
@@ -21,9 +21,9 @@ from torch.nn import functional as F
 
 from lpie.aesthetics.backbones import MobileNetV1
 from lpie.aesthetics.nima import NIMA, mean_score
-from lpie.weights import shipped_names
 
 WARM_UP, REPEATS = 5, 40
+CRITICS = ("compact", "robust")
 
 Score: TypeAlias = Callable[[Tensor], Tensor]
 
@@ -37,12 +37,6 @@ def plain_critic(device: str) -> Score:
         return mean_score(network(square * 2 - 1).softmax(1))
 
     return plain
-
-
-def compact_critic(device: str) -> NIMA:
-    """The shipped critic, or one of its shape (192 px) as long as none is shipped; weights do not change the speed."""
-    critic = NIMA.from_pretrained("compact") if "compact" in shipped_names() else NIMA(input_size=192).freeze()
-    return critic.to(device)
 
 
 def in_bfloat16(critic: NIMA) -> Score:
@@ -103,17 +97,19 @@ def check(works: dict[str, Callable[[], Tensor]], exact: str) -> None:
 def compare(device: str) -> None:
     """Check and time every form on one device, and print the table; compiled forms only where they win, on a GPU."""
     photo = torch.rand((16, 3, 256, 256) if device == "cuda" else (1, 3, 512, 512), device=device)
-    critic = compact_critic(device)
-    exact = f"critic {critic.input_size} px, float32"
-    scores: dict[str, Score] = {exact: critic.mean_score}
-    if device == "cuda":
-        scores[f"critic {critic.input_size} px, bfloat16"] = in_bfloat16(critic)
-        scores |= {f"{name}, compiled": torch.compile(score) for name, score in scores.items()}
-        graph = torch.compile(in_bfloat16(critic), mode="reduce-overhead")
-        scores[f"critic {critic.input_size} px, bfloat16, compiled, graph"] = graph
-    works = {name: score_and_gradient(score, photo) for name, score in scores.items()}
-    check(works, exact)
-    works = {"AVA network, plain eager float32": score_and_gradient(plain_critic(device), photo)} | works
+    works = {"AVA network, plain eager float32": score_and_gradient(plain_critic(device), photo)}
+    for name in CRITICS:
+        critic = NIMA.from_pretrained(name).to(device)
+        exact = f"{name}, {critic.input_size} px, float32"
+        scores: dict[str, Score] = {exact: critic.mean_score}
+        if device == "cuda":
+            half = f"{name}, {critic.input_size} px, bfloat16"
+            scores[half] = in_bfloat16(critic)
+            scores |= {f"{form}, compiled": torch.compile(score) for form, score in scores.items()}
+            scores[f"{half}, compiled, graph"] = torch.compile(in_bfloat16(critic), mode="reduce-overhead")
+        forms = {form: score_and_gradient(score, photo) for form, score in scores.items()}
+        check(forms, exact)
+        works |= forms
     medians = time_in_turns(works, device)
     plain = next(iter(medians.values()))
     where = torch.cuda.get_device_name() if device == "cuda" else "CPU, 2 threads"

@@ -14,7 +14,18 @@ from PIL import Image
 
 from lpie import labels
 from lpie.evidence import CONFIGURATION, RIVALS, critic_names, gained_names, judge_names, select, trained_networks
-from lpie.figure_style import COLORS, MARKERS, STYLE, legend_below, nearest_rivals, new_figure, require, save_figure
+from lpie.figure_style import (
+    COLORS,
+    CRITIC_FILLS,
+    CRITIC_LINES,
+    MARKERS,
+    STYLE,
+    legend_below,
+    nearest_rivals,
+    new_figure,
+    require,
+    save_figure,
+)
 from lpie.recipe import SURVIVING_SHARE
 from lpie.results import crop_path, cropped_photos
 
@@ -121,12 +132,12 @@ def _draw_change(panel: Axes, folder: Path, plain: str, taught: str, photo: str)
 
 
 def _score_lines(scores: pd.DataFrame, run: str, photo: str, is_target: bool) -> str:
-    """PSNR, then the critics', then the judges' scores of the whole photo, one line each."""
+    """PSNR, then the critics' and the judges' scores of the whole photo, two a line; those that there are."""
     row = scores[(scores["run"] == run) & (scores["photo"] == photo)].iloc[0]
     first = "the operator" if is_target else f"{row['psnr']:.1f} dB"
-    lines = [[first]] + [[f"{name} {row[f'score_{name}']:.2f}" for name in names] for names in (
-        critic_names(scores), judge_names(scores)[:2], judge_names(scores)[2:])]  # fmt: skip
-    return "\n".join("  ".join(line) for line in lines if line)
+    values = {name: row[f"score_{name}"] for name in (*critic_names(scores), *judge_names(scores))}
+    said = [f"{name} {value:.2f}" for name, value in values.items() if pd.notna(value)]
+    return "\n".join([first, *("  ".join(said[start : start + 2]) for start in range(0, len(said), 2))])
 
 
 @mpl.rc_context(STYLE)
@@ -164,7 +175,7 @@ def spectrum_figure(gains: pd.DataFrame, chosen: pd.DataFrame) -> Figure:
 def _draw_spectrum(panel: Axes, rows: pd.DataFrame, octaves: Sequence[str], network: str, critic: str) -> None:
     energies = rows[list(octaves)].mean()
     label = labels.NETWORKS[network] + (f", critic: {critic}" if critic else "")
-    style = "--" if network in RIVALS else ":" if critic == "ava" else "-"
+    style = "--" if network in RIVALS else CRITIC_LINES[critic]
     panel.plot(range(len(octaves)), energies / energies.sum(), style, color=COLORS[network], marker=MARKERS[network],
                label=label)  # fmt: skip
 
@@ -185,7 +196,7 @@ def survival_figure(table: pd.DataFrame, chosen: pd.DataFrame) -> Figure:
         shown = pd.concat([rows, nearest_rivals(table, operator, rows["psnr"].mean())])
         for place, (_, row) in enumerate(shown.iterrows()):
             across = np.arange(len(columns)) + 0.7 * (place / max(1, len(shown) - 1) - 0.5)
-            fill, edge = ("none", 1.0) if row["critic"] == "ava" else ("full", 1.8)
+            fill, edge = CRITIC_FILLS[row["critic"]], 1.0 if row["critic"] == "ava" else 1.8
             label = f"{labels.NETWORKS[row['network']]}, critic: {row['critic']}"
             panel.plot(across, row[columns].astype(float).clip(-1.5, 1.5), ls="none", color=COLORS[row["network"]],
                        marker=MARKERS[row["network"]], fillstyle=fill, markeredgewidth=edge, label=label)  # fmt: skip

@@ -130,7 +130,9 @@ def enhance(
 @app.command()
 def score(
     photos: Annotated[list[Path], typer.Argument(help="Photos and folders.")],
-    critic: Annotated[str, typer.Option(help="compact, ava, technical, oasis, or a safetensors file.")] = "compact",
+    critic: Annotated[
+        str, typer.Option(help="compact, robust, ava, technical, oasis, or a safetensors file.")
+    ] = "compact",
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Score photos: mean, deviation, distribution, and where the mean lies among reference photographs."""

@@ -20,6 +20,7 @@ FAMILIES = ("can24", "can32", "grid", "parameters")
 CONFIGURATION = ["operator", "network", "fidelity", "critic", "gamma", "objective"]
 
 SAFE_GAIN = 0.35  # of the critic's score, looked for on validation photos, so that 0.3 remains on others
+UNKNOWN = Interval(np.nan, np.nan, np.nan, 0)
 LOWEST_PSNR = 20.0  # dB on validation photos, below which a weight is not considered
 
 
@@ -99,7 +100,8 @@ def frontier(runs: pd.DataFrame, scores: pd.DataFrame, split: str = "test") -> p
 
     For psnr and every gain: mean, `_low` and `_high` across photos, `_seed_low` and `_seed_high` across seeds.
     critic_gain is the gain on the critic that trained it; kept_<transformation> is the share of it that survives;
-    transfer_<judge> is the judge's gain divided by it.
+    transfer_<judge> is the judge's gain divided by it. The gain by a critic that did not score every run of the
+    configuration is unknown, NaN.
     """
     gains = photo_gains(runs, scores, split)
     table = []
@@ -108,7 +110,8 @@ def frontier(runs: pd.DataFrame, scores: pd.DataFrame, split: str = "test") -> p
         rows = rows.assign(critic_gain=rows[f"gain_{critic}"])
         row = {**configuration, "n_photos": rows["photo"].nunique(), "n_seeds": rows["seed"].nunique()}
         for column in ("psnr", "critic_gain", *(f"gain_{name}" for name in _scored(gains))):
-            photos, seeds = across_photos(rows, column), across_seeds(rows, column)
+            scored = column == "psnr" or rows[column].notna().all()
+            photos, seeds = (across_photos(rows, column), across_seeds(rows, column)) if scored else (UNKNOWN, UNKNOWN)
             row |= {column: photos.mean, f"{column}_low": photos.low, f"{column}_high": photos.high}
             row |= {f"{column}_seed_low": seeds.low, f"{column}_seed_high": seeds.high}
         row |= {name: rows[name].mean() for name in ("ssim", "ms_ssim", "color_shift", "detail_energy")}

@@ -29,7 +29,7 @@ STYLE: Any = {
     "axes.axisbelow": True,
     "legend.frameon": False,
     "figure.dpi": 100,
-    "savefig.dpi": 150,
+    "savefig.dpi": 100,  # the PDF beside it holds the rest
     "pdf.fonttype": 42,
     "svg.hashsalt": "lpie",
 }
@@ -52,6 +52,8 @@ MARKERS = {
     "universal": "+",
     "perturbation": "*",
 }
+CRITIC_LINES = {"compact": "-", "ava": ":", "robust": "-."}
+CRITIC_FILLS = {"compact": "full", "ava": "none", "robust": "left"}  # of markers
 RIVAL_PSNR = 30.0  # dB: the rung of the rivals that a table shows
 JUDGE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 GAIN_COLORS = "RdBu"  # red below the target, blue above

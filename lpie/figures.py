@@ -53,12 +53,12 @@ def frontier_figure(table: pd.DataFrame) -> Figure:
     figure, axes = new_figure(len(operators) * len(critics) // columns, columns, 4.6, 3.7)
     for panel, (operator, critic) in zip(axes.flat, product(operators, critics), strict=True):
         points = table[(table["operator"] == operator) & table["network"].isin(FAMILIES)]
-        reached = points[[f"gain_{name}" for name in critics]]
         panel.set_xlim(points["psnr"].min() - 2, points["psnr"].max() + 2)  # wide intervals may leave the panel
-        panel.set_ylim(min(reached.min().min(), 0) - 0.05, max(reached.max().max(), ENOUGH_GAIN) + 0.05)
         panel.axhline(0, color="0.4", linewidth=0.8)
         panel.axhline(ENOUGH_GAIN, color="0.4", linewidth=0.8, linestyle=":")
         shown = table[(table["operator"] == operator) & table["critic"].isin(("none", critic))]
+        reached = shown.loc[shown["network"].isin(FAMILIES), f"gain_{critic}"]  # each critic has a range of its own
+        panel.set_ylim(min(reached.min(), 0) - 0.05, max(reached.max(), ENOUGH_GAIN) + 0.05)
         for network, family in shown.groupby("network", sort=False):
             _draw_family(panel, str(network), family, critic, color)
         panel.set_title(f"{labels.OPERATORS[operator]}, critic: {critic}")
@@ -162,8 +162,10 @@ def judge_figure(table: pd.DataFrame, operator: str) -> Figure:
 
 
 def _draw_cell(panel: Axes, left: float, top: int, bounds: list[float], own: bool) -> None:
-    """A gain with its interval; colored where zero lies outside and the score was not what training raised."""
+    """A gain with its interval, if known; colored where zero lies outside and training did not raise this score."""
     gain, low, high = bounds
+    if np.isnan(gain):
+        return
     colored = (low > 0 or high < 0) and not own
     if colored:
         face = mpl.colormaps[GAIN_COLORS](0.5 + float(np.clip(gain, -0.5, 0.5)) * 0.8)

@@ -155,7 +155,8 @@ def headline(front: pd.DataFrame) -> pd.DataFrame:
             "fine detail": f"{row['detail_energy']:.2f}",
         }
         for name in (*critics, *judges):
-            entry[name] = f"{row[f'gain_{name}']:+.3f}".replace("-0.000", "+0.000") + _half(row, f"gain_{name}", kind)
+            gain = f"{row[f'gain_{name}']:+.3f}".replace("-0.000", "+0.000") + _half(row, f"gain_{name}", kind)
+            entry[name] = gain if pd.notna(row[f"gain_{name}"]) else ""
         rows.append(entry)
     return pd.DataFrame(rows)
 
@@ -231,9 +232,9 @@ def publish(source: Path, destination: Path) -> None:
 
 
 def _thinned(logs: pd.DataFrame) -> pd.DataFrame:
-    """Every fourth row of the training curves, and all validations."""
+    """Every eighth row of the training curves, and all validations."""
     position = logs.groupby("run").cumcount()
-    return logs[(position % 4 == 0) | logs["validation_psnr"].notna()]
+    return logs[(position % 8 == 0) | logs["validation_psnr"].notna()]
 
 
 def main() -> None:

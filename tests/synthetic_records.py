@@ -10,7 +10,7 @@ import pandas as pd
 from lpie.results import RUN_COLUMNS
 from lpie.study import FIDELITIES
 
-CRITICS = ("compact", "ava")
+CRITICS = ("compact", "ava")  # of `labels.CRITICS`, those that this study has
 JUDGES = ("technical", "oasis", "niqe")
 TRANSFORMATIONS = ("jpeg90", "half", "shift", "blur")
 PHOTOS = {"validation": 8, "test": 14}

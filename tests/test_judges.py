@@ -10,6 +10,15 @@ import torch
 from lpie.aesthetics.judges import JudgeName, available_judges, load_judge
 from lpie.aesthetics.nima import NIMA
 from lpie.aesthetics.niqe import NaturalScenes, niqe
+from lpie.aesthetics.robustness import (
+    ATTACKED_SIZE,
+    INVARIANCE,
+    octave_energy,
+    projected_gradient_ascent,
+    score_gradient,
+)
+from lpie.labels import CRITICS
+from lpie.photographs import resize
 from lpie.study import PROFILES
 from lpie.weights import SHIPPED
 
@@ -29,7 +38,7 @@ def test_every_judge_scores_each_photo_alone_and_without_gradient(judge, small_p
     torch.testing.assert_close(scores, torch.cat([judge(photo[None]) for photo in photos]), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["compact", "ava", "technical", "niqe"])  # oasis rates what is shown: see its card
+@pytest.mark.parametrize("name", [name for name in get_args(JudgeName) if name != "oasis"])  # it rates what is shown
 def test_judges_of_the_picture_prefer_a_photograph_to_its_ruin(name):
     from skimage import data as photographs
 
@@ -56,20 +65,39 @@ def test_judges_of_the_data_folder_become_available_with_it(data, monkeypatch, t
 
 
 def test_unknown_judge_is_refused_with_the_choices():
-    with pytest.raises(ValueError, match="choose one of compact, ava, technical, oasis, niqe"):
+    with pytest.raises(ValueError, match="choose one of compact, ava, robust, technical, oasis, niqe"):
         load_judge("brisque")
 
 
 def test_profiles_name_known_judges_that_are_no_critics():
     for profile in PROFILES.values():
-        assert set(profile.judges) <= set(get_args(JudgeName)) - {"compact", "ava"}
+        assert set(profile.judges) <= set(get_args(JudgeName)) - set(CRITICS)
         assert not set(profile.judges) & set(profile.critics)
 
 
-@pytest.mark.skipif(not (SHIPPED / "compact.safetensors").exists(), reason="compact is not trained yet")
-def test_compact_is_small_and_frozen():
-    assert (SHIPPED / "compact.safetensors").stat().st_size <= 7_000_000
-    assert (SHIPPED / "compact.md").exists()
-    critic = NIMA.from_pretrained("compact")
+@pytest.mark.parametrize("name", ["compact", "robust"])
+def test_shipped_critic_is_small_and_frozen(name):
+    assert (SHIPPED / f"{name}.safetensors").stat().st_size <= 7_000_000
+    assert (SHIPPED / f"{name}.md").exists()
+    critic = NIMA.from_pretrained(name)
     assert critic.convention == "antialiased"
     assert not any(parameter.requires_grad for parameter in critic.parameters())
+
+
+def test_robust_critic_is_hard_to_fool_and_asks_for_no_noise():
+    from skimage import data as photographs
+
+    photos = [photographs.astronaut(), photographs.chelsea(), photographs.coffee()]
+    squares = torch.cat(
+        [resize(torch.from_numpy(p).permute(2, 0, 1)[None].float() / 255, ATTACKED_SIZE, ATTACKED_SIZE) for p in photos]
+    )
+    gains = {}
+    for name in ("compact", "robust"):
+        score = NIMA.from_pretrained(name).mean_score
+        gains[name] = (score(projected_gradient_ascent(score, squares)) - score(squares)).mean()
+    assert gains["robust"] < gains["compact"] / 5
+    robust = NIMA.from_pretrained("robust").mean_score
+    energy = octave_energy(score_gradient(robust, squares)).mean(0)
+    assert energy[0] < energy[1]
+    for change in INVARIANCE.values():
+        assert (robust(change(squares)) - robust(squares)).abs().mean() < 0.05

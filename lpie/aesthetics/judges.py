@@ -2,8 +2,9 @@
 
 | name | what it is | what it says |
 |---|---|---|
-| `compact` | the critic that trains; listed to be compared with, never as evidence | mean aesthetic score, 1..10 |
+| `compact` | a critic, which trains; listed to be compared with, never as evidence | mean aesthetic score, 1..10 |
 | `ava` | published MobileNet NIMA trained on AVA; a critic as well | mean aesthetic score, 1..10 |
+| `robust` | a critic trained until it is hard to fool | mean aesthetic score, 1..10, in a narrow range |
 | `technical` | published MobileNet NIMA trained on TID2013 | mean score of undamagedness, 1..10 |
 | `oasis` | NIMA trained here on the beauty ratings of OASIS: beauty of content | mean score, 1..10 |
 | `niqe` | natural-scene statistics, no ratings and no network (Mittal et al. 2013) | minus NIQE |

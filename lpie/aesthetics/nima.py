@@ -98,8 +98,8 @@ class NIMA(nn.Module):
     def from_pretrained(cls, name: str | os.PathLike[str], convention: Convention | None = None) -> NIMA:
         """A frozen NIMA, by name or from a file.
 
-        `compact` and `oasis` are shipped; `ava` and `technical` are the published MobileNets, from the data registry;
-        a path leads to .safetensors, or to a published .tflite or .hdf5. `convention` replaces the file's own.
+        `compact`, `robust` and `oasis` are shipped; `ava` and `technical` are the published MobileNets, from the data
+        registry; a path leads to .safetensors, or to a published .tflite or .hdf5. `convention` replaces the file's.
         Raises FileNotFoundError if there is no such network, ValueError if the file holds something else; for `ava`
         and `technical` also what `lpie.registry.fetch` raises.
         """
