@@ -31,6 +31,7 @@ from lpie.results import crop_path, cropped_photos
 
 AMPLIFIED = 4  # how much the change of the last tile is enlarged about middle gray
 TILES = 5  # in a row
+COMPARISON_DPI = 112  # in the PNG; the PDF holds every pixel of a crop
 PHOTOS_COMPARED = 1  # in a comparison figure
 
 
@@ -51,7 +52,7 @@ def comparison_figure(
     if not shown:
         raise ValueError(f"No crop of {tiles['target']} is kept in {folder}: run_studies keeps them.")
     rows_each = -(-(len(tiles) + 1) // TILES)
-    figure, axes = new_figure(rows_each * len(shown), TILES, 1.62, 2.36)
+    figure, axes = new_figure(rows_each * len(shown), TILES, 1.62, 2.36, dpi=COMPARISON_DPI)
     for block, photo in enumerate(shown):
         places = axes[block * rows_each : (block + 1) * rows_each].ravel()
         for place, (title, run) in zip(places, tiles.items(), strict=False):
@@ -190,7 +191,7 @@ def survival_figure(table: pd.DataFrame, chosen: pd.DataFrame) -> Figure:
     judges = gained_names(table)[1]
     columns = [f"kept_{name}" for name in labels.TRANSFORMATIONS] + [f"transfer_{name}" for name in judges]
     ticks = [*labels.TRANSFORMATIONS.values(), *(f"judge: {name}" for name in judges)]
-    figure, axes = new_figure(1, len(operators), 5.2, 4.4, sharey=True)
+    figure, axes = new_figure(1, len(operators), 5.2, 5.0, sharey=True)
     for panel, operator in zip(axes[0], operators, strict=True):
         rows = table.merge(chosen[chosen["operator"] == operator], on=CONFIGURATION)
         shown = pd.concat([rows, nearest_rivals(table, operator, rows["psnr"].mean())])

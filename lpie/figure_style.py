@@ -28,8 +28,8 @@ STYLE: Any = {
     "grid.color": "0.92",
     "axes.axisbelow": True,
     "legend.frameon": False,
-    "figure.dpi": 100,
-    "savefig.dpi": 100,  # the PDF beside it holds the rest
+    "figure.dpi": 92,
+    "savefig.dpi": "figure",  # the PDF beside it holds the rest
     "pdf.fonttype": 42,
     "svg.hashsalt": "lpie",
 }
@@ -71,9 +71,11 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     return stem.with_suffix(".png")
 
 
-def new_figure(rows: int, columns: int, width: float, height: float, **options: Any) -> tuple[Figure, np.ndarray]:
-    """A figure with its axes, (rows, columns); sizes in inches a panel."""
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+def new_figure(
+    rows: int, columns: int, width: float, height: float, dpi: float | None = None, **options: Any
+) -> tuple[Figure, np.ndarray]:
+    """A figure with its axes, (rows, columns); sizes in inches a panel, `dpi` of the PNG if not the usual one."""
+    figure = Figure(figsize=(width * columns, height * rows), dpi=dpi, layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 

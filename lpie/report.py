@@ -208,7 +208,7 @@ def _html(table: pd.DataFrame) -> str:
 def _embedded(folder: Path, name: str) -> str:
     """The figure as a WebP data address, a tenth of the PNG's size."""
     stored = io.BytesIO()
-    Image.open(folder / "figures" / f"{name}.png").convert("RGB").save(stored, "WEBP", quality=75, method=4)
+    Image.open(folder / "figures" / f"{name}.png").convert("RGB").save(stored, "WEBP", quality=60, method=4)
     return "data:image/webp;base64," + base64.b64encode(stored.getvalue()).decode()
 
 
@@ -216,7 +216,7 @@ def publish(source: Path, destination: Path) -> None:
     """Gather in `destination` what the report of `source` rests on: runs, scores, logs, and the crops it shows."""
     runs, scores = read_results(source)
     write_csv(destination / "runs.csv", runs)
-    write_csv(destination / "scores.csv.gz", scores)
+    write_csv(destination / "scores.csv.gz", _to_five_digits(scores))
     write_csv(destination / "logs.csv", _thinned(read_logs(source)))
     chosen = pd.concat([chosen_configurations(runs, scores, fidelity) for fidelity in ("l2", "l1")])
     shutil.rmtree(destination / "crops", ignore_errors=True)
@@ -231,10 +231,15 @@ def publish(source: Path, destination: Path) -> None:
                         shutil.copyfile(kept, temporary)
 
 
+def _to_five_digits(table: pd.DataFrame) -> pd.DataFrame:
+    """Numbers with five significant digits: a tenth of what photos differ by, and a sixth of the bytes less."""
+    return table.apply(lambda column: column.map("{:.5g}".format).astype(float) if column.dtype == float else column)
+
+
 def _thinned(logs: pd.DataFrame) -> pd.DataFrame:
-    """Every eighth row of the training curves, and all validations."""
+    """Every sixteenth row of the training curves, and all validations."""
     position = logs.groupby("run").cumcount()
-    return logs[(position % 8 == 0) | logs["validation_psnr"].notna()]
+    return logs[(position % 16 == 0) | logs["validation_psnr"].notna()]
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from synthetic_records import invent_study
 
 from lpie.evidence import FAMILIES, frontier
+from lpie.figures import judge_figure
 from lpie.records import write_csv
 from lpie.report import PUBLISHED, headline, markdown, publish, time_table, write_report
 from lpie.results import read_results
@@ -163,3 +164,31 @@ def test_the_cards_of_shipped_networks_say_what_the_tables_say() -> None:
         psnr = test["psnr"].replace(float("inf"), float("nan")).mean()
         said = f"({len(test)} photographs): {psnr:.1f} dB to the operator's output"
         assert said in " ".join(card.split())
+
+
+def test_a_critic_that_did_not_score_every_run_leaves_an_empty_cell() -> None:
+    runs, scores = invent_study(networks=("parameters",), operators=("tone",), seeds=2, rivals=False)
+    run = "tone-parameters-l2-s1"
+    scores.loc[scores["run"] == run, "score_ava"] = float("nan")
+    front = frontier(runs, scores)
+    unknown = front[front["gain_ava"].isna()]
+    assert unknown["objective"].tolist() == ["l2"]
+    table = headline(front).set_index("objective")
+    assert table.loc["L2", "ava"] == ""
+    assert table.loc["L2", "compact"] != ""
+    assert (table.drop("L2")["ava"] != "").all()
+    assert judge_figure(front, "tone").axes
+
+
+def test_published_scores_keep_five_digits(tmp_path: Path) -> None:
+    runs, scores = invent_study(networks=("parameters",), operators=("tone",), seeds=1, rivals=False)
+    (tmp_path / "source").mkdir()
+    write_csv(tmp_path / "source" / "runs.csv", runs)
+    write_csv(tmp_path / "source" / "scores.csv", scores)
+    write_csv(tmp_path / "source" / "logs.csv", pd.DataFrame({"run": ["x"], "validation_psnr": [1.0]}))
+    publish(tmp_path / "source", tmp_path / "published")
+    kept = pd.read_csv(tmp_path / "published" / "scores.csv.gz")
+    both = scores.merge(kept, on=["run", "photo"], suffixes=("", "_kept"))
+    assert len(both) == len(scores)
+    both = both[both["psnr"] < 1e3]
+    assert 1e-6 < (both["psnr_kept"] / both["psnr"] - 1).abs().max() < 5.1e-5
