@@ -31,7 +31,6 @@ from lpie.results import crop_path, cropped_photos
 
 AMPLIFIED = 4  # how much the change of the last tile is enlarged about middle gray
 TILES = 5  # in a row
-COMPARISON_DPI = 112  # in the PNG; the PDF holds every pixel of a crop
 PHOTOS_COMPARED = 1  # in a comparison figure
 
 
@@ -52,7 +51,7 @@ def comparison_figure(
     if not shown:
         raise ValueError(f"No crop of {tiles['target']} is kept in {folder}: run_studies keeps them.")
     rows_each = -(-(len(tiles) + 1) // TILES)
-    figure, axes = new_figure(rows_each * len(shown), TILES, 1.62, 2.36, dpi=COMPARISON_DPI)
+    figure, axes = new_figure(rows_each * len(shown), TILES, 1.62, 2.36)
     for block, photo in enumerate(shown):
         places = axes[block * rows_each : (block + 1) * rows_each].ravel()
         for place, (title, run) in zip(places, tiles.items(), strict=False):

@@ -28,8 +28,8 @@ STYLE: Any = {
     "grid.color": "0.92",
     "axes.axisbelow": True,
     "legend.frameon": False,
-    "figure.dpi": 92,
-    "savefig.dpi": "figure",  # the PDF beside it holds the rest
+    "figure.dpi": 100,
+    "savefig.dpi": 150,
     "pdf.fonttype": 42,
     "svg.hashsalt": "lpie",
 }
@@ -59,23 +59,24 @@ JUDGE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 GAIN_COLORS = "RdBu"  # red below the target, blue above
 
 
-def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write `figure` as `path` with .png and .pdf, each whole or not at all; returns the PNG's path."""
+def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: int | None = None) -> Path:
+    """Write `figure` as `path` with .png and .pdf, each whole or not at all; returns the PNG's path.
+
+    `dpi`: pixels an inch of the PNG, STYLE's if not given.
+    """
     stem = Path(path)
     with mpl.rc_context(STYLE):
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once, for both files
         for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None, "Producer": None})):
             with atomic_path(stem.with_suffix(suffix)) as temporary:
-                figure.savefig(temporary, metadata=metadata)
+                figure.savefig(temporary, metadata=metadata, dpi=dpi or mpl.rcParams["savefig.dpi"])
     return stem.with_suffix(".png")
 
 
-def new_figure(
-    rows: int, columns: int, width: float, height: float, dpi: float | None = None, **options: Any
-) -> tuple[Figure, np.ndarray]:
-    """A figure with its axes, (rows, columns); sizes in inches a panel, `dpi` of the PNG if not the usual one."""
-    figure = Figure(figsize=(width * columns, height * rows), dpi=dpi, layout="constrained")
+def new_figure(rows: int, columns: int, width: float, height: float, **options: Any) -> tuple[Figure, np.ndarray]:
+    """A figure with its axes, (rows, columns); sizes in inches a panel."""
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 

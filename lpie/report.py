@@ -50,6 +50,8 @@ from lpie.verdicts import verdicts
 PUBLISHED = Path(__file__).resolve().parents[1] / "results" / "published"
 """The committed evidence; only a checkout has it."""
 
+DPI, PICTURE_DPI = 92, 112  # of PNGs, so that the evidence stays small; the PDFs hold every pixel of a crop
+
 
 def write_report(folder: Path) -> Path:
     """Write every table, figure and report.html of `folder` from its runs and scores; returns the page's path.
@@ -128,7 +130,7 @@ def draw_figures(
     for name, (caption, draw) in wanted.items():
         try:
             figure = draw()
-            save_figure(figure, folder / "figures" / name)
+            save_figure(figure, folder / "figures" / name, PICTURE_DPI if name.startswith("comparison") else DPI)
             drawn[name] = caption
         except (ValueError, FileNotFoundError) as error:
             missing.append(f"{name}: {error}")
