@@ -6,6 +6,7 @@ networks is one pair: every comparison is of paired differences.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -76,8 +77,9 @@ def paired_ratio_interval(
 ) -> Interval:
     """The mean of `part` divided by the mean of `whole`, pairs of one photo each, with its BCa interval.
 
-    Meaningful while the mean of `whole` is well away from 0; the interval widens without bound as it nears 0. Fewer
-    than FEWEST_RESAMPLED pairs have no interval (NaN).
+    Meaningful while the mean of `whole` is well away from 0; the interval widens without bound as it nears 0, where
+    a resample counts as infinitely far. Fewer than FEWEST_RESAMPLED pairs have no interval (NaN), nor have pairs of
+    which all but one have a mean `whole` of 0.
     """
     parts, wholes = np.asarray(part, dtype=float).ravel(), np.asarray(whole, dtype=float).ravel()
     known = ~(np.isnan(parts) | np.isnan(wholes))
@@ -87,15 +89,17 @@ def paired_ratio_interval(
         return Interval(ratio, np.nan, np.nan, len(parts))
     if np.ptp(parts - ratio * wholes) <= 1e-12 * max(1.0, abs(ratio)):
         return Interval(ratio, ratio, ratio, len(parts))
-    result = stats.bootstrap(
-        (parts, wholes),
-        lambda top, bottom, axis: top.mean(axis=axis) / bottom.mean(axis=axis),
-        paired=True,
-        n_resamples=resamples,
-        confidence_level=confidence,
-        method="BCa",
-        rng=np.random.default_rng(0),
-    )
+    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        result = stats.bootstrap(
+            (parts, wholes),
+            lambda top, bottom, axis: top.mean(axis=axis) / bottom.mean(axis=axis),
+            paired=True,
+            n_resamples=resamples,
+            confidence_level=confidence,
+            method="BCa",
+            rng=np.random.default_rng(0),
+        )
     return Interval(ratio, float(result.confidence_interval.low), float(result.confidence_interval.high), len(parts))
 
 

@@ -118,3 +118,14 @@ def test_bootstrapped_intervals_cover_the_truth_about_as_often_as_they_promise()
 
 def test_the_ratio_is_of_the_means_not_the_mean_of_ratios() -> None:
     assert paired_ratio_interval([1.0, 1.0, 2.0], [1.0, 2.0, 2.0]).mean == pytest.approx(4 / 5)
+
+
+def test_a_ratio_to_a_mean_near_zero_has_a_wide_interval_or_none_and_gives_no_warning() -> None:
+    part = 0.5 + 0.1 * np.arange(8)
+    whole = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, -1.0, -1.0])  # its mean is 0 in some resamples
+    interval = paired_ratio_interval(part, whole)
+    assert interval.low < interval.mean < interval.high
+    assert interval.high - interval.low > abs(interval.mean)
+    none = paired_ratio_interval(part[:7], whole[[0, 6, 1, 7, 2, 6, 3]])  # the mean is 0 without the last
+    assert np.isnan(none.low)
+    assert np.isnan(none.high)
