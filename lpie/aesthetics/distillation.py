@@ -34,7 +34,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lpie.aesthetics.backbones import MobileNetV1
+from lpie.aesthetics.backbones import INPUT_SCALES, MobileNetV1
 from lpie.aesthetics.critic_evaluation import (
     TEACHER,
     measure_critic,
@@ -62,7 +62,6 @@ from lpie.vocabulary import Photo, ScoreDistribution
 
 log = logging.getLogger(__name__)
 
-TEACHER_SIZE = 224  # px
 FRAME = 496  # px, a multiple of 16 that holds a BSDS500 photograph
 LOGGED = ("loss", "adversarial_loss", "shift", "error", "missed")
 Described: TypeAlias = tuple[ScoreDistribution, Float[Tensor, "n features"]]
@@ -168,7 +167,7 @@ def draw_views(settings: Distillation, album: Album, side: int) -> tuple[Tensor,
     clean = round(settings.clean * settings.batch)
     frames = torch.cat([frames[:clean], vary(frames[clean:])])
     crops = Crops.random(heights, widths)
-    shown, seen = (antialiased_view(frames, crops, pixels) for pixels in (TEACHER_SIZE, side))
+    shown, seen = (antialiased_view(frames, crops, pixels) for pixels in (INPUT_SCALES["mobilenet_v1"].size, side))
     frames[::2] = half_size_and_back(frames[::2])
     worse = antialiased_view(frames, crops.jittered(1.0), side)
     worse[1::3] = jpeg(worse[1::3], uniform(80.0, 97.0, worse[1::3]))

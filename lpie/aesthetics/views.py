@@ -214,17 +214,6 @@ class Crops:
         return replace(self, top=top, left=left)
 
 
-def nearest_view(frame: Photo, crops: Crops, size: int = 224) -> Float[Tensor, "n 3 size size"]:
-    """The nearest pixels of each crop, as the published pipeline takes them."""
-    centers = (torch.arange(size, device=frame.device) + 0.5) / size
-    mirrored = crops.mirrored[:, None] > 0
-    across = torch.where(mirrored, 1 - centers, centers)
-    rows = (crops.top[:, None] + (centers * crops.height[:, None]).floor()).long()
-    columns = (crops.left[:, None] + (across * crops.width[:, None]).floor()).long()
-    batch = torch.arange(len(frame), device=frame.device)[:, None, None]
-    return frame[batch, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-
-
 def antialiased_view(frame: Photo, crops: Crops, size: int) -> Float[Tensor, "n 3 size size"]:
     """Each crop resampled to a square with a triangle filter, as antialiased bilinear resampling does."""
     rows = _triangle_weights(frame.shape[2], crops.top, crops.height, size)
