@@ -90,10 +90,10 @@ def collect_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def read_logs(folder: Path) -> pd.DataFrame:
-    """The training curves of every finished run in `folder`, column `run` first; else the gathered logs.csv there."""
+    """The training curves of every finished run in `folder`, column `run` first; else the gathered logs.csv.gz."""
     paths = sorted(Path(folder).glob("runs/*/log.csv"))
     if not paths:
-        return pd.read_csv(Path(folder) / "logs.csv")
+        return pd.read_csv(Path(folder) / "logs.csv.gz")
     tables = [pd.read_csv(path).assign(run=path.parent.name) for path in paths]
     return pd.concat(tables, ignore_index=True).set_index("run").reset_index()
 

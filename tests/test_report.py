@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_csv(place / "scores.csv", scores)
     taught = runs.loc[runs["network"] == "parameters", "run"]
     write_csv(
-        place / "logs.csv",
+        place / "logs.csv.gz",
         pd.DataFrame({"run": taught, "step": 10, "loss": 0.1, "fidelity": 0.1, "validation_psnr": 38.0}),
     )
     for run in runs["run"]:
@@ -115,7 +115,7 @@ def test_publishing_takes_the_tables_and_only_the_crops_that_are_shown(folder: P
     assert sorted(str(path.relative_to(published / "crops")) for path in published.rglob("*.png")) == [
         "tone-input/a.png", "tone-target/a.png",
     ]  # fmt: skip
-    assert pd.read_csv(published / "logs.csv")["run"].tolist() == ["x"]
+    assert pd.read_csv(published / "logs.csv.gz")["run"].tolist() == ["x"]
 
 
 def test_what_is_committed_is_what_its_tables_give(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_published_scores_keep_five_digits(tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     write_csv(tmp_path / "source" / "runs.csv", runs)
     write_csv(tmp_path / "source" / "scores.csv", scores)
-    write_csv(tmp_path / "source" / "logs.csv", pd.DataFrame({"run": ["x"], "validation_psnr": [1.0]}))
+    write_csv(tmp_path / "source" / "logs.csv.gz", pd.DataFrame({"run": ["x"], "validation_psnr": [1.0]}))
     publish(tmp_path / "source", tmp_path / "published")
     kept = pd.read_csv(tmp_path / "published" / "scores.csv.gz")
     both = scores.merge(kept, on=["run", "photo"], suffixes=("", "_kept"))
