@@ -46,7 +46,7 @@ def comparison_figure(
     was not trained or not kept is an empty tile that says so; missing input or target is an error.
     """
     ours = chosen[(chosen["operator"] == operator) & (chosen["network"] == network)]
-    tiles = rendition_runs(runs, operator, network, ours)
+    tiles = rendition_runs(folder, runs, operator, network, ours)
     shown = list(photos or photos_to_compare(folder, scores, tiles))
     if not shown:
         raise ValueError(f"No crop of {tiles['target']} is kept in {folder}: run_studies keeps them.")
@@ -88,8 +88,13 @@ def draw_comparisons(
     ]
 
 
-def rendition_runs(runs: pd.DataFrame, operator: str, network: str, chosen: pd.DataFrame) -> dict[str, str]:
-    """The run behind each tile of the comparison, empty where there is none: the first seed of each objective."""
+def rendition_runs(
+    folder: Path, runs: pd.DataFrame, operator: str, network: str, chosen: pd.DataFrame
+) -> dict[str, str]:
+    """The run behind each tile of the comparison, empty where there is none.
+
+    Of each objective the first seed of which `folder` keeps a crop, else the first.
+    """
     references = runs[runs["operator"] == operator].set_index("network")["run"]
     for name in ("input", "target"):
         if name not in references:
@@ -100,13 +105,17 @@ def rendition_runs(runs: pd.DataFrame, operator: str, network: str, chosen: pd.D
     tiles = {name: str(references[name]) for name in ("input", "target")}
     for fidelity, title in labels.FIDELITIES.items():
         plain = first[(first["fidelity"] == fidelity) & (first["gamma"] == 0)]["run"]
-        tiles[title] = plain.iloc[0] if len(plain) else ""
+        tiles[title] = _first_kept(folder, plain)
     for fidelity in ("l1", "l2"):
         taught = first[(first["fidelity"] == fidelity) & (first["critic"] == critic) & first["gamma"].isin(weights)][
             "run"
         ]
-        tiles[f"{labels.FIDELITIES[fidelity]} + NIMA"] = taught.iloc[0] if len(taught) else ""
+        tiles[f"{labels.FIDELITIES[fidelity]} + NIMA"] = _first_kept(folder, taught)
     return tiles
+
+
+def _first_kept(folder: Path, runs: pd.Series) -> str:
+    return next((run for run in runs if cropped_photos(folder, run)), runs.iloc[0] if len(runs) else "")
 
 
 def _draw_tile(panel: Axes, title: str, pixels: np.ndarray | None, absent: str) -> None:
@@ -118,7 +127,7 @@ def _draw_tile(panel: Axes, title: str, pixels: np.ndarray | None, absent: str) 
         panel.text(0.5, 0.5, absent, ha="center", va="center", color="0.4", transform=panel.transAxes)
         panel.set_box_aspect(1)
     else:
-        panel.imshow(pixels, interpolation="none")
+        panel.imshow(pixels)
 
 
 def _draw_change(panel: Axes, folder: Path, plain: str, taught: str, photo: str) -> None:

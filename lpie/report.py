@@ -50,7 +50,7 @@ from lpie.verdicts import verdicts
 PUBLISHED = Path(__file__).resolve().parents[1] / "results" / "published"
 """The committed evidence; only a checkout has it."""
 
-DPI, PICTURE_DPI = 92, 112  # of PNGs, so that the evidence stays small; the PDFs hold every pixel of a crop
+DPI, PICTURE_DPI = 92, 112  # so that the evidence stays small; every pixel of a crop is in crops/
 
 
 def write_report(folder: Path) -> Path:
@@ -225,7 +225,7 @@ def publish(source: Path, destination: Path) -> None:
     for operator in dict.fromkeys(runs["operator"]):
         for network in trained_networks(runs, operator):
             ours = chosen[(chosen["operator"] == operator) & (chosen["network"] == network)]
-            tiles = rendition_runs(runs, operator, network, ours)
+            tiles = rendition_runs(source, runs, operator, network, ours)
             for run, photo in product(filter(None, tiles.values()), photos_to_compare(source, scores, tiles)):
                 kept, gathered = crop_path(source, run, photo), destination / "crops" / run / f"{photo}.png"
                 if kept.exists() and not gathered.exists():

@@ -8,7 +8,16 @@ import torch
 from skimage import data as photographs
 
 from lpie.aesthetics.critic_evaluation import PHOTOGRAPHIC_VARIATIONS, measure_critic, quick_measures
-from lpie.aesthetics.distillation import Distillation, _missed, _ramp, attack, describe, distill, draw_views
+from lpie.aesthetics.distillation import (
+    Distillation,
+    _missed,
+    _ramp,
+    _relative_shift,
+    attack,
+    describe,
+    distill,
+    draw_views,
+)
 from lpie.aesthetics.distillation_state import State
 from lpie.aesthetics.nima import NIMA
 from lpie.aesthetics.views import Album
@@ -43,15 +52,30 @@ def test_attack_stays_within_epsilon_and_changes_the_score_more_than_noise_does(
 
 def test_description_is_what_the_critic_says_and_reads_it_from(teacher, album):
     photo = album.take(torch.tensor([0, 1]))[0]
-    said, features = describe(teacher, photo)
+    said, maps = describe(teacher, photo)
     assert torch.allclose(said, teacher(photo), atol=1e-6)
-    assert torch.allclose(teacher.network.fc(features).softmax(1), said, atol=1e-6)
+    assert torch.allclose(teacher.network.fc(maps.mean((2, 3))).softmax(1), said, atol=1e-6)
 
 
 def test_features_miss_nothing_of_themselves_and_all_where_they_say_only_the_mean():
-    wanted = torch.randn(16, 8)
-    assert _missed(wanted, wanted) == 0
-    assert _missed(wanted.mean(0).expand_as(wanted), wanted) == pytest.approx(1)
+    wanted = torch.randn(16, 8, 5, 5)
+    assert _missed(wanted, wanted) == pytest.approx(0, abs=1e-9)
+    assert _missed(wanted.mean((0, 2, 3), keepdim=True).expand_as(wanted), wanted) == pytest.approx(1)
+
+
+def test_features_on_fewer_cells_are_compared_with_what_the_teacher_saw_there():
+    wanted = torch.zeros(1, 1, 6, 6)
+    wanted[..., :3] = 1  # the left half
+    left, right = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
+    left[..., :2], right[..., 2:] = 1, 1
+    assert _missed(left, wanted) < 0.1
+    assert _missed(right, wanted) > 3
+
+
+def test_shift_between_views_is_in_deviations_so_that_a_narrow_scale_does_not_lower_it():
+    scores, moved = torch.tensor([4.0, 5.0, 6.0]), torch.tensor([4.5, 5.5, 5.5])
+    assert _relative_shift(scores, moved) == pytest.approx(0.5)
+    assert _relative_shift(scores / 10, moved / 10) == pytest.approx(0.5)
 
 
 def test_views_are_squares_in_range_and_the_second_is_a_little_worse(album):

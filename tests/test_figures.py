@@ -155,6 +155,18 @@ def test_a_rendition_that_was_not_trained_is_said_to_be_missing(
     figure = comparison_figure(crops, fewer, scores, "tone", "can32", chosen_configurations(runs, scores).iloc[:0])
     assert [text for text in texts(figure) if text == "not trained"] == ["not trained"] * 4  # mix, both NIMA, change
     with pytest.raises(ValueError, match="target of tone was not evaluated"):
-        rendition_runs(runs[runs["network"] != "target"], "tone", "can32", runs.iloc[:0])
+        rendition_runs(crops, runs[runs["network"] != "target"], "tone", "can32", runs.iloc[:0])
     with pytest.raises(ValueError, match="No crop of tone-target"):
         comparison_figure(crops / "elsewhere", runs, scores, "tone", "can32", runs.iloc[:0])
+
+
+def test_a_rendition_is_of_the_first_seed_that_kept_a_crop(
+    study: tuple[pd.DataFrame, pd.DataFrame], tmp_path: Path
+) -> None:
+    runs, scores = study
+    chosen = chosen_configurations(runs, scores).iloc[:0]
+    assert rendition_runs(tmp_path, runs, "tone", "can32", chosen)["L2"] == "tone-can32-l2-s0"
+    kept = tmp_path / "crops" / "tone-can32-l2-s1" / "tone-test-3.png"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    assert rendition_runs(tmp_path, runs, "tone", "can32", chosen)["L2"] == "tone-can32-l2-s1"

@@ -89,12 +89,12 @@ class MobileNetV1(nn.Module):
             elif parameter.ndim == 1:
                 nn.init.zeros_(parameter)
 
-    def pooled(self, square: Float[Tensor, "n 3 size size"]) -> Float[Tensor, "n 1024"]:
-        """What the last layer sees: each feature's mean over the square."""
-        return self.blocks(F.relu6(self.stem(square), inplace=True)).mean((2, 3))
+    def maps(self, square: Float[Tensor, "n 3 size size"]) -> Float[Tensor, "n 1024 cells cells"]:
+        """The features whose means over the square are what the last layer sees; a cell is 32 px wide."""
+        return self.blocks(F.relu6(self.stem(square), inplace=True))
 
     def forward(self, square: Float[Tensor, "n 3 size size"]) -> Float[Tensor, "n 10"]:
-        return self.fc(self.dropout(self.pooled(square)))
+        return self.fc(self.dropout(self.maps(square).mean((2, 3))))
 
 
 def build_backbone(name: BackboneName, imagenet: bool = False) -> nn.Module:

@@ -131,6 +131,7 @@ def quick_measures(critic: NIMA, teacher: NIMA, photos: list[Tensor]) -> dict[st
         "srcc_varied": _rank_correlation(_scores(critic, varied), _scores(teacher, varied)),
         "attack_gain": _gain(critic.mean_score, squares, moved),
         "shift_half": float((halved - own).abs().mean()),
+        "deviation_clean": float(own.std()),
     }
 
 

@@ -4,9 +4,10 @@ The student starts from the AVA network's own weights (Apache-2.0); both see the
 filter, the student on fewer pixels. They look at crops, collages and strong photographic variations of the training
 photographs. A second copy of each of the student's views is made worse by what should not matter (half size and back,
 JPEG, a shift by a pixel) and then moved, pixel by pixel within `epsilon`, to where the student's mean score is highest
-or lowest; it must be scored as if nothing had happened, and like the first. The student repeats the teacher's last
-features as well as its scores: a thousand photographs with ten numbers each are too few to keep what the AVA network
-knows. `epsilon` rises in the first part of the time.
+or lowest; it must be scored as if nothing had happened, and like the first, by a distance measured in deviations of the
+student's own scores: in points, the quickest way is to call all photographs alike. The student repeats the teacher's
+last features as well as its scores, cell by cell before they are averaged over the photo: with ten numbers each, or a
+thousand, so few photographs are learned by heart. `epsilon` rises in the first part of the time.
 
     python -m lpie.aesthetics.distillation --data FOLDER --out OUT
 
@@ -33,6 +34,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from lpie.aesthetics.backbones import INPUT_SCALES, MobileNetV1
 from lpie.aesthetics.critic_evaluation import (
@@ -58,13 +60,13 @@ from lpie.aesthetics.views import (
 from lpie.photographs import read_photo, resize, to_uint8
 from lpie.records import write_json
 from lpie.splits import real_haze_split
-from lpie.vocabulary import Photo, ScoreDistribution
+from lpie.vocabulary import PerPhoto, Photo, ScoreDistribution
 
 log = logging.getLogger(__name__)
 
 FRAME = 496  # px, a multiple of 16 that holds a BSDS500 photograph
 LOGGED = ("loss", "adversarial_loss", "shift", "error", "missed")
-Described: TypeAlias = tuple[ScoreDistribution, Float[Tensor, "n features"]]
+Described: TypeAlias = tuple[ScoreDistribution, Float[Tensor, "n features cells cells"]]
 
 
 @dataclass(frozen=True)
@@ -74,20 +76,24 @@ class Distillation:
     initial: str = ""  # a critic to train further; empty starts from the teacher
     input_size: int = 160  # px of the square that the student sees
     minutes: float = 9.0
-    batch: int = 64
-    learning_rate: float = 2e-4  # at its peak; falls to zero along a cosine
+    batch: int = 48
+    learning_rate: float = 1e-4  # at its peak; falls to zero along a cosine
     weight_decay: float = 0.0
-    warm_up: float = 0.03  # share of the time over which the rate rises
-    epsilon: float = 2.5 / 255  # largest change of a pixel by the attack; 0 trains without one
-    attack_steps: int = 2
+    warm_up: float = 0.05  # share of the time over which the rate rises
+    epsilon: float = 2.25 / 255  # largest change of a pixel by the attack; 0 trains without one
+    attack_steps: int = 3
     attack_from: float = 0.03  # share of the time before which there is no attack
     attack_full: float = 0.4  # share of the time after which it has its full strength
-    spared: float = 0.15  # share of the second views that are not attacked
+    spared: float = 0.1  # share of the second views that are not attacked
     adversarial: float = 1.0  # weight of the second views' loss beside the first views'
-    consistency: float = 0.5  # weight of the distance between the two views' mean scores
-    correlation: float = 0.3  # weight of 1 - Pearson correlation of the mean scores within the batch
-    features: float = 0.3  # weight of the share of the teacher's feature variance that the student misses
+    consistency: float = 0.3  # weight of the distance between the two views' mean scores, in their deviations
+    correlation: float = 1.0  # weight of 1 - Pearson correlation of the mean scores within the batch
+    features: float = 1.0  # weight of the share of the teacher's feature variance that the first views miss
+    worse_features: float = 0.1  # the same of the second views
     clean: float = 0.5  # share of views without variation
+    whole: float = 0.3  # share of views of whole photographs; the others are crops
+    mixed: float = 0.2  # share of views into which another is faded
+    pasted: float = 0.2  # share of views with a rectangle of another
     average: float = 0.999  # decay of the running mean of the weights, which is what is kept
     seed: int = 0
 
@@ -166,12 +172,12 @@ def draw_views(settings: Distillation, album: Album, side: int) -> tuple[Tensor,
     frames, heights, widths = album.take(torch.randint(len(album), (settings.batch,), device=album.frames.device))
     clean = round(settings.clean * settings.batch)
     frames = torch.cat([frames[:clean], vary(frames[clean:])])
-    crops = Crops.random(heights, widths)
+    crops = Crops.random(heights, widths, settings.whole)
     shown, seen = (antialiased_view(frames, crops, pixels) for pixels in (INPUT_SCALES["mobilenet_v1"].size, side))
     frames[::2] = half_size_and_back(frames[::2])
     worse = antialiased_view(frames, crops.jittered(1.0), side)
     worse[1::3] = jpeg(worse[1::3], uniform(80.0, 97.0, worse[1::3]))
-    return collage((seen, worse, shown), mixed=0.15, pasted=0.15)  # type: ignore[return-value]
+    return collage((seen, worse, shown), settings.mixed, settings.pasted)  # type: ignore[return-value]
 
 
 # Training ---------------------------------------------------------------------------------------------------------
@@ -199,8 +205,13 @@ def distill(settings: Distillation, teacher: NIMA, album: Album, photos: list[Te
         moved = attack(student, worse, epsilon, settings.attack_steps, settings.spared) if epsilon else worse
         both = describe(student, torch.cat([seen, moved]))
         clean, adversarial = ((both[0][part], both[1][part]) for part in (slice(len(seen)), slice(len(seen), None)))
-        losses = torch.stack([_loss(settings, described, wanted) for described in (clean, adversarial)])
-        shift = (mean_score(adversarial[0]) - mean_score(clean[0])).abs().mean()
+        losses = torch.stack(
+            [
+                _loss(settings, clean, wanted, settings.features),
+                _loss(settings, adversarial, wanted, settings.worse_features),
+            ]
+        )
+        shift = _relative_shift(mean_score(clean[0]), mean_score(adversarial[0]))
         state.update(losses[0] + settings.adversarial * losses[1] + settings.consistency * shift)
         error = (mean_score(clean[0]) - mean_score(wanted[0])).abs().mean()
         totals.append(torch.stack([*losses, shift, error, _missed(clean[1], wanted[1])]).detach())
@@ -221,15 +232,20 @@ def _ramp(progress: float, start: float, full: float) -> float:
 
 
 def describe(critic: NIMA, photo: Photo) -> Described:
-    """The scores' distribution, and the features that it is read from."""
+    """The scores' distribution, and the maps of features whose means it is read from."""
     network = cast(MobileNetV1, critic.network)
-    features = network.pooled((critic.square(photo) - critic.mean) / critic.deviation)
-    return network.fc(features).softmax(1), features
+    maps = network.maps((critic.square(photo) - critic.mean) / critic.deviation)
+    return network.fc(maps.mean((2, 3))).softmax(1), maps
 
 
-def _loss(settings: Distillation, described: Described, wanted: Described) -> Tensor:
+def _loss(settings: Distillation, described: Described, wanted: Described, features: float) -> Tensor:
     scores = _earth_movers(described[0], wanted[0]) + settings.correlation * _decorrelation(described[0], wanted[0])
-    return scores + settings.features * _missed(described[1], wanted[1])
+    return scores + features * _missed(described[1], wanted[1])
+
+
+def _relative_shift(scores: PerPhoto, moved: PerPhoto) -> Tensor:
+    """Mean distance between the scores, in their standard deviation over the batch: shrinking both does not help."""
+    return (moved - scores).abs().mean() / scores.std().clamp_min(1e-3)
 
 
 def attack(student: NIMA, photo: Photo, epsilon: float, steps: int, spared: float = 0.0) -> Photo:
@@ -237,7 +253,7 @@ def attack(student: NIMA, photo: Photo, epsilon: float, steps: int, spared: floa
 
     A random share `spared` of the photos stays as it is.
     """
-    direction = torch.where(torch.rand(len(photo), device=photo.device) < 0.6, 1.0, -1.0)
+    direction = torch.where(torch.rand(len(photo), device=photo.device) < 0.75, 1.0, -1.0)
     reach = epsilon * (torch.rand(len(photo), 1, 1, 1, device=photo.device) >= spared)
     lowest, highest = (photo - reach).clamp(0, 1), (photo + reach).clamp(0, 1)
     moved = photo + reach * (2 * torch.rand_like(photo) - 1)
@@ -261,9 +277,12 @@ def _decorrelation(estimate: ScoreDistribution, wanted: ScoreDistribution) -> Te
     return 1 - scores.prod(0).sum() / (scores.square().sum(1).prod() + 1e-9).sqrt()
 
 
-def _missed(features: Tensor, wanted: Tensor) -> Tensor:
-    """The share of the variance of `wanted` that `features` leave unexplained."""
-    return (features - wanted).square().sum() / (wanted - wanted.mean(0)).square().sum().clamp_min(1e-9)
+def _missed(maps: Tensor, wanted: Tensor) -> Tensor:
+    """The share of the variance of the features `wanted`, over photos and cells, that `maps` leave unexplained."""
+    wanted = F.interpolate(wanted, maps.shape[2:], mode="bilinear", antialias=True)
+    return (maps - wanted).square().sum() / (wanted - wanted.mean((0, 2, 3), keepdim=True)).square().sum().clamp_min(
+        1e-9
+    )
 
 
 if __name__ == "__main__":
