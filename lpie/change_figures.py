@@ -13,10 +13,19 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from lpie import labels
-from lpie.evidence import CONFIGURATION, RIVALS, critic_names, gained_names, judge_names, select, trained_networks
+from lpie.evidence import (
+    CONFIGURATION,
+    FAMILIES,
+    RIVALS,
+    critic_names,
+    gained_names,
+    judge_names,
+    select,
+    trained_networks,
+)
 from lpie.figure_style import (
     COLORS,
-    CRITIC_FILLS,
+    CRITIC_COLORS,
     CRITIC_LINES,
     MARKERS,
     STYLE,
@@ -59,7 +68,7 @@ def comparison_figure(
             pixels = np.asarray(Image.open(crop)) if crop and crop.exists() else None
             _draw_tile(place, title, pixels, "no crop kept" if run else "not trained")
             if run:
-                place.set_xlabel(_score_lines(scores, run, photo, title == "target"), fontsize=6.8, linespacing=1.25)
+                place.set_xlabel(_score_lines(runs, scores, run, photo), fontsize=6.8, linespacing=1.25)
         _draw_change(places[len(tiles)], folder, tiles["L2"], tiles["L2 + NIMA"], photo)
         for place in places[len(tiles) + 1 :]:
             place.set_axis_off()
@@ -140,10 +149,13 @@ def _draw_change(panel: Axes, folder: Path, plain: str, taught: str, photo: str)
         _draw_tile(panel, title, None, "no crop kept" if len(paths) == 2 else "not trained")
 
 
-def _score_lines(scores: pd.DataFrame, run: str, photo: str, is_target: bool) -> str:
-    """PSNR, then the critics' and the judges' scores of the whole photo, two a line; those that there are."""
+def _score_lines(runs: pd.DataFrame, scores: pd.DataFrame, run: str, photo: str) -> str:
+    """PSNR and seed, then the critics' and the judges' scores of the whole photo, two a line; those that there are."""
     row = scores[(scores["run"] == run) & (scores["photo"] == photo)].iloc[0]
-    first = "the operator" if is_target else f"{row['psnr']:.1f} dB"
+    trained = runs[runs["run"] == run].iloc[0]
+    first = "the operator" if trained["network"] == "target" else f"{row['psnr']:.1f} dB"
+    if trained["network"] in FAMILIES:
+        first += f", seed {trained['seed']:.0f}"
     values = {name: row[f"score_{name}"] for name in (*critic_names(scores), *judge_names(scores))}
     said = [f"{name} {value:.2f}" for name, value in values.items() if pd.notna(value)]
     return "\n".join([first, *("  ".join(said[start : start + 2]) for start in range(0, len(said), 2))])
@@ -205,10 +217,9 @@ def survival_figure(table: pd.DataFrame, chosen: pd.DataFrame) -> Figure:
         shown = pd.concat([rows, nearest_rivals(table, operator, rows["psnr"].mean())])
         for place, (_, row) in enumerate(shown.iterrows()):
             across = np.arange(len(columns)) + 0.7 * (place / max(1, len(shown) - 1) - 0.5)
-            fill, edge = CRITIC_FILLS[row["critic"]], 1.0 if row["critic"] == "ava" else 1.8
             label = f"{labels.NETWORKS[row['network']]}, critic: {row['critic']}"
-            panel.plot(across, row[columns].astype(float).clip(-1.5, 1.5), ls="none", color=COLORS[row["network"]],
-                       marker=MARKERS[row["network"]], fillstyle=fill, markeredgewidth=edge, label=label)  # fmt: skip
+            panel.plot(across, row[columns].astype(float).clip(-1.5, 1.5), MARKERS[row["network"]],
+                       color=CRITIC_COLORS[row["critic"]], markeredgewidth=1.4, label=label)  # fmt: skip
         for level, style in ((SURVIVING_SHARE, ":"), (0, "-")):
             panel.axhline(level, color="0.4", linewidth=0.9, linestyle=style)
         panel.set_xticks(range(len(columns)), ticks, rotation=35, ha="right")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from lpie.evidence import FAMILIES, chosen_configurations, gained_names, photo_gains, select
-from lpie.statistics import holm, paired_interval, signed_rank_test
+from lpie.statistics import holm, paired_interval, signed_rank_test, student_interval, welch_interval
 
 CASE = ["operator", "network", "critic"]
 
@@ -20,7 +20,8 @@ def comparisons(runs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """Every paired difference over test photos that a claim rests on, one row each.
 
     Columns: claim, the case, fidelity, against (what it is compared with), measure, difference with low and high (BCa
-    across photos), n_photos, n_seeds, p and p_holm (adjusted over the claim's rows).
+    across photos), seed_low and seed_high (across seeds, NaN where a side has one), n_photos, n_seeds, p and p_holm
+    (adjusted over the claim's rows).
     """
     gains = photo_gains(runs, scores)
     rows: list[dict[str, object]] = []
@@ -40,7 +41,7 @@ def comparisons(runs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
                 rows += [_compare("C7", configuration, baseline, ours, plain, f"gain_{name}") for name in judges]
     rows += _fidelity_comparisons(gains)
     columns = ["claim", *CASE, "fidelity", "gamma", "against", "measure", "difference", "low", "high"]
-    table = pd.DataFrame(rows, columns=[*columns, "n_photos", "n_seeds", "p"])
+    table = pd.DataFrame(rows, columns=[*columns, "seed_low", "seed_high", "n_photos", "n_seeds", "p"])
     table["p_holm"] = table.groupby("claim")["p"].transform(lambda p: holm(p.tolist()))
     return table
 
@@ -68,7 +69,10 @@ def _compare(
     differences = ours.groupby("photo")[measure].mean()
     if theirs is not None:
         differences = (differences - theirs.groupby("photo")[measure].mean()).dropna()
-    interval = paired_interval(differences)
+    interval, seeds = paired_interval(differences), ours.groupby("seed")[measure].mean()
+    across = (
+        student_interval(seeds) if theirs is None else welch_interval(seeds, theirs.groupby("seed")[measure].mean())
+    )
     return {
         "claim": claim,
         **case[[*CASE, "fidelity", "gamma"]],
@@ -77,6 +81,8 @@ def _compare(
         "difference": interval.mean,
         "low": interval.low,
         "high": interval.high,
+        "seed_low": across.low,
+        "seed_high": across.high,
         "n_photos": interval.n,
         "n_seeds": ours["seed"].nunique(),
         "p": signed_rank_test(differences),

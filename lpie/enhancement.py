@@ -20,7 +20,7 @@ from lpie import networks
 from lpie.large_photos import LargePhoto, rendered_tiles
 from lpie.photo_encoding import KINDS, encode_photo, kind_of, save_photo
 from lpie.photo_files import PhotoFile, open_photo
-from lpie.photographs import check_photo, from_pixels, to_pixels
+from lpie.photographs import check_photo, from_pixels, luma, to_pixels
 from lpie.study import OPERATORS
 from lpie.vocabulary import Photo
 from lpie.weights import open_weights, shipped_names
@@ -39,7 +39,7 @@ def enhance(
     device: torch.device | str | None = None,
     tile: int = TILE,
 ) -> Photo:
-    """The photo enhanced, in [0, 1], of its shape and on its device.
+    """The photo enhanced, in [0, 1], of its shape and on its device; one without color stays so.
 
     `operator`: `tone` (local detail and tone) or `dehaze`. `weights`: a shipped name, a safetensors file, `operator`
     for the operator itself without a network, or None for the best that is shipped. `device`: where to compute; a
@@ -77,13 +77,21 @@ def enhance_files(
             photo = open_photo(sys.stdin.buffer.read() if source == "-" else source)
             enhanced = enhance_file(photo, network, operator, device, tile)
         except (ValueError, OSError) as error:
-            log.error("Skipped %s: %s", source, error)
+            log.error("Skipped %s", _named(source, error))
             failures += 1
             continue
         del photo
-        _write(enhanced, target)
+        try:
+            _write(enhanced, target)
+        except ValueError as error:  # this photo does not fit the format; a full disk fits none, and ends it all
+            log.error("Skipped %s", _named(source, error))
+            failures += 1
         del enhanced  # so that the next photo is not read beside it
     return failures
+
+
+def _named(source: str, error: Exception) -> str:
+    return str(error) if source in str(error) else f"{source}: {error}"
 
 
 def _write(photo: PhotoFile, target: str) -> None:
@@ -127,14 +135,14 @@ def default_weights(operator: str) -> str:
 @torch.inference_mode()
 def _enhance_one(photo: Photo, network: nn.Module | None, operator: str, device: torch.device, tile: int) -> Photo:
     photo, home = photo.clamp(0, 1).float(), photo.device
-    enhanced = torch.empty_like(photo)
+    enhanced, gray = torch.empty_like(photo), bool((photo == photo[:, :1]).all())
 
     def read(top: int, bottom: int, left: int, right: int) -> Photo:
         return photo[..., top:bottom, left:right].to(device)
 
     height, width = photo.shape[-2:]
     for (top, bottom, left, right), part in rendered_tiles(network, operator, LargePhoto(read, height, width), tile):
-        enhanced[..., top:bottom, left:right] = part.to(home)
+        enhanced[..., top:bottom, left:right] = (luma(part) if gray else part).to(home)
     return enhanced
 
 
@@ -142,15 +150,18 @@ def _enhance_one(photo: Photo, network: nn.Module | None, operator: str, device:
 def enhance_file(
     photo: PhotoFile, network: nn.Module | None, operator: str, device: torch.device, tile: int = TILE
 ) -> PhotoFile:
-    """A photo as files hold it, enhanced at its own depth; only tiles of it are ever floating point."""
+    """A photo as files hold it, enhanced at its own depth; only tiles of it are ever floating point.
+
+    One without color stays so: networks that learned from color photographs tint it.
+    """
 
     def read(top: int, bottom: int, left: int, right: int) -> Photo:
         return from_pixels(photo.pixels[top:bottom, left:right]).to(device)
 
-    pixels = np.empty_like(photo.pixels)
+    pixels, gray = np.empty_like(photo.pixels), all((row == row[:, :1]).all() for row in photo.pixels)
     height, width = pixels.shape[:2]
     for (top, bottom, left, right), part in rendered_tiles(network, operator, LargePhoto(read, height, width), tile):
-        pixels[top:bottom, left:right] = to_pixels(part, photo.bits)
+        pixels[top:bottom, left:right] = to_pixels(luma(part).expand_as(part) if gray else part, photo.bits)
     return replace(photo, pixels=pixels)
 
 
@@ -163,11 +174,13 @@ def _pairs(sources: Sequence[str], out: str) -> Iterator[tuple[str, str]]:
             kind_of(out)
         yield sources[0], out
         return
+    if not out:
+        raise ValueError("The name of the result is empty: name a file or a folder.")
     found = [(path, name) for source in sources for path, name in _photos_in(Path(source), Path(out))]
     if len(sources) == 1 and not Path(sources[0]).is_dir() and not Path(out).is_dir() and not out.endswith(os.sep):
         kind_of(out)
         targets = [Path(out)]
-    elif Path(out).exists() and not Path(out).is_dir():
+    elif not Path(out).is_dir() and (Path(out).exists() or Path(out).suffix.lower() in KINDS):
         raise ValueError(f"{out}: expected a folder for the results, got a file; name a folder.")
     else:
         names = [name if name.suffix.lower() in KINDS else name.with_suffix(".png") for _, name in found]
@@ -186,11 +199,12 @@ def _photos_in(source: Path, out: Path) -> list[tuple[Path, Path]]:
     """Photo files, and the names relative to the folder that their results take; a file stands for itself."""
     if not source.is_dir():
         return [(source, Path(source.name))]
-    known = (*KINDS, *OTHER_SUFFIXES)
+    known, results = (*KINDS, *OTHER_SUFFIXES), out.resolve()
     paths = [
         path
         for path in sorted(source.rglob("*"))
-        if path.suffix.lower() in known and path.is_file() and not path.name.startswith(".") and out not in path.parents
+        if path.suffix.lower() in known and path.is_file() and not path.name.startswith(".")
+        if results == source.resolve() or results not in path.resolve().parents
     ]
     if not paths:
         raise FileNotFoundError(f"{source}: there are no photos in this folder (names ending in {', '.join(known)}).")

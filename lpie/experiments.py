@@ -38,7 +38,7 @@ from lpie.study import (
     ladder_studies,
 )
 from lpie.targets import Scene, load_scenes
-from lpie.training import default_device, train
+from lpie.training import default_device, is_trained, load_network, train
 
 log = logging.getLogger(__name__)
 
@@ -54,13 +54,15 @@ def run_studies(
 
     The tables are those of `results.read_results`: runs, and scores with one row per run and photo of the validation
     and test splits. The operators' inputs and targets are evaluated once, as the pseudo-runs `<operator>-input` and
-    `<operator>-target`. Where `folder` holds published evidence, it is read as it stands: nothing is trained.
+    `<operator>-target`. Where `folder` holds published evidence, it is read as it stands: nothing is trained. Raises
+    FloatingPointError, once all others are evaluated, for networks that diverged.
     """
     if is_gathered(folder):
         log.info("%s holds gathered tables: read, nothing is trained", folder)
         return read_results(folder)
     folder, device = Path(folder), device or default_device()
     judges = load_judges(profile, device)
+    diverged: list[str] = []
     for operator in dict.fromkeys(study.operator for study in studies):
         asked = [study for study in studies if study.operator == operator]
         pending = [study for study in asked if not is_evaluated(folder, study.name, judges)]
@@ -76,9 +78,15 @@ def run_studies(
         at_once = together if device.startswith("cuda") else 1
         for start in range(0, len(pending), at_once):
             group = pending[start : start + at_once]
-            networks = train(group, scenes, folder / "runs", device)
-            for study, network in zip(group, networks, strict=True):
+            try:
+                train(group, scenes, folder / "runs", device)
+            except FloatingPointError as error:
+                diverged.append(str(error))
+            for study in (study for study in group if is_trained(study, folder / "runs")):
+                network = load_network(study, folder / "runs").to(device)
                 _evaluate_run(folder, study, network, reported, judges, device)
+    if diverged:
+        raise FloatingPointError(" ".join(diverged))
     return collect_results(folder)
 
 

@@ -7,16 +7,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lpie.figure_style import STYLE, legend_below, new_figure, require
+from lpie.figure_style import CRITIC_COLORS, STYLE, legend_below, new_figure, require
 
-CRITIC_COLORS = {
-    "compact": "#009E73",
-    "ava": "#D55E00",
-    "robust": "#E69F00",
-    "technical": "#0072B2",
-    "oasis": "#CC79A7",
-    "niqe": "#666666",
-}
+SPLIT_MARKERS = {"train": "^", "validation": "o", "test": "s"}
 
 
 @mpl.rc_context(STYLE)
@@ -83,6 +76,38 @@ def octave_figure(table: pd.DataFrame) -> Figure:
     panel.minorticks_off()
     panel.set(xlabel="spatial frequency (cycles per pixel)", ylabel="share of the gradient's energy", ylim=(0, None))
     legend_below(figure, axes)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def price_figure(table: pd.DataFrame) -> Figure:
+    """What it costs a critic to be hard to fool: agreement with its teacher against the gain of an attack.
+
+    `table`: columns `critic, split, srcc_clean, attack_in_deviations, ava_attack_in_deviations`. A color is a critic, a
+    marker a set of photographs. The teacher, which agrees with itself, is a star.
+    """
+    rows = require(table.dropna(subset=["srcc_clean", "attack_in_deviations"]), "variants")
+    figure, axes = new_figure(1, 1, 5.2, 3.4)
+    panel = axes[0, 0]
+    for index, (critic, measured) in enumerate(rows.groupby("critic", sort=False)):
+        panel.plot([], [], color=f"C{index}", lw=4, label=critic)
+        for split, marker in SPLIT_MARKERS.items():
+            one = measured[measured["split"] == split]
+            panel.plot(one["attack_in_deviations"], one["srcc_clean"], marker, color=f"C{index}", ms=6)
+    panel.plot(rows["ava_attack_in_deviations"].mean(), 1, "*", color="0.2", ms=11, label="AVA network")
+    for split, marker in SPLIT_MARKERS.items():
+        panel.plot([], [], marker, color="0.5", label=f"on {split} photographs")
+    panel.set_xscale("log")
+    ticks = (1, 2, 3, 5, 10, 20)
+    panel.set_xticks(ticks, map(str, ticks))
+    panel.minorticks_off()
+    panel.set(
+        xlabel="gain of an attack, in deviations of the critic's scores",
+        ylabel="rank correlation with the AVA network",
+        xlim=(1, 20),
+        ylim=(0.5, 1.05),
+    )
+    legend_below(figure, axes, columns=1)
     return figure
 
 

@@ -53,7 +53,14 @@ MARKERS = {
     "perturbation": "*",
 }
 CRITIC_LINES = {"compact": "-", "ava": ":", "robust": "-."}
-CRITIC_FILLS = {"compact": "full", "ava": "none", "robust": "left"}  # of markers
+CRITIC_COLORS = {
+    "compact": "#009E73",
+    "ava": "#D55E00",
+    "robust": "#E69F00",
+    "technical": "#0072B2",
+    "oasis": "#CC79A7",
+    "niqe": "#666666",
+}
 RIVAL_PSNR = 30.0  # dB: the rung of the rivals that a table shows
 JUDGE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 GAIN_COLORS = "RdBu"  # red below the target, blue above

@@ -22,11 +22,15 @@ KINDS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff"
 DEEP_KINDS = ("PNG", "TIFF")
 QUALITY: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95, "subsampling": "4:4:4"}, "WEBP": {"quality": 92}}
 STRIP_BYTES = 1 << 20  # of a TIFF, each compressed alone
+LONGEST_SIDES = {"JPEG": 65500, "WEBP": 16383}  # px that libjpeg and libwebp write
+UTF16_TAGS = (
+    *(ExifTags.Base.XPTitle, ExifTags.Base.XPComment, ExifTags.Base.XPAuthor),
+    *(ExifTags.Base.XPKeywords, ExifTags.Base.XPSubject),
+)
 PHOTOGRAPH_TAGS = {  # of EXIF's first directory: what describes the photograph and not how a file stores its pixels
     *(ExifTags.Base.ImageDescription, ExifTags.Base.Make, ExifTags.Base.Model, ExifTags.Base.Software),
     *(ExifTags.Base.DateTime, ExifTags.Base.Artist, ExifTags.Base.HostComputer, ExifTags.Base.Copyright),
-    *(ExifTags.Base.Rating, ExifTags.Base.RatingPercent, ExifTags.Base.XPTitle, ExifTags.Base.XPComment),
-    *(ExifTags.Base.XPAuthor, ExifTags.Base.XPKeywords, ExifTags.Base.XPSubject),
+    *(ExifTags.Base.Rating, ExifTags.Base.RatingPercent, *UTF16_TAGS),
 }
 
 
@@ -41,10 +45,16 @@ def kind_of(path: str | os.PathLike[str]) -> str:
 def save_photo(photo: PhotoFile, path: str | os.PathLike[str]) -> None:
     """Write a photograph in the format that the name asks for, whole or not at all, with its metadata.
 
-    Raises ValueError if the name asks for an unknown format; OSError, what was there untouched, if the disk is full
-    or the folder cannot be written.
+    Raises ValueError if the name asks for an unknown format, or for one that cannot hold the photo or its metadata;
+    OSError, what was there untouched, if the disk is full or the folder cannot be written.
     """
     kind = kind_of(path)
+    height, width = photo.pixels.shape[:2]
+    if max(height, width) > LONGEST_SIDES.get(kind, max(height, width)):
+        raise ValueError(
+            f"Cannot write {os.fspath(path)}: {kind} holds {LONGEST_SIDES[kind]} px a side, got {height} x {width}. "
+            "Choose .png or .tif."
+        )
     try:
         with atomic_path(path) as temporary, temporary.open("wb+") as stream:
             encode_photo(photo, stream, kind)
@@ -54,6 +64,8 @@ def save_photo(photo: PhotoFile, path: str | os.PathLike[str]) -> None:
             f"Cannot write {os.fspath(path)} ({error.strerror or error}); nothing that was there has changed. "
             "Choose a folder that can be written and has room",
         ) from error
+    except ValueError as error:
+        raise ValueError(f"Cannot write {os.fspath(path)} as {kind}: {error}.") from error
 
 
 def encode_photo(photo: PhotoFile, stream: Stream, kind: str) -> None:
@@ -81,9 +93,9 @@ def photograph_exif(exif: Image.Exif, profile: bytes) -> Image.Exif:
     """A copy of `exif` without what describes the file it came from: how its pixels lay, its thumbnail."""
     kept = Image.Exif()
     for tag in PHOTOGRAPH_TAGS & set(exif):
-        kept[tag] = exif[tag]
+        kept[tag] = _same_bytes(exif[tag])
     for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-        entries = dict(exif.get_ifd(directory))
+        entries = {tag: _same_bytes(value) for tag, value in exif.get_ifd(directory).items()}
         for stale in (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight, ExifTags.IFD.Interop):
             entries.pop(stale, None)
         if directory == ExifTags.IFD.Exif and ExifTags.Base.ColorSpace in entries:
@@ -92,6 +104,14 @@ def photograph_exif(exif: Image.Exif, profile: bytes) -> Image.Exif:
             kept.get_ifd(directory).update(entries)
             kept[directory] = dict(entries)
     return kept
+
+
+def _same_bytes(value: Any) -> Any:
+    """Text beyond ASCII as the bytes that it was read from: EXIF knows no other text, but cameras write UTF-8.
+
+    Pillow reads text as Latin-1, which has a character for each byte, and would write question marks.
+    """
+    return value.encode("latin-1") if isinstance(value, str) and not value.isascii() else value
 
 
 def _eight_bits(pixels: Pixels) -> Pixels:
@@ -125,7 +145,11 @@ def _encode_tiff(photo: PhotoFile, exif: Image.Exif, stream: Stream) -> None:
 
     directories = [int(tag) for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo) if exif.get_ifd(tag)]
     own = (*directories, ExifTags.Base.ImageDescription, ExifTags.Base.Software)
-    texts = [(tag, "s", 0, text, True) for tag, text in exif.items() if tag not in own and isinstance(text, str)]
+    texts = [
+        (tag, "B", len(text), text, True) if tag in UTF16_TAGS else (tag, "s", 0, text, True)
+        for tag, text in exif.items()
+        if tag not in own and isinstance(text, str | bytes)
+    ]
     tifffile.imwrite(
         stream,
         photo.pixels,

@@ -100,6 +100,7 @@ def _decode(content: bytes) -> PhotoFile:
             return deep
     with Image.open(io.BytesIO(content)) as picture:
         exif, dpi, kind = picture.getexif(), picture.info.get("dpi"), picture.format or "PNG"
+        kind = "JPEG" if kind == "MPO" else kind  # a phone's JPEG with a second picture behind the first
         profile = picture.info.get("icc_profile") or adobe_rgb_by_exif(exif)
         if kind == "PNG" and content[24] == 16:  # the header's bit depth; Pillow would keep 8 of 16
             import imagecodecs
@@ -139,6 +140,9 @@ def _decode_deep_tiff(content: bytes) -> PhotoFile | None:
         page = tiff.pages.first
         if "DNGVersion" in page.tags or page.is_reduced:
             raise ValueError("it looks like a camera's raw file; develop it to TIFF or JPEG first")
+        if page.dtype is not None and (page.dtype.kind == "f" or page.dtype.itemsize > 2):
+            kind = "floating point" if page.dtype.kind == "f" else f"{page.dtype} numbers"
+            raise ValueError(f"its pixels are {kind}; export it with 8 or 16 bits")
         if page.dtype != np.uint16:
             return None
         pixels = page.asarray()
@@ -167,6 +171,8 @@ def _upright_srgb(
 ) -> PhotoFile:
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     if not inks and pixels.shape[2] in (2, 4):
+        if pixels[..., -1].min() < np.iinfo(pixels.dtype).max:
+            log.warning("what is transparent in it becomes white")
         pixels = _over_white(pixels)
     pixels, profile = _to_srgb(pixels, inks, profile)
     if pixels.shape[2] == 1:

@@ -13,6 +13,7 @@ import pandas as pd
 from lpie.evidence import (
     CONFIGURATION,
     FAMILIES,
+    UNKNOWN,
     across_photos,
     chosen_configurations,
     gained_names,
@@ -35,7 +36,7 @@ def recipe_check(gains: pd.DataFrame, configuration: pd.Series) -> pd.DataFrame:
     `gains`: `photo_gains` of the test split. A judge is not below the target when the lower bound of its gain is at
     least JUDGE_SLACK, above it when that bound is positive. The trivial edit compared with has the largest PSNR that
     is not above the configuration's, so that it may change as much or more. Where an edit was not evaluated, the
-    comparison counts as not passed and says so.
+    comparison counts as not passed and says so; where the critic gains nothing, so does what is left of the gain.
     """
     rows, critic, judges = select(gains, configuration), own_critic(configuration, gains), gained_names(gains)[1]
     checks = [_check("critic's gain over the target", across_photos(rows, f"gain_{critic}"), ENOUGH_GAIN, "mean")]
@@ -46,7 +47,8 @@ def recipe_check(gains: pd.DataFrame, configuration: pd.Series) -> pd.DataFrame:
     means = rows.groupby("photo").mean(numeric_only=True)
     prefix = f"kept_{critic}_"
     for column in (name for name in map(str, means) if name.startswith(prefix)):
-        share = paired_ratio_interval(means[column], means[f"gain_{critic}"])
+        gained = means[f"gain_{critic}"].mean() > 0  # of a loss, a share says nothing
+        share = paired_ratio_interval(means[column], means[f"gain_{critic}"]) if gained else UNKNOWN
         checks.append(_check(f"gain left after {column.removeprefix(prefix)}", share, SURVIVING_SHARE, "mean"))
     detail, color = across_photos(rows, "detail_energy"), across_photos(rows, "color_shift")
     checks.append(_check("fine-detail energy, at least", detail, DETAIL_RANGE[0], "mean"))

@@ -117,7 +117,7 @@ def draw_figures(
             lambda o=operator: gamma_figure(front, tables["gammas"], o),
         )
         wanted[f"judges-{operator}"] = (
-            f"Gain over the target by every critic and judge with its 95 % interval across photos, {name}.",
+            f"Gain by every critic and judge with its 95 % interval across photos, {name}; empty: not scored.",
             lambda o=operator: judge_figure(front, o),
         )
     wanted["survival"] = (

@@ -71,7 +71,7 @@ def run_all(
     overrides = dict(parameters or {})
     source = Path(notebooks) if notebooks else PROJECT / "notebooks"
     declared = {name: declared_parameters(_existing(source / f"{name}.ipynb")) for name in graph}
-    check_names(overrides, {key: None for names in declared.values() for key in names}, "No notebook of the study")
+    check_names(overrides, {key: None for names in declared.values() for key in names}, "The study")
     check_values(overrides)
     folder = (Path(output) if output else default_folder(profile, overrides)).resolve()
     given = {"profile": profile, **overrides}

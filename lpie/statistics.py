@@ -47,6 +47,22 @@ def student_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Inter
     return Interval(mean, mean - half, mean + half, len(numbers))
 
 
+def welch_interval(ours: ArrayLike, theirs: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
+    """The difference of two means of independent numbers, such as one per seed each; `n` counts both.
+
+    Bounds are NaN where a side has one number. Source: Welch, The generalization of Student's problem when several
+    different population variances are involved, Biometrika 1947.
+    """
+    first, second = _numbers(ours), _numbers(theirs)
+    mean, count = float(first.mean() - second.mean()), len(first) + len(second)
+    if min(len(first), len(second)) < 2:
+        return Interval(mean, np.nan, np.nan, count)
+    if np.ptp(first) == np.ptp(second) == 0:
+        return Interval(mean, mean, mean, count)
+    bounds = stats.ttest_ind(first, second, equal_var=False).confidence_interval(confidence)
+    return Interval(mean, float(bounds.low), float(bounds.high), count)
+
+
 def paired_interval(differences: ArrayLike, confidence: float = CONFIDENCE, resamples: int = RESAMPLES) -> Interval:
     """The mean of paired `differences`, one per photo, with the bias-corrected and accelerated bootstrap interval.
 
@@ -77,15 +93,15 @@ def paired_ratio_interval(
 ) -> Interval:
     """The mean of `part` divided by the mean of `whole`, pairs of one photo each, with its BCa interval.
 
-    Meaningful while the mean of `whole` is well away from 0; the interval widens without bound as it nears 0, where
-    a resample counts as infinitely far. Fewer than FEWEST_RESAMPLED pairs have no interval (NaN), nor have pairs of
-    which all but one have a mean `whole` of 0.
+    Meaningful while the mean of `whole` is well away from 0: where its own interval holds 0, the ratio has none (NaN),
+    nor has it with fewer than FEWEST_RESAMPLED pairs.
     """
     parts, wholes = np.asarray(part, dtype=float).ravel(), np.asarray(whole, dtype=float).ravel()
     known = ~(np.isnan(parts) | np.isnan(wholes))
     parts, wholes = _numbers(parts[known]), _numbers(wholes[known])
     ratio = float(parts.mean() / wholes.mean()) if wholes.mean() else np.nan
-    if len(parts) < FEWEST_RESAMPLED or np.isnan(ratio):
+    bottom = paired_interval(wholes, confidence, resamples)
+    if len(parts) < FEWEST_RESAMPLED or bottom.low <= 0 <= bottom.high or np.isnan(ratio):
         return Interval(ratio, np.nan, np.nan, len(parts))
     if np.ptp(parts - ratio * wholes) <= 1e-12 * max(1.0, abs(ratio)):
         return Interval(ratio, ratio, ratio, len(parts))

@@ -15,6 +15,7 @@ from lpie.structural_similarity_terms import (
     SCALE_WEIGHTS,
     SMALLEST_CONTRAST,
     STABILIZERS,
+    STEEPEST_CONTRAST,
     WINDOW_SIZE,
     gaussian_window,
     luminance_and_contrast,
@@ -60,7 +61,8 @@ def ms_ssim(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> PerPhot
     equation 7 with the exponents of section 3.2.
     Differs: (1) luminance enters at the coarsest scale window by window, as the mean of luminance x contrast, where
     the equation takes two means, as its authors' later code does; (2) each scale's mean is kept at or above 1e-4,
-    since a power of a negative number is undefined; (3) color channels are averaged, as in `ssim`. Halving keeps
+    since a power of a negative number is undefined, and the gradient is that of a mean of at least 1e-2, since the
+    power's own grows without bound; (3) color channels are averaged, as in `ssim`. Halving keeps
     the last row and column of an odd side, as the authors' program does; other libraries drop it or pad with zeros,
     so that values agree where both sides are multiples of 16 and otherwise to about 1e-3.
     """
@@ -79,9 +81,11 @@ def unchecked_ms_ssim(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) 
     """`ms_ssim` of photos whose values may leave [0, 1], such as an untrained network's."""
     check_pair(a, b, SMALLEST_SIDE, "MS-SSIM's five scales")
     terms = _scale_terms(a, b, scales=len(SCALE_WEIGHTS))
-    # Differs (2): the floor has a value but lets the slope through, so that a loss can climb out of it.
-    terms = terms + (terms.clamp(min=SMALLEST_CONTRAST) - terms).detach()
-    return (terms.log() * constant(SCALE_WEIGHTS, terms)).sum(-1).exp().mean(1)  # prod would wait for the GPU
+    # Differs (2): below the floor there is a slope, so that a loss can climb out, and a bounded one, so that one photo
+    # that is far off does not outweigh its batch.
+    climb = terms / terms.detach().clamp(min=STEEPEST_CONTRAST)
+    logarithms = terms.detach().clamp(min=SMALLEST_CONTRAST).log() + (climb - climb.detach())
+    return (logarithms * constant(SCALE_WEIGHTS, terms)).sum(-1).exp().mean(1)  # prod would wait for the GPU
 
 
 def check_pair(a: Tensor, b: Tensor, smallest: int = 1, needs: str = "a photo") -> None:

@@ -13,7 +13,8 @@ WINDOW_SIZE = 11  # px
 WINDOW_SIGMA = 1.5  # px
 STABILIZERS = (0.01**2, 0.03**2)  # (K1 L)^2 and (K2 L)^2 for the data range L = 1
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, section 3.2: finest scale first
-SMALLEST_CONTRAST = 1e-4  # floor of each scale's term, so that its power has a finite value and gradient
+SMALLEST_CONTRAST = 1e-4  # floor of each scale's term, so that its power has a value
+STEEPEST_CONTRAST = 1e-2  # floor of each scale's term in the power's gradient
 MARGIN = WINDOW_SIZE // 2
 """Pixels at each edge whose window would leave the photo."""
 

@@ -47,17 +47,21 @@ def train(
     All studies advance step by step together, which keeps a GPU busy that one small network would not fill.
     Each run's folder receives checkpoint.safetensors on the way and weights.safetensors, log.csv, run.json at
     its end. Started again, unfinished runs continue from their checkpoints; on the same device the bytes are
-    those of an undisturbed run.
+    those of an undisturbed run. Raises FloatingPointError, once the others are done, for runs that diverged.
     """
     device = device or default_device()
     folder = Path(folder)
-    whole = ("run.json", "weights.safetensors")
-    unfinished = [study for study in studies if not all((folder / study.name / part).exists() for part in whole)]
+    unfinished = [study for study in studies if not is_trained(study, folder)]
     if unfinished:
         pools: dict[bool, CropPool] = {}
         runs = [Run(study, scenes, folder / study.name, device, pools) for study in unfinished]
         _advance(runs)
     return [load_network(study, folder).to(device) for study in studies]
+
+
+def is_trained(study: Study, folder: Path) -> bool:
+    """Whether `folder` holds the finished network of `study`."""
+    return all((Path(folder) / study.name / part).exists() for part in ("run.json", "weights.safetensors"))
 
 
 def load_network(study: Study, folder: Path) -> nn.Module:
@@ -69,7 +73,8 @@ def load_network(study: Study, folder: Path) -> nn.Module:
 
 
 def _advance(runs: list[Run]) -> None:
-    """One step of every run in turn, until all are done."""
+    """One step of every run in turn, until all are done; those that diverged are named at the end."""
+    diverged: list[str] = []
     total = sum(run.study.schedule.steps - run.step for run in runs)
     spoken = time.monotonic()
     with tqdm(total=total, desc=f"training {len(runs)} network(s)", unit="step", mininterval=1.0, disable=None) as bar:
@@ -80,11 +85,16 @@ def _advance(runs: list[Run]) -> None:
             share = (time.monotonic() - began) / len(pending)  # a GPU does not say whose work it was
             for run in pending:
                 run.seconds += share
-                run.keep()
+                try:
+                    run.keep()
+                except FloatingPointError as error:
+                    diverged.append(str(error))
             bar.update(len(pending))
             if bar.disable and time.monotonic() - spoken > 5:
                 log.info("step %d of %d, %d network(s)", pending[0].step, pending[0].study.schedule.steps, len(runs))
                 spoken = time.monotonic()
+    if diverged:
+        raise FloatingPointError(" ".join(diverged))
 
 
 class Run:

@@ -7,6 +7,8 @@ Source: the claims are those of Talebi and Milanfar, Learned Perceptual Image En
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -26,16 +28,18 @@ CLAIMS = {
     "C7": "The critic adds what SSIM, MS-SSIM and their mix with L1 do not give.",
 }
 
-PAIRED_TEST = "Wilcoxon signed-rank over photos, Holm over the claim's comparisons"
+PAIRED_TEST = (
+    "Wilcoxon signed-rank over photos, Holm over the claim's comparisons, and the interval across seeds where both "
+    "sides have several"
+)
 FIDELITY_SLACK = 1.0  # dB of PSNR that may be lost while fidelity still counts as kept
-FEWEST_PHOTOS = 6  # with fewer, no signed-rank test can fall below SIGNIFICANCE: 2 / 2^5 = 0.0625
 
 
 def verdicts(runs: pd.DataFrame, scores: pd.DataFrame, compared: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row per claim: claim, paper, found, n, interval, test, verdict. `compared`: `comparisons`, if at hand.
 
     A verdict is `supported` (in every case), `partly supported` (in some), `not supported` (in none), `undecided` (too
-    few photographs for its test) or `not attempted`.
+    few photographs for any difference to be significant) or `not attempted`.
     """
     table = comparisons(runs, scores) if compared is None else compared
     found = {
@@ -47,10 +51,12 @@ def verdicts(runs: pd.DataFrame, scores: pd.DataFrame, compared: pd.DataFrame | 
         "C6": _surviving_cases(runs, scores),
         "C7": _judged_cases(table[table["claim"] == "C7"], [*CASE, "against"]),
     }
-    return pd.DataFrame([_verdict(claim, cases) for claim, cases in found.items()])
+    tested = table["claim"].value_counts().to_dict()
+    tested["C3"] = tested.get("C2", 1)
+    return pd.DataFrame([_verdict(claim, cases, tested.get(claim, 1)) for claim, cases in found.items()])
 
 
-def _verdict(claim: str, cases: pd.DataFrame) -> dict[str, str]:
+def _verdict(claim: str, cases: pd.DataFrame, comparisons_made: int) -> dict[str, str]:
     row = {"claim": claim, "paper": CLAIMS[claim]}
     if cases.empty:
         nothing = {"found": "Not measured by these runs.", "n": "0", "interval": "", "test": ""}
@@ -58,7 +64,8 @@ def _verdict(claim: str, cases: pd.DataFrame) -> dict[str, str]:
     count = int(cases["holds"].sum())
     best = cases.sort_values(["holds", "merit"], ascending=False, kind="stable").iloc[0]
     verdict = "supported" if count == len(cases) else "partly supported" if count else "not supported"
-    if best["n_photos"] < FEWEST_PHOTOS:
+    smallest_p = 2.0 ** (1 - best["n_photos"])  # of a signed-rank test: all photos on one side
+    if smallest_p * comparisons_made >= SIGNIFICANCE:
         verdict = "undecided"
     return {
         **row,
@@ -86,8 +93,7 @@ def _judged_cases(rows: pd.DataFrame, key: list[str]) -> pd.DataFrame:
     for _, case in rows.groupby(key, sort=False):
         judged = case[~case["measure"].isin([f"gain_{name}" for name in CRITICS])]
         trained = case[case["measure"] == f"gain_{case['critic'].iloc[0]}"]
-        gaining = (judged["low"] > 0) & (judged["p_holm"] < SIGNIFICANCE)
-        kept = bool((judged["low"] >= JUDGE_SLACK).all() and gaining.any())
+        kept = bool((judged["low"] >= JUDGE_SLACK).all() and _gains(judged).any())
         holds = kept and bool((trained["low"] > 0).all())
         worst = judged.iloc[int(judged["difference"].argmin())]
         measured = pd.concat([trained, judged])
@@ -96,6 +102,12 @@ def _judged_cases(rows: pd.DataFrame, key: list[str]) -> pd.DataFrame:
         interval = f"{_name(worst)} {_bounds(worst)}"
         cases.append(_case(case.iloc[0], key, holds, float(worst["difference"]), detail, interval, worst))
     return pd.DataFrame(cases)
+
+
+def _gains(row: Any) -> Any:
+    """Whether a comparison, or each of several, is above 0 across photos and, where it is known, across seeds."""
+    seeds = (row["seed_low"] > 0) | np.isnan(row["seed_low"])
+    return (row["low"] > 0) & (row["p_holm"] < SIGNIFICANCE) & seeds
 
 
 def _served_cases(rows: pd.DataFrame) -> pd.DataFrame:
@@ -122,7 +134,7 @@ def _faithful_cases(rows: pd.DataFrame) -> pd.DataFrame:
         for gamma, step in case.groupby("gamma"):
             gain = step[step["measure"].str.startswith("gain_")].iloc[0]
             cost = step[step["measure"] == "psnr"].iloc[0]
-            kept = gain["low"] > 0 and gain["p_holm"] < SIGNIFICANCE and cost["difference"] >= -FIDELITY_SLACK
+            kept = _gains(gain) and cost["difference"] >= -FIDELITY_SLACK
             steps.append((bool(kept), gain["difference"] if kept else cost["difference"], gamma, gain, cost))
         holds, merit, gamma, gain, cost = max(steps, key=lambda step: step[:2])
         lead = f"Most gained within {FIDELITY_SLACK:g} dB" if holds else "The weight that costs least"
@@ -164,7 +176,7 @@ def _surviving_cases(runs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
         detail_energy, shift = means["detail_energy"].mean(), means["color_shift"].mean()
         faithful = DETAIL_RANGE[0] <= detail_energy <= DETAIL_RANGE[1] and shift <= LARGEST_COLOR_SHIFT
         gained = means[f"gain_{critic}"].mean() > 0  # without a gain there is no share of it
-        holds = bool(gained and least.mean >= SURVIVING_SHARE and faithful)
+        holds = bool(gained and faithful and all(share.low >= SURVIVING_SHARE for share in kept.values()))
         share = f"{least.mean:.0%} of the gain is left after {labels.TRANSFORMATIONS[name]}"
         text = (f"Best case, {_label(configuration, CASE)}: {share if gained else 'the critic gains nothing'}, "
                 f"fine detail {detail_energy:.2f} of the target's, color shift {shift:.1f}.")  # fmt: skip

@@ -15,7 +15,7 @@ from lpie.aesthetics.critic_tables import (
 )
 from lpie.aesthetics.nima import NIMA
 from lpie.aesthetics.robustness import VARIATIONS
-from lpie.figure_scores import calibration_figure, failure_figure, octave_figure
+from lpie.figure_scores import calibration_figure, failure_figure, octave_figure, price_figure
 from lpie.figure_style import save_figure
 
 
@@ -74,6 +74,7 @@ def test_figures_are_drawn_from_the_tables(critics, photos, tmp_path):
         failure_figure(curves),
         octave_figure(gradient_octaves(critics, photos)),
         calibration_figure(calibration),
+        price_figure(read_published("critic_variants")),
     )
     for number, figure in enumerate(figures):
         assert save_figure(figure, tmp_path / str(number)).stat().st_size > 5000
@@ -83,6 +84,14 @@ def test_figures_are_drawn_from_the_tables(critics, photos, tmp_path):
 def test_figure_without_rows_says_what_is_missing():
     with pytest.raises(ValueError, match="the tables hold no curves"):
         failure_figure(pd.DataFrame({"variation": []}))
+
+
+def test_the_price_figure_has_one_line_in_its_legend_for_each_measured_critic():
+    splits = {"critic": ["a", "a", "b", "c"], "split": ["test", "train", "test", "test"]}
+    gains = {"attack_in_deviations": [2, 3, 4, 5], "ava_attack_in_deviations": 9}
+    table = pd.DataFrame({**splits, "srcc_clean": [0.7, 0.9, 0.8, None], **gains})
+    shown = [text.get_text() for text in price_figure(table).legends[0].get_texts()]
+    assert shown[:3] == ["a", "b", "AVA network"]
 
 
 def test_missing_table_is_named(monkeypatch, tmp_path):

@@ -11,13 +11,13 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
-from lpie import large_photos, networks
+from lpie import large_photos, networks, photo_encoding
 from lpie.enhancement import default_weights, enhance, enhance_file, enhance_files
 from lpie.large_photos import LargePhoto, renderer
 from lpie.operators import nonlocal_dehazing
 from lpie.operators.local_laplacian import local_laplacian
 from lpie.photo_files import PhotoFile, open_photo
-from lpie.photographs import demo_photographs, from_pixels, resize, to_pixels, write_photo
+from lpie.photographs import demo_photographs, from_pixels, luma, resize, to_pixels, write_photo
 from lpie.records import write_tensors
 from lpie.study import ToneSettings
 from lpie.weights import shipped_names
@@ -246,3 +246,48 @@ def test_results_never_land_on_their_sources_or_on_each_other(tmp_path, saved):
     with pytest.raises(FileNotFoundError, match="no photos in this folder"):
         enhance_files([tmp_path / "empty"], tmp_path / "out", "tone", weights)
     assert path.read_bytes() == before
+    with pytest.raises(ValueError, match="expected a folder for the results"):
+        enhance_files([path, path], tmp_path / "both.png", "tone", weights)
+    with pytest.raises(ValueError, match="name a file or a folder"):
+        enhance_files([path], "", "tone", weights)
+
+
+def test_photo_without_color_stays_so(photo, saved):
+    gray = photo.mean(1, keepdim=True).expand_as(photo)
+    whole = enhance(gray, "tone", saved["tone-grid"], tile=64)
+    assert (whole == whole[:, :1]).all()
+    file = PhotoFile(to_pixels(gray, 16), Image.Exif(), None, "PNG")
+    network = networks.from_pretrained(saved["tone-grid"])
+    done = enhance_file(file, network, "tone", torch.device("cpu"), tile=64).pixels
+    assert (done == done[..., :1]).all()
+    with torch.inference_mode():
+        tinted = network(gray)
+    assert (tinted - tinted[:, :1]).abs().max() > 0.01  # the network itself would not leave it so
+    torch.testing.assert_close(whole, luma(tinted).expand_as(whole), rtol=0, atol=1e-4)
+
+
+def test_folder_does_not_take_its_own_results_however_it_is_spelled(tmp_path, saved, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    write_photo(torch.rand(1, 3, 20, 30), tmp_path / "photos" / "a.png", bits=8)
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert enhance_files([tmp_path / "photos"], "photos/out", "tone", saved["tone-grid"]) == 0
+    assert sorted(path.name for path in Path("photos").rglob("*")) == ["a.png", "a.png", "out"]
+    with pytest.raises(ValueError, match="would be overwritten"):
+        enhance_files(["photos"], tmp_path / "photos", "tone", saved["tone-grid"])
+
+
+def test_photo_that_its_format_cannot_hold_is_named_and_the_others_done(tmp_path, saved, caplog, monkeypatch):
+    monkeypatch.setitem(photo_encoding.LONGEST_SIDES, "WEBP", 25)
+    for name, width in (("a.webp", 20), ("b.webp", 30), ("c.webp", 20)):
+        Image.new("RGB", (width, 20), (90, 120, 150)).save(tmp_path / name)
+    assert enhance_files([tmp_path], tmp_path / "out", "tone", saved["tone-grid"]) == 1
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.webp", "c.webp"]
+    assert "b.webp: WEBP holds 25 px a side, got 20 x 30. Choose .png or .tif." in caplog.text
+
+
+def test_phones_jpeg_of_several_pictures_comes_out_of_a_pipe_as_a_jpeg():
+    stream = io.BytesIO()
+    first, second = (Image.new("RGB", (30, 20), (shade, 120, 150)) for shade in (90, 30))
+    first.save(stream, "MPO", save_all=True, append_images=[second])
+    assert open_photo(stream.getvalue()).kind == "JPEG"

@@ -53,6 +53,23 @@ def test_certain_rating_has_no_deviation():
     assert score_deviation(certain).abs().max() < 1e-6
 
 
+def test_deviation_has_a_slope_where_the_rating_is_certain():
+    certain = torch.eye(10, requires_grad=True)
+    score_deviation(certain).sum().backward()
+    assert certain.grad.isfinite().all()
+
+
+def test_photos_in_another_range_are_refused():
+    critic = NIMA(input_size=32).freeze()
+    for wrong in (
+        torch.rand(1, 3, 40, 40) * 255,
+        torch.rand(1, 3, 40, 40) * 2 - 1,
+        torch.full((1, 3, 8, 8), torch.nan),
+    ):
+        with pytest.raises(ValueError, match=r"values in \[0, 1\] in photo"):
+            critic(wrong)
+
+
 @pytest.mark.parametrize(("height", "width", "size"), [(481, 321, 224), (30, 50, 224), (224, 100, 64), (1, 5, 64)])
 def test_products_resample_as_torch_does_with_antialiasing(height, width, size):
     """The GPU's form and the CPU's are one function, values and gradients."""

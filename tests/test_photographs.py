@@ -330,6 +330,44 @@ def test_exif_and_resolution_survive(kind, bits):
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("bits", [8, 16])
+def test_text_beyond_ascii_survives_byte_by_byte(kind, bits):
+    texts = {
+        ExifTags.Base.Copyright: "© 2024 Jörg".encode(),
+        ExifTags.Base.ImageDescription: "Grüße".encode(),
+        ExifTags.Base.Software: "Ä".encode(),
+        ExifTags.Base.XPTitle: "Tïtle".encode("utf-16-le"),
+    }
+    source, exif = io.BytesIO(), Image.Exif()
+    for tag, text in texts.items():
+        exif[tag] = text
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.LensModel] = "Öptik".encode()
+    Image.fromarray(PIXELS).save(source, "JPEG", exif=exif)
+    read = open_photo(source.getvalue())
+    stream = io.BytesIO()
+    encode_photo(PhotoFile(DEEP if bits == 16 else PIXELS, read.exif), stream, kind)
+    for text in (*texts.values(), "Öptik".encode()):
+        assert text in stream.getvalue()
+    assert open_photo(stream.getvalue()).exif[ExifTags.Base.XPTitle] == texts[ExifTags.Base.XPTitle]
+
+
+@pytest.mark.parametrize(("dtype", "named"), [(np.uint32, "uint32"), (np.float32, "floating point")])
+def test_tiff_of_numbers_that_no_photo_has_is_refused_by_their_name(dtype, named):
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, np.zeros((8, 9, 3), dtype), photometric="rgb")
+    with pytest.raises(ValueError, match=f"its pixels are {named}.*export it with 8 or 16 bits"):
+        open_photo(stream.getvalue())
+
+
+def test_transparency_that_becomes_white_is_said(caplog):
+    for alpha, said in ((255, 0), (100, 1)):
+        stream = io.BytesIO()
+        Image.new("RGBA", (8, 8), (90, 120, 150, alpha)).save(stream, "PNG")
+        open_photo(stream.getvalue())
+        assert caplog.text.count("becomes white") == said
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("bits", [8, 16])
 def test_wide_gamut_file_gets_its_profile_and_colors_again(kind, bits):
     adobe = imagecodecs.cms_profile("adobergb")
     patch = np.full((16, 16, 3), (150, 120, 110), np.uint8)

@@ -125,6 +125,14 @@ def test_a_finished_run_without_its_weights_is_trained_again(scenes: list[Scene]
     assert weights.read_bytes() == before
 
 
+def test_a_run_that_diverges_is_named_and_the_others_end(scenes: list[Scene], tmp_path: Path) -> None:
+    wild = replace(STUDY, seed=1, schedule=replace(SHORT, learning_rate=1e30))
+    others = [replace(STUDY, seed=seed) for seed in (0, 2)]
+    with pytest.raises(FloatingPointError, match=f"{wild.name} diverged"):
+        training.train([others[0], wild, others[1]], scenes, tmp_path, "cpu")
+    assert [training.is_trained(study, tmp_path) for study in (others[0], wild, others[1])] == [True, False, True]
+
+
 def test_another_study_cannot_continue_from_a_checkpoint(scenes: list[Scene], tmp_path: Path) -> None:
     folder = tmp_path / STUDY.name
     other = replace(STUDY, seed=3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 from synthetic_records import invent_study
@@ -55,6 +56,30 @@ def test_three_photographs_decide_nothing(mixed: tuple[pd.DataFrame, pd.DataFram
     runs, scores = mixed
     few = scores[~scores["photo"].str.contains("-test-") | scores["photo"].str.contains("-test-[012]$")]
     assert verdict_of(verdicts(runs, few))["C2"] == "undecided"
+
+
+def test_as_many_photographs_as_no_comparison_can_be_significant_with_decide_nothing(
+    mixed: tuple[pd.DataFrame, pd.DataFrame],
+) -> None:
+    runs, scores = mixed
+    made = (comparisons(runs, scores)["claim"] == "C2").sum()
+    fewest = int(np.ceil(1 + np.log2(made / 0.05)))  # 2^(1 - n) times the comparisons is below 0.05 from here on
+    numbers = scores["photo"].str.extract(r"-test-(\d+)$")[0].astype(float)
+    for count, decided in ((fewest, True), (fewest - 1, False)):
+        verdict = verdict_of(verdicts(runs, scores[~(numbers >= count)]))["C2"]
+        assert (verdict != "undecided") == decided
+
+
+def test_a_difference_that_one_seed_made_counts_for_nothing(mixed: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    runs, scores = mixed
+    assert "operator parameters 4 of 4" in verdicts(runs, scores).set_index("claim").loc["C2", "found"]
+    judges = [column for column in scores if column.startswith("score_")]
+    seeds = scores["run"].map(runs.set_index("run")["seed"])
+    taught = scores["run"].isin(runs.loc[runs["gamma"] > 0, "run"])
+    uneven = scores.copy()
+    uneven.loc[taught & (seeds == 1), judges] += 3  # the mean is higher than before, and no longer certain
+    uneven.loc[taught & (seeds == 2), judges] -= 2
+    assert "operator parameters 0 of 4" in verdicts(runs, uneven).set_index("claim").loc["C2", "found"]
 
 
 def test_a_gain_within_a_decibel_counts_as_both_at_once(mixed: tuple[pd.DataFrame, pd.DataFrame]) -> None:

@@ -85,7 +85,8 @@ def measure_critic(
     Agreement is with the teacher on antialiased input, which is how it trains others here, and, as `_published`, on
     the nearest pixels of its own pipeline. `photos` are (1, 3, H, W) that the critic never saw; `others`, squares of
     224 px, are those from which the universal perturbation is learned. Gains and shifts are in points of the mean
-    score.
+    score; the attack's gain also in deviations of the scores of `photos`, since a critic with scores close together
+    moves by few points whatever fools it.
     """
     squares = torch.cat([resize(photo, ATTACKED_SIZE, ATTACKED_SIZE) for photo in photos])
     own = _scores(critic, photos)
@@ -109,6 +110,9 @@ def measure_critic(
         moved = _scores(critic, [transform(photo) for photo in photos])
         measures[f"shift_{name}"] = float((moved - own).abs().mean())
     measures["mean_clean"], measures["deviation_clean"] = float(own.mean()), float(own.std())
+    measures["attack_in_deviations"] = measures["attack_gain"] / measures["deviation_clean"]
+    deviation = float(_scores(with_convention(teacher, "antialiased"), photos).std())
+    measures["ava_attack_in_deviations"] = measures["ava_attack_gain"] / deviation
     return measures
 
 
@@ -156,11 +160,14 @@ def _gain(score: Callable[[Photo], Tensor], before: Photo, after: Photo) -> floa
     return float((score(after) - score(before)).mean())
 
 
-def unseen_photographs(data: Path, split: str, device: str, count: int = 100) -> list[Tensor]:
-    """BSDS500 test photographs: the first 100 to choose (`validation`), the other 100 to report (`test`)."""
-    paths = sorted((data / "bsds500/test").glob("*.jpg"))
-    chosen = paths[:100] if split == "validation" else paths[100:]
-    return [read_photo(path).to(device) for path in chosen[:count]]
+def measured_photographs(data: Path, split: str, device: str, count: int = 100) -> list[Tensor]:
+    """BSDS500 test photographs: the first 100 to choose (`validation`), the other 100 to report (`test`).
+
+    `train`: the first 100 of its training photographs, which a critic trained here has seen.
+    """
+    folder, first = {"train": ("train", 0), "validation": ("test", 0), "test": ("test", 100)}[split]
+    paths = sorted((data / "bsds500" / folder).glob("*.jpg"))[first : first + 100]
+    return [read_photo(path).to(device) for path in paths[:count]]
 
 
 def main() -> None:
@@ -168,7 +175,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", required=True, help="name of a shipped critic or a .safetensors file")
     parser.add_argument("--data", type=Path, required=True, help="folder of the layout that LPIE_DATA has")
-    parser.add_argument("--split", choices=("validation", "test"), default="validation")
+    parser.add_argument("--split", choices=("train", "validation", "test"), default="validation")
     parser.add_argument("--photos", type=int, default=100)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--table", type=Path, help="CSV file whose row of that name is replaced or added")
@@ -178,7 +185,7 @@ def main() -> None:
     critic = NIMA.from_pretrained(given.weights).to(given.device)
     training = sorted((given.data / "bsds500/train").glob("*.jpg"))[: given.photos]
     others = torch.cat([resize(read_photo(path), ATTACKED_SIZE, ATTACKED_SIZE) for path in training]).to(given.device)
-    photos = unseen_photographs(given.data, given.split, given.device, given.photos)
+    photos = measured_photographs(given.data, given.split, given.device, given.photos)
     measures = measure_critic(critic, teacher, photos, others)
     print_measures(measures)
     if given.table:

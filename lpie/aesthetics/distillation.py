@@ -40,9 +40,9 @@ from lpie.aesthetics.backbones import INPUT_SCALES, MobileNetV1
 from lpie.aesthetics.critic_evaluation import (
     TEACHER,
     measure_critic,
+    measured_photographs,
     print_measures,
     quick_measures,
-    unseen_photographs,
 )
 from lpie.aesthetics.distillation_state import State
 from lpie.aesthetics.nima import NIMA, mean_score
@@ -66,7 +66,7 @@ log = logging.getLogger(__name__)
 
 FRAME = 496  # px, a multiple of 16 that holds a BSDS500 photograph
 LOGGED = ("loss", "adversarial_loss", "shift", "error", "missed")
-Described: TypeAlias = tuple[ScoreDistribution, Float[Tensor, "n features cells cells"]]
+Described: TypeAlias = tuple[ScoreDistribution, Float[Tensor, "n features _ _"]]  # a cell for each 32 px
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def main() -> None:
     teacher = NIMA.from_pretrained(data / TEACHER).to(device)
     album = training_album(data, device, limit)
     log.info("%d training photographs on %s; %s", len(album), device, settings)
-    photos = unseen_photographs(data, "validation", device, limit or 100)
+    photos = measured_photographs(data, "validation", device, limit or 100)
     critic = distill(settings, teacher, album, photos, out)
 
     notes = {name: str(value) for name, value in asdict(settings).items() if name != "input_size"}
@@ -256,7 +256,7 @@ def attack(student: NIMA, photo: Photo, epsilon: float, steps: int, spared: floa
     direction = torch.where(torch.rand(len(photo), device=photo.device) < 0.75, 1.0, -1.0)
     reach = epsilon * (torch.rand(len(photo), 1, 1, 1, device=photo.device) >= spared)
     lowest, highest = (photo - reach).clamp(0, 1), (photo + reach).clamp(0, 1)
-    moved = photo + reach * (2 * torch.rand_like(photo) - 1)
+    moved = (photo + reach * (2 * torch.rand_like(photo) - 1)).clamp(0, 1)
     for _ in range(steps):
         moved = moved.detach().requires_grad_()
         score = (direction * student.mean_score(moved)).sum()

@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from lpie.aesthetics.backbones import INPUT_SCALES, RATINGS, BackboneName, build_backbone, scale_buffers
 from lpie.aesthetics.published_weights import REGISTERED, published_path, read_published
 from lpie.records import write_tensors
+from lpie.structural_similarity import check_range
 from lpie.vocabulary import PerPhoto, Photo, ScoreDistribution
 from lpie.weights import open_weights
 
@@ -50,7 +51,7 @@ def score_deviation(distribution: ScoreDistribution) -> PerPhoto:
     Source: Talebi & Milanfar, TIP 2018, section III: sigma = sqrt(sum_k (k - mu)^2 p_k).
     """
     distances = _ratings(distribution) - mean_score(distribution)[:, None]
-    return (distances.square() * distribution).sum(1).sqrt()
+    return (distances.square() * distribution).sum(1).clamp_min(1e-30).sqrt()  # a root has no slope at 0
 
 
 def _ratings(distribution: Tensor) -> Tensor:
@@ -124,7 +125,7 @@ class NIMA(nn.Module):
         try:
             self.network.load_state_dict(tensors)
         except RuntimeError as error:
-            raise ValueError(f"{source}: expected the weights of a {self.backbone} NIMA. {error}") from error
+            raise ValueError(f"{source}: expected the weights of a {self.backbone} NIMA, got others.") from error
         return self
 
     def metadata(self) -> dict[str, str]:
@@ -161,7 +162,8 @@ class NIMA(nn.Module):
     def forward(self, photo: Photo) -> ScoreDistribution:
         """Probabilities of the ratings 1..10, float32; photo: sRGB in [0, 1], any size.
 
-        Raises ValueError for another shape or device, TypeError for integers.
+        Raises ValueError for another shape or device and, on the CPU, for values outside [0, 1]; TypeError for
+        integers.
         """
         return self.rate(self.square(photo))
 
@@ -191,12 +193,15 @@ class NIMA(nn.Module):
             return resample(photo, size, antialiased_weights)
 
     def _check(self, photo: Tensor) -> None:
+        if not isinstance(photo, Tensor):
+            raise TypeError(f"Expected a tensor of photos, got {type(photo).__name__}: lpie.read_photo reads files so.")
         if photo.ndim != 4 or photo.shape[1] != 3 or 0 in photo.shape:
             raise ValueError(f"Expected photos of shape (N, 3, H, W), none of them empty, got {tuple(photo.shape)}.")
         if not photo.is_floating_point():
             raise TypeError(f"Expected floating-point sRGB in [0, 1], got {photo.dtype}: divide by its largest value.")
         if photo.device != self.mean.device:
             raise ValueError(f"The photo is on {photo.device} but the NIMA on {self.mean.device}: move one of them.")
+        check_range(photo, "photo")
 
 
 def resample(photo: Photo, size: int, weights: ResamplingWeights) -> Float[Tensor, "n 3 size size"]:

@@ -92,7 +92,8 @@ def photo_files(paths: Iterable[Path]) -> Iterator[Path]:
             continue
         for folder, subfolders, names in os.walk(path):
             subfolders.sort()
-            yield from (Path(folder, name) for name in sorted(names) if name.lower().endswith(SUFFIXES))
+            shown = (name for name in sorted(names) if not name.startswith("."))
+            yield from (Path(folder, name) for name in shown if name.lower().endswith(SUFFIXES))
 
 
 @torch.inference_mode()

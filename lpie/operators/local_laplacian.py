@@ -165,10 +165,9 @@ def _per_photo(number: Number, photo: Tensor, name: str) -> Tensor:
 
 
 def _check_photo(photo: Tensor) -> None:
+    received = photo.dtype if isinstance(photo, Tensor) else type(photo).__name__
     if not isinstance(photo, Tensor) or not photo.is_floating_point():
-        raise TypeError(
-            f"Expected a floating tensor (N, 3, H, W) in [0, 1], got {getattr(photo, 'dtype', type(photo))}."
-        )
+        raise TypeError(f"Expected a floating tensor (N, 3, H, W) in [0, 1], got {received}.")
     if photo.ndim != 4 or photo.shape[1] != 3 or not photo.numel():
         raise ValueError(
             f"Expected photos (N, 3, H, W), got shape {tuple(photo.shape)}; photo[None] adds a batch axis."

@@ -13,9 +13,10 @@ def check_photo(photo: Tensor) -> None:
 
     Values on a GPU are not looked at, since that would wait for it.
     """
+    received = photo.dtype if isinstance(photo, Tensor) else type(photo).__name__
     if not isinstance(photo, Tensor) or photo.dtype not in (torch.float32, torch.float64):
         raise TypeError(
-            f"Expected a float32 tensor (N, 3, H, W) in [0, 1], got {getattr(photo, 'dtype', type(photo))}; "
+            f"Expected a float32 tensor (N, 3, H, W) in [0, 1], got {received}; "
             "read_photo reads files so, photo.float() converts half precision."
         )
     if photo.ndim != 4 or photo.shape[1] != 3 or not photo.numel():
