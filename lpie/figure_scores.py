@@ -87,7 +87,7 @@ def price_figure(table: pd.DataFrame) -> Figure:
     marker a set of photographs. The teacher, which agrees with itself, is a star.
     """
     rows = require(table.dropna(subset=["srcc_clean", "attack_in_deviations"]), "variants")
-    figure, axes = new_figure(1, 1, 5.2, 3.4)
+    figure, axes = new_figure(1, 1, 5.4, 5.4)
     panel = axes[0, 0]
     for index, (critic, measured) in enumerate(rows.groupby("critic", sort=False)):
         panel.plot([], [], color=f"C{index}", lw=4, label=critic)

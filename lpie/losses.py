@@ -141,7 +141,7 @@ class PerceptualObjective(nn.Module):
         self._range_checked = False
 
     def forward(self, enhanced: Photo, target: Photo) -> Scalar:
-        """The objective of a batch: a scalar, float32."""
+        """The objective of a batch: a scalar, float32 (float64 for float64 photos)."""
         return self.parts(enhanced, target)["loss"]
 
     def parts(self, enhanced: Photo, target: Photo) -> dict[str, Tensor]:
