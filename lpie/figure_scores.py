@@ -75,7 +75,7 @@ def octave_figure(table: pd.DataFrame) -> Figure:
     panel.set_xticks(ends, [f"1/{round(1 / end)} - 1/{round(0.5 / end)}" for end in ends])
     panel.minorticks_off()
     panel.set(xlabel="spatial frequency (cycles per pixel)", ylabel="share of the gradient's energy", ylim=(0, None))
-    legend_below(figure, axes)
+    legend_below(figure, axes, columns=3)
     return figure
 
 
