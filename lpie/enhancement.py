@@ -110,7 +110,10 @@ def load_enhancer(
     """The network (None for the plain operator) on the device where it will run; errors as `enhance`."""
     if operator not in OPERATORS:
         raise ValueError(f"Unknown operator {operator!r}: choose one of {', '.join(OPERATORS)}.")
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    try:
+        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise ValueError(f"Unknown device {device!r}: give cpu or cuda.") from error
     if weights == PLAIN:
         return None, where
     name = os.fspath(weights) if weights is not None else default_weights(operator)

@@ -291,3 +291,8 @@ def test_phones_jpeg_of_several_pictures_comes_out_of_a_pipe_as_a_jpeg():
     first, second = (Image.new("RGB", (30, 20), (shade, 120, 150)) for shade in (90, 30))
     first.save(stream, "MPO", save_all=True, append_images=[second])
     assert open_photo(stream.getvalue()).kind == "JPEG"
+
+
+def test_unknown_device_is_refused_by_name(photo, saved):
+    with pytest.raises(ValueError, match="Unknown device 'tpu': give cpu or cuda."):
+        enhance(photo, "tone", saved["tone-grid"], device="tpu")

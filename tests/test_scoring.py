@@ -168,3 +168,11 @@ def test_committed_table_is_that_of_the_shipped_networks(name):
     if not (SHIPPED / f"{name}.safetensors").exists():
         pytest.skip(f"{name} is not trained yet")
     assert ReferenceScores.of(name, NIMA.from_pretrained(name)), "run python -m lpie.aesthetics.reference_scores"
+
+
+def test_a_folder_without_photos_is_named_and_nothing_else_is_printed(tmp_path, capsys):
+    (tmp_path / "._photo.jpg").write_bytes(b"what another system keeps beside a photo")
+    assert score([tmp_path]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == f"lpie score: there are no photos in {tmp_path}\n"

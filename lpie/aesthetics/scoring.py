@@ -66,20 +66,22 @@ def score(paths: Sequence[Path], critic: str = "compact", json: bool = False) ->
         return 2
     references = ReferenceScores.of(critic, network)
     scored = skipped = 0
-    if not json:
-        print("mean  deviation  above  ratings 1..10 in %              photo")
     for result in score_photos(photo_files(paths), network, references):
         if isinstance(result, Skipped):
             skipped += 1
             print(f"skipped {result.photo}: {result.reason}", file=sys.stderr, flush=True)
             continue
         scored += 1
+        if scored == 1 and not json:
+            print("mean  deviation  above  ratings 1..10 in %              photo")
         print(_json_line(result, critic) if json else _line(result), flush=True)
-    if not json and references:
+    if scored and not json and references:
         print(f"above: share of {references.count} reference photographs with a lower mean. {references.median_note}")
-    elif not json:
+    elif scored and not json:
         print(f"above: not known, since {critic} has no reference scores.")
-    if skipped or not scored:
+    if not scored and not skipped:
+        print(f"lpie score: there are no photos in {', '.join(map(str, paths))}", file=sys.stderr)
+    elif skipped:
         print(f"lpie score: {scored} scored, {skipped} skipped", file=sys.stderr)
     return 0 if scored and not skipped else 1
 
