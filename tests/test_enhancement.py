@@ -294,5 +294,5 @@ def test_phones_jpeg_of_several_pictures_comes_out_of_a_pipe_as_a_jpeg():
 
 
 def test_unknown_device_is_refused_by_name(photo, saved):
-    with pytest.raises(ValueError, match="Unknown device 'tpu': give cpu or cuda."):
+    with pytest.raises(ValueError, match="Unknown device 'tpu': give cpu or cuda"):
         enhance(photo, "tone", saved["tone-grid"], device="tpu")
