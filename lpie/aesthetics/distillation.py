@@ -280,9 +280,8 @@ def _decorrelation(estimate: ScoreDistribution, wanted: ScoreDistribution) -> Te
 def _missed(maps: Tensor, wanted: Tensor) -> Tensor:
     """The share of the variance of the features `wanted`, over photos and cells, that `maps` leave unexplained."""
     wanted = F.interpolate(wanted, maps.shape[2:], mode="bilinear", antialias=True)
-    return (maps - wanted).square().sum() / (wanted - wanted.mean((0, 2, 3), keepdim=True)).square().sum().clamp_min(
-        1e-9
-    )
+    variance = (wanted - wanted.mean((0, 2, 3), keepdim=True)).square().sum()
+    return (maps - wanted).square().sum() / variance.clamp_min(1e-9)
 
 
 if __name__ == "__main__":
