@@ -183,8 +183,14 @@ def _surviving_cases(runs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
         interval = f"share left {least.mean:.2f} [{least.low:.2f}, {least.high:.2f}]" if gained else "no gain"
         merit = least.mean - abs(np.log(detail_energy)) if gained else -np.inf
         case = _case(configuration, CASE, holds, merit, text, interval, None)
-        count = f"{least.n} photos, {rows['seed'].nunique()} seeds"
-        cases.append({**case, "n": count, "n_photos": least.n, "test": "BCa interval of the share over photos"})
+        cases.append(
+            {
+                **case,
+                "n": _count(least.n, rows["seed"].nunique()),
+                "n_photos": least.n,
+                "test": "BCa interval of the share over photos",
+            }
+        )
     return pd.DataFrame(cases)
 
 
@@ -195,9 +201,12 @@ def _case(
     row: dict[str, object] = {name: case.get(name, "") for name in CASE}
     row |= {"name": _label(case, key), "holds": bool(holds), "merit": merit, "detail": detail, "interval": interval}
     if tested is not None:
-        count = f"{tested['n_photos']} photos, {tested['n_seeds']} seeds"
-        row |= {"n": count, "n_photos": tested["n_photos"], "test": PAIRED_TEST}
+        row |= {"n": _count(tested["n_photos"], tested["n_seeds"]), "n_photos": tested["n_photos"], "test": PAIRED_TEST}
     return row
+
+
+def _count(photos: int, seeds: int) -> str:
+    return f"{photos} photos, {seeds} {'seed' if seeds == 1 else 'seeds'}"
 
 
 def _label(case: pd.Series, key: list[str]) -> str:
