@@ -201,7 +201,11 @@ def _case(
     row: dict[str, object] = {name: case.get(name, "") for name in CASE}
     row |= {"name": _label(case, key), "holds": bool(holds), "merit": merit, "detail": detail, "interval": interval}
     if tested is not None:
-        row |= {"n": _count(tested["n_photos"], tested["n_seeds"]), "n_photos": tested["n_photos"], "test": PAIRED_TEST}
+        row |= {
+            "n": _count(int(tested["n_photos"]), int(tested["n_seeds"])),
+            "n_photos": tested["n_photos"],
+            "test": PAIRED_TEST,
+        }
     return row
 
 
