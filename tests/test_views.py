@@ -49,7 +49,7 @@ def test_mirrored_crop_is_read_from_right_to_left(album):
 
 def test_random_crops_lie_inside_their_photos():
     heights, widths = torch.full((500,), 321), torch.full((500,), 481)
-    drawn = Crops.random(heights, widths)
+    drawn = Crops.random(heights, widths, 0.4)
     assert (drawn.top >= 0).all()
     assert (drawn.top + drawn.height <= 321).all()
     assert (drawn.left + drawn.width <= 481).all()

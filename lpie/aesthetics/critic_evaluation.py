@@ -183,8 +183,8 @@ def main() -> None:
     given = parser.parse_args()
     teacher = NIMA.from_pretrained(given.data / TEACHER).to(given.device)
     critic = NIMA.from_pretrained(given.weights).to(given.device)
-    training = sorted((given.data / "bsds500/train").glob("*.jpg"))[: given.photos]
-    others = torch.cat([resize(read_photo(path), ATTACKED_SIZE, ATTACKED_SIZE) for path in training]).to(given.device)
+    training = measured_photographs(given.data, "train", given.device, given.photos)
+    others = torch.cat([resize(photo, ATTACKED_SIZE, ATTACKED_SIZE) for photo in training])
     photos = measured_photographs(given.data, given.split, given.device, given.photos)
     measures = measure_critic(critic, teacher, photos, others)
     print_measures(measures)

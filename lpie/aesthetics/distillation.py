@@ -122,6 +122,7 @@ def main() -> None:
     critic = distill(settings, teacher, album, photos, out)
 
     notes = {name: str(value) for name, value in asdict(settings).items() if name != "input_size"}
+    notes["initial"] = Path(settings.initial).name  # where it lay is of this machine alone
     critic.save(out / "critic.safetensors", torch.float16, **notes)
     critic = NIMA.from_pretrained(out / "critic.safetensors").to(device)
     torch.set_float32_matmul_precision("highest")

@@ -193,9 +193,7 @@ class Crops:
     mirrored: PerPhoto
 
     @classmethod
-    def random(
-        cls, heights: Int[Tensor, " n"], widths: Int[Tensor, " n"], whole: float = 0.4, smallest: int = 96
-    ) -> Crops:
+    def random(cls, heights: Int[Tensor, " n"], widths: Int[Tensor, " n"], whole: float, smallest: int = 96) -> Crops:
         """Rectangles of any scale and aspect; a share `whole` of them is the whole photo."""
         all_of_it = torch.rand(len(heights), device=heights.device) < whole
         height_and_width = []
