@@ -219,16 +219,16 @@ def tune(device: torch.device) -> None:
     network, photo = network_away_from_identity(device, 32).eval(), photographs(device, 1, 1080, 1920)
     crops = photographs(device, 16, 256, 256)
     found: list[tuple[float, str]] = []
-    for pixels, warps, stages, programs in itertools.product((128, 256), (4, 8), (1, 2, 3), (2, 4, 6, 8)):
-        gpu.PIXELS, gpu.WARPS, gpu.STAGES, gpu.PROGRAMS = pixels, warps, stages, programs
+    for (columns, warps), programs in itertools.product(((64, 4), (128, 8), (128, 4)), (2, 4, 8)):
+        gpu.COLUMNS, gpu.WARPS, gpu.PROGRAMS = columns, warps, programs
         with torch.inference_mode():
             graph = captured(lambda: network(photo))
             ms = in_turns({"": graph}, device, 5)[""]
-        found.append((ms, f"PIXELS {pixels} WARPS {warps} STAGES {stages} PROGRAMS {programs}"))
-    gpu.PIXELS, gpu.WARPS, gpu.STAGES, gpu.PROGRAMS = (int(word) for word in min(found)[1].split()[1::2])
+        found.append((ms, f"COLUMNS {columns} WARPS {warps} PROGRAMS {programs}"))
+    gpu.COLUMNS, gpu.WARPS, gpu.PROGRAMS = (int(word) for word in min(found)[1].split()[1::2])
     print("inference 1080p:", *(f"{ms:.3f} ms {setting}" for ms, setting in sorted(found)[:8]), sep="\n  ")
     found = []
-    for pixels, warps, programs in itertools.product((64, 128, 256), (4, 8), (1, 2, 3, 4, 6)):
+    for pixels, warps, programs in itertools.product((64, 128), (4, 8), (2, 4)):
         gpu.GRADIENT_PIXELS, gpu.GRADIENT_WARPS, gpu.GRADIENT_PROGRAMS = pixels, warps, programs
         training_step = step(
             network_away_from_identity(device, 32), PerceptualObjective("l2"), crops, crops, torch.bfloat16, False

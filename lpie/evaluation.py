@@ -25,6 +25,7 @@ from lpie.aesthetics.judges import Judge
 from lpie.aesthetics.robustness import SURVIVAL, octave_energy
 from lpie.labels import CRITICS
 from lpie.operators.nonlocal_dehazing import Dehazed
+from lpie.perceptual_distance import alexnet_is_here, lpips
 from lpie.photographs import from_uint8, luma, to_uint8
 from lpie.structural_similarity import SMALLEST_SIDE, ms_ssim, ssim
 from lpie.targets import Scene
@@ -97,6 +98,7 @@ def measure(
         psnr: dB to the target, over all pixels and channels; infinite where equal. psnr_truth: to the photo without
         haze, where a scene has one.
         ssim, ms_ssim: to the target; ms_ssim is not a number where a side is below 161 px.
+        lpips: to the target, lower is closer; not a number where AlexNet's weights are missing.
         color_shift: CIEDE2000 to the target, averaged over pixels.
         detail_energy: see `detail_energy`, divided by the target's.
         change_1 .. change_6: see `change_spectrum`, of output minus target, finest octave first.
@@ -138,6 +140,7 @@ def _measure_batch(
         "psnr_truth": _psnr_to_truth(output, scenes),
         "ssim": ssim(output, target),
         "ms_ssim": ms_ssim(output, target) if min(output.shape[-2:]) >= SMALLEST_SIDE else _unknown(output),
+        "lpips": lpips(output, target) if alexnet_is_here() else _unknown(output),
         "color_shift": _unknown(output),  # holds the column's place
         "detail_energy": detail_energy(luma(output)) / detail_energy(luma(target)),
     }

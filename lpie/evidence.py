@@ -114,7 +114,8 @@ def frontier(runs: pd.DataFrame, scores: pd.DataFrame, split: str = "test") -> p
             photos, seeds = (across_photos(rows, column), across_seeds(rows, column)) if scored else (UNKNOWN, UNKNOWN)
             row |= {column: photos.mean, f"{column}_low": photos.low, f"{column}_high": photos.high}
             row |= {f"{column}_seed_low": seeds.low, f"{column}_seed_high": seeds.high}
-        row |= {name: rows[name].mean() for name in ("ssim", "ms_ssim", "color_shift", "detail_energy")}
+        measures = ("ssim", "ms_ssim", "lpips", "color_shift", "detail_energy")
+        row |= {name: rows[name].mean() for name in measures if name in rows}
         for column in (name for name in map(str, rows) if name.startswith(f"kept_{critic}_")):
             row[f"kept_{column.removeprefix(f'kept_{critic}_')}"] = rows[column].mean() / rows["critic_gain"].mean()
         for name in judge_names(gains):

@@ -23,6 +23,7 @@ from torch.nn.functional import avg_pool2d
 
 from lpie.aesthetics.judges import Judge, available_judges, load_judge
 from lpie.evaluation import measure, render
+from lpie.perceptual_distance import alexnet_is_here, fetch_alexnet
 from lpie.records import atomic_path, results_folder, write_csv, write_json
 from lpie.results import collect_results, is_gathered, read_results
 from lpie.study import (
@@ -91,7 +92,12 @@ def run_studies(
 
 
 def load_judges(profile: Profile, device: str) -> dict[str, Judge]:
-    """The profile's critics and judges that can be loaded now, on `device`; the log names those that cannot."""
+    """The profile's critics and judges that can be loaded now, on `device`; the log names those that cannot.
+
+    Where the profile asks for LPIPS, AlexNet's weights are downloaded too.
+    """
+    if profile.lpips:
+        fetch_alexnet()
     wanted = dict.fromkeys((*profile.critics, *profile.judges))
     missing = [name for name in wanted if name not in available_judges()]
     if missing:
@@ -100,12 +106,13 @@ def load_judges(profile: Profile, device: str) -> dict[str, Judge]:
 
 
 def is_evaluated(folder: Path, run: str, judges: Mapping[str, Judge]) -> bool:
-    """Whether `run` is finished and scored by every one of `judges`."""
+    """Whether `run` is finished, scored by every one of `judges`, and measured by LPIPS where that can be done."""
     place = folder / "runs" / run
     if not (place / "scores.csv").exists() or not (place / "run.json").exists():
         return False
-    columns = pd.read_csv(place / "scores.csv", nrows=0).columns
-    return all(f"score_{name}" in columns for name in judges)
+    first = pd.read_csv(place / "scores.csv", nrows=1)
+    measured = "lpips" in first and (first["lpips"].notna().all() or not alexnet_is_here())
+    return bool(measured) and all(f"score_{name}" in first for name in judges)
 
 
 def _evaluate_run(

@@ -153,6 +153,7 @@ def headline(front: pd.DataFrame) -> pd.DataFrame:
             "seeds": row["n_seeds"],
             "PSNR (dB)": f"{row['psnr']:.2f}" + _half(row, "psnr", kind),
             "SSIM": f"{row['ssim']:.3f}",
+            "LPIPS": f"{row['lpips']:.3f}" if pd.notna(row.get("lpips")) else "",
             "color shift": f"{row['color_shift']:.2f}",
             "fine detail": f"{row['detail_energy']:.2f}",
         }
@@ -160,7 +161,8 @@ def headline(front: pd.DataFrame) -> pd.DataFrame:
             gain = f"{row[f'gain_{name}']:+.3f}".replace("-0.000", "+0.000") + _half(row, f"gain_{name}", kind)
             entry[name] = gain if pd.notna(row[f"gain_{name}"]) else ""
         rows.append(entry)
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    return table.drop(columns=[name for name in table if table[name].eq("").all()])  # what was measured of none
 
 
 def _half(row: pd.Series, column: str, kind: str) -> str:

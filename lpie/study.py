@@ -101,6 +101,7 @@ class Profile:
     own_schedules: tuple[tuple[NetworkName, Schedule], ...] = ()
     initial: bool = False  # start from the shipped plain networks
     shortest_side: int = 0  # px to which photographs are reduced first; 0 keeps them
+    lpips: bool = False  # measure it, for which AlexNet (233 MB) is downloaded
 
 
 FIDELITIES: tuple[FidelityName, ...] = ("l1", "l2", "ssim", "ms_ssim", "mix")
@@ -143,7 +144,7 @@ PROFILES: dict[str, Profile] = {
             seeds=(0, 1, 2, 3, 4),
             fewer_seeds=(0, 1, 2),
             schedule=Schedule(steps=600, batch=8, learning_rate=2e-3),
-            gammas=(1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
+            gammas=(1e-4, 2e-4, 3e-4, 1e-3, 2e-3, 3e-3, 1e-2, 2e-2, 3e-2, 1e-1),
             critics=("compact", "ava", "robust"),
             judges=("technical", "oasis", "niqe"),
             own_schedules=(
@@ -151,6 +152,7 @@ PROFILES: dict[str, Profile] = {
                 ("grid", Schedule(steps=2000, batch=8)),
             ),
             shortest_side=512,
+            lpips=True,
         ),
         Profile(
             name="fivek",
@@ -162,6 +164,7 @@ PROFILES: dict[str, Profile] = {
             gammas=(1e-4, 1e-3, 1e-2, 1e-1, 1.0),
             critics=("compact", "ava", "robust"),
             judges=("technical", "oasis", "niqe"),
+            lpips=True,
         ),
     )
 }

@@ -10,7 +10,8 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from lpie.aesthetics.backbones import KerasConv2d, MobileNetV1
+from lpie.aesthetics.backbones import KerasConv2d, MobileNetV1, PointwiseConv2d
+from lpie.aesthetics.banded_resampling import bands, resample_banded
 from lpie.aesthetics.nima import NIMA, antialiased_weights, mean_score, nearest_weights, resample, score_deviation
 
 CPU = torch.device("cpu")
@@ -82,6 +83,50 @@ def test_products_resample_as_torch_does_with_antialiasing(height, width, size):
     (of_products,) = torch.autograd.grad((products * seen).sum(), photo)
     (of_sampled,) = torch.autograd.grad((sampled * seen).sum(), photo)
     torch.testing.assert_close(of_products, of_sampled)
+
+
+@pytest.mark.parametrize(("height", "width", "size"), [(33, 47, 160), (512, 512, 160), (161, 640, 160), (1, 1, 32)])
+def test_banded_resampling_in_single_precision_is_torchs_in_double(height, width, size):
+    """Torch's own in single precision rounds the filter's places and is up to 5e-6 off."""
+    photo = torch.rand(2, 3, height, width).to(memory_format=torch.channels_last).requires_grad_()
+    banded = resample_banded(photo, size)
+    exact = F.interpolate(photo.double(), (size, size), mode="bilinear", antialias=True)
+    torch.testing.assert_close(banded, exact.float(), atol=1e-6, rtol=1e-5)
+    seen = torch.randn_like(banded)
+    (of_banded,) = torch.autograd.grad((banded * seen).sum(), photo)
+    (of_exact,) = torch.autograd.grad((exact * seen).sum(), photo)
+    torch.testing.assert_close(of_banded, of_exact, atol=1e-5, rtol=1e-5)
+    assert torch.equal(resample_banded(photo, size), banded)
+
+
+def test_banded_resampling_has_a_gradient_of_its_gradient():
+    photo = torch.rand(1, 3, 9, 14, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda photo: resample_banded(photo, 5), (photo,))
+
+
+def test_first_use_in_inference_mode_does_not_spoil_later_gradients():
+    bands.cache_clear()
+    with torch.inference_mode():
+        resample_banded(torch.rand(1, 3, 9, 14), 5)
+    photo = torch.rand(1, 3, 9, 14, requires_grad=True)
+    resample_banded(photo, 5).sum().backward()
+    assert photo.grad.min() > 0
+
+
+@pytest.mark.parametrize("side", [9, 10])
+def test_layers_are_the_convolutions_that_their_weights_say(side):
+    depthwise, pointwise = KerasConv2d(4, 4, stride=2, groups=4), PointwiseConv2d(4, 6)
+    features = torch.rand(2, 4, side, side, requires_grad=True)
+    padded = F.conv2d(F.pad(features, (0, 1, 0, 1)), depthwise.weight, depthwise.bias, 2, groups=4)
+    expected = F.conv2d(padded, pointwise.weight, pointwise.bias)
+    found = pointwise(depthwise(features))
+    torch.testing.assert_close(found, expected)
+    inputs = (features, depthwise.weight, pointwise.weight, pointwise.bias)
+    seen = torch.randn_like(expected)
+    for of_found, of_expected in zip(
+        *(torch.autograd.grad((each * seen).sum(), inputs) for each in (found, expected)), strict=True
+    ):
+        torch.testing.assert_close(of_found, of_expected)
 
 
 def test_published_square_takes_the_pixels_that_pillow_takes():

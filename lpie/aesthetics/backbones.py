@@ -47,7 +47,24 @@ class KerasConv2d(nn.Conv2d):
         super().__init__(channels_in, channels_out, 3, stride, padding=0 if stride == 2 else 1, groups=groups)
 
     def forward(self, input: Tensor) -> Tensor:
-        return super().forward(F.pad(input, (0, 1, 0, 1)) if self.stride[0] == 2 else input)
+        if self.stride[0] == 1:
+            return super().forward(input)
+        if input.is_cuda or self.groups == 1:
+            return super().forward(F.pad(input, (0, 1, 0, 1)))
+        kernel = F.pad(self.weight, (1, 0, 1, 0))  # the same sums, padded all round, without a copy of the features
+        return F.conv2d(input, kernel, self.bias, 2, 1, groups=self.groups)
+
+
+class PointwiseConv2d(nn.Conv2d):
+    """1x1 convolution; on the CPU as the matrix product that it is, quicker wherever channels lie last in memory."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out, 1)
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.is_cuda:
+            return super().forward(input)
+        return F.linear(input.movedim(1, -1), self.weight[:, :, 0, 0], self.bias).movedim(-1, 1)
 
 
 class SeparableBlock(nn.Module):
@@ -60,11 +77,10 @@ class SeparableBlock(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()
         self.dw = KerasConv2d(channels_in, channels_in, stride, groups=channels_in)
-        self.pw = nn.Conv2d(channels_in, channels_out, 1)
+        self.pw = PointwiseConv2d(channels_in, channels_out)
 
     def forward(self, features: Tensor) -> Tensor:
-        depthwise = F.relu6(self.dw(features), inplace=True)
-        return F.relu6(self.pw(depthwise), inplace=True)
+        return F.relu6(self.pw(F.relu6(self.dw(features))))  # in place, autograd would copy what is overwritten
 
 
 class MobileNetV1(nn.Module):
@@ -91,7 +107,7 @@ class MobileNetV1(nn.Module):
 
     def maps(self, square: Float[Tensor, "n 3 size size"]) -> Float[Tensor, "n 1024 cells cells"]:
         """The features whose means over the square are what the last layer sees; a cell is 32 px wide."""
-        return self.blocks(F.relu6(self.stem(square), inplace=True))
+        return self.blocks(F.relu6(self.stem(square)))
 
     def forward(self, square: Float[Tensor, "n 3 size size"]) -> Float[Tensor, "n 10"]:
         return self.fc(self.dropout(self.maps(square).mean((2, 3))))

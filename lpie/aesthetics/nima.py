@@ -22,9 +22,9 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lpie.aesthetics.backbones import INPUT_SCALES, RATINGS, BackboneName, build_backbone, scale_buffers
+from lpie.aesthetics.banded_resampling import antialiased_weights, resample_banded
 from lpie.aesthetics.published_weights import REGISTERED, published_path, read_published
 from lpie.records import write_tensors
 from lpie.structural_similarity import check_range
@@ -63,9 +63,9 @@ class NIMA(nn.Module):
 
     `convention` and `input_size` say how a photo becomes the backbone's square: see the module. The resizing runs in
     float32 (float64 for float64 photos) and the softmax in float32 also under autocast; the network between them
-    follows autocast. On a GPU the resizing is two matrix products, whose gradient is deterministic, unlike that of
-    torch's own; so is the network's under bfloat16 autocast, as measured on an H100. In float32 cuDNN may add up in any
-    order: set `torch.backends.cudnn.deterministic = True` to have the same bits twice.
+    follows autocast. The resizing's gradient is deterministic on every device, unlike that of torch's own; so is the
+    network's on a GPU under bfloat16 autocast, as measured on an H100. In float32 cuDNN may add up in any order: set
+    `torch.backends.cudnn.deterministic = True` to have the same bits twice.
     (Where TF32 is allowed for float32 products, it applies to them and rounds pixels to 2^-11.)
     """
 
@@ -188,8 +188,8 @@ class NIMA(nn.Module):
         with torch.autocast(photo.device.type, enabled=False):
             if self.convention == "published":
                 return resample(photo, size, nearest_weights)
-            if photo.device.type == "cpu":  # torch's own is sparse and twice as fast here, and deterministic only here
-                return F.interpolate(photo, (size, size), mode="bilinear", antialias=True)
+            if photo.device.type == "cpu" and not torch.compiler.is_compiling():
+                return resample_banded(photo, size)
             return resample(photo, size, antialiased_weights)
 
     def _check(self, photo: Tensor) -> None:
@@ -208,18 +208,6 @@ def resample(photo: Photo, size: int, weights: ResamplingWeights) -> Float[Tenso
     """The photo on `size` x `size` pixels as two matrix products, whose gradient is deterministic on every device."""
     rows, columns = (weights(length, size, photo.device).to(photo.dtype) for length in photo.shape[2:])
     return rows @ (photo @ columns.T)
-
-
-def antialiased_weights(length: int, size: int, device: torch.device) -> Float[Tensor, "size length"]:
-    """The matrix that resamples `length` pixels to `size` with a triangle as wide as the coarser of the two grids.
-
-    Float64, rows summing to 1; what Pillow and torch call antialiased bilinear, border renormalized.
-    """
-    scale = length / size
-    outputs = torch.arange(size, dtype=torch.float64, device=device)[:, None]
-    inputs = torch.arange(length, dtype=torch.float64, device=device)
-    weights = (1 - ((outputs + 0.5) * scale - (inputs + 0.5)).abs() / max(scale, 1.0)).clamp(min=0)
-    return weights / weights.sum(1, keepdim=True)
 
 
 def nearest_weights(length: int, size: int, device: torch.device) -> Float[Tensor, "size length"]:

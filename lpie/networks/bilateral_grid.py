@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lpie.networks.context_aggregation import check_photo
+from lpie.networks.photo_check import check_photo
 from lpie.photographs import luma, resize
 from lpie.vocabulary import Luminance, Photo
 from lpie.weights import open_weights
@@ -84,7 +84,7 @@ class BilateralGrid(nn.Module):
 
         Any height and width of at least 1 px. Raises TypeError for integers and ValueError for other shapes.
         """
-        check_photo(photo)
+        check_photo(photo, self)
         return self.apply_grid(photo, self.predict_grid(resize(photo, *self.thumbnail_size(*photo.shape[-2:]))))
 
     def thumbnail_size(self, height: int, width: int) -> tuple[int, int]:

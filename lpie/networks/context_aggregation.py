@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lpie.networks.context_aggregation_cpu import convolve, moments, normalize_and_activate
 from lpie.networks.context_aggregation_cpu import enhance as enhance_strips
+from lpie.networks.photo_check import check_photo
 from lpie.vocabulary import Photo
 from lpie.weights import open_weights
 
@@ -133,10 +134,10 @@ class ContextAggregationNetwork(nn.Module):
         """The enhanced photo, float32: unclipped in training, so that gradients live, and in [0, 1] after `eval()`.
 
         Any height and width of at least 1 px. Raises TypeError for integers and ValueError for other shapes.
-        On a GPU, features are held in float16 where no gradient is asked for (within 1/255 of float32), and where
+        On a GPU, features are held in float16 where no gradient is asked for (within 1.5/255 of float32), and where
         autocast allows half precision in training; otherwise all is plain float32.
         """
-        check_photo(photo)
+        check_photo(photo, self)
         if photo.is_cuda and self._runs_in_half_precision(photo):
             return self._forward_on_gpu(photo)
         if photo.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
@@ -197,7 +198,7 @@ class ContextAggregationNetwork(nn.Module):
         The statistics are exact and gathered in bounded memory: one pass over tiles of `tile` px for each layer,
         each tile with the margin that its layer sees. Sums are float64.
         """
-        check_photo(photo)
+        check_photo(photo, self)
         return self.fold_windows(lambda top, bottom, left, right: photo[..., top:bottom, left:right], photo.shape, tile)
 
     @torch.no_grad()
@@ -253,7 +254,7 @@ class FoldedContextAggregation(nn.Module):
     @torch.no_grad()
     def forward(self, window: Photo) -> Photo:
         """The enhanced window, in [0, 1]."""
-        check_photo(window)
+        check_photo(window, self)
         if window.device.type == "cpu" and all(len(scale) == 1 for scale, _ in self._affine):
             convolutions = [cast(nn.Conv2d, convolution).weight for convolution in self.network.convolutions]
             last, bias = self.network.last.weight, cast(Tensor, self.network.last.bias)
@@ -284,15 +285,6 @@ def tile_windows(size: Sequence[int], tile: int, margin: int) -> Iterator[tuple[
         for x in range(0, width, tile):
             top, left = max(y - margin, 0), max(x - margin, 0)
             yield y - top, x - left, (top, min(y + tile + margin, height), left, min(x + tile + margin, width))
-
-
-def check_photo(photo: Tensor) -> None:
-    """Raise TypeError or ValueError unless `photo` is a batch of floating RGB photos."""
-    if not isinstance(photo, Tensor) or not photo.is_floating_point():
-        received = photo.dtype if isinstance(photo, Tensor) else type(photo).__name__
-        raise TypeError(f"Expected floating photos in [0, 1], got {received}: convert 8-bit photos with from_uint8.")
-    if photo.ndim != 4 or photo.shape[1] != 3 or min(photo.shape) < 1:
-        raise ValueError(f"Expected photos of shape (N, 3, H, W) with N, H, W of at least 1, got {tuple(photo.shape)}.")
 
 
 def _from_authors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -19,9 +19,11 @@ from lpie.networks import context_aggregation_kernels as kernels
 
 LARGEST = 2**31  # elements of one photo's features, which 32-bit offsets reach
 WIDEST = 32  # channels that a tile holds without spilling registers
-PIXELS, PROGRAMS, WARPS, STAGES = 256, 8, 8, 3  # px of a tile, programs a multiprocessor, warps, pipeline stages
-GRADIENT_PIXELS, GRADIENT_PROGRAMS, GRADIENT_WARPS = 128, 4, 4  # the same for the gradient of the weights
-BLOCK = 64  # partial results that the reductions read at once
+COLUMNS, PROGRAMS, WARPS = 64, 4, 4  # forward: px of a strip, programs a multiprocessor, warps
+STAGES, REGISTERS = 1, 128  # pipeline stages, registers of a thread: as many programs as fill a multiprocessor
+INPUT_PIXELS, INPUT_PROGRAMS, INPUT_WARPS, INPUT_STAGES = 256, 8, 8, 3  # tiles of the gradient of a layer's input
+GRADIENT_PIXELS, GRADIENT_PROGRAMS, GRADIENT_WARPS = 128, 4, 4  # tiles of the gradient of the weights
+BLOCK, SLICE = 1024, 8  # partial results that the normalization reads at once, and of how many channels
 
 
 class Weights(NamedTuple):
@@ -108,27 +110,27 @@ class _Pass:
         self.normalization = photo.new_empty(4, layers, count, channels, dtype=torch.float32)
         inner = weights.inner.to(precision)
         for layer, dilation in enumerate(dilations):
-            grid, shape = _tiles(photo, dilation, PIXELS, PROGRAMS)
+            grid, rows = _strips(photo, dilation)
             programs = grid[0]
             counts = photo.new_empty(count, programs, dtype=torch.float32)
             means, squares = photo.new_empty(2, count, programs, channels, dtype=torch.float32)
             out = self.features[layer % len(self.features)]
-            size = (height, width, dilation, shape.pop("tiles"))
+            size = (height, width, dilation, rows)
+            shape: dict[str, Any] = {"C": channels, "COLUMNS": COLUMNS, "WARPS": WARPS, "num_warps": WARPS}
             if layer == 0:
                 kernels.first_layer[grid](
-                    photo, weights.first, out, counts, means, squares, *size, *photo.stride(),
-                    C=channels, **shape, num_warps=WARPS,
-                )  # fmt: skip
+                    photo, weights.first, out, counts, means, squares, *size, *photo.stride(), **shape, num_stages=1
+                )
             else:
                 source = self.features[(layer - 1) % len(self.features)]
                 scale, shift = self.normalization[2:, layer - 1]
                 kernels.inner_layer[grid](
                     source, scale, shift, inner[layer - 1], out, counts, means, squares, *size,
-                    C=channels, **shape, num_warps=WARPS, num_stages=STAGES,
+                    PRECISION="tf32x3", **shape, num_stages=STAGES, maxnreg=REGISTERS,
                 )  # fmt: skip
-            kernels.normalization[(count,)](
+            kernels.normalization[(count, channels // SLICE)](
                 counts, means, squares, weights.w0[layer], weights.w1[layer], weights.offset[layer],
-                *self.normalization[:, layer], programs, C=channels, BLOCK=BLOCK,
+                *self.normalization[:, layer], programs, C=channels, BLOCK=BLOCK, SLICE=SLICE, num_warps=16,
             )  # fmt: skip
 
     def output(self, clip: bool) -> Tensor:
@@ -161,7 +163,7 @@ def _gradient(
     backward_weights = weights.inner.flip(1).mT.contiguous().to(kind)
     inner_gradient = torch.empty_like(weights.inner)
 
-    grid, shape = _tiles(photo, 1, PIXELS // 2, PROGRAMS, rows=1)
+    grid, shape = _tiles(photo, 1, 128, INPUT_PROGRAMS, rows=1)
     sums = normalization.new_empty(count, grid[0], 2, channels)
     last_sums = normalization.new_empty(count, grid[0], 3, channels)
     bias_sums = normalization.new_empty(count, grid[0], 3)
@@ -172,7 +174,7 @@ def _gradient(
     for layer in reversed(range(layers)):
         kernels.normalization_gradient[(count,)](
             sums, mean[layer], inverse[layer], weights.w1[layer], totals[layer], by_z, constant, sums.shape[1],
-            height * width, C=channels, BLOCK=BLOCK,
+            height * width, C=channels, BLOCK=64,
         )  # fmt: skip
         dilation = dilations[layer]
         grid, shape = _tiles(photo, dilation, GRADIENT_PIXELS, GRADIENT_PROGRAMS)
@@ -191,12 +193,12 @@ def _gradient(
             C=channels, **shape, num_warps=GRADIENT_WARPS, num_stages=1,
         )  # fmt: skip
         torch.sum(partial, 0, out=inner_gradient[layer - 1])
-        grid, shape = _tiles(photo, dilation, PIXELS, PROGRAMS)
+        grid, shape = _tiles(photo, dilation, INPUT_PIXELS, INPUT_PROGRAMS)
         sums = normalization.new_empty(count, grid[0], 2, channels)
         kernels.inner_input_gradient[grid](
             raw_gradient, backward_weights[layer - 1], features[layer - 1], scale[layer - 1], shift[layer - 1],
             mean[layer - 1], gradient, sums, *size[:3], shape.pop("tiles"), C=channels, **shape,
-            num_warps=WARPS, num_stages=STAGES,
+            num_warps=INPUT_WARPS, num_stages=INPUT_STAGES,
         )  # fmt: skip
     plain, centered = totals.unbind(1)  # sums of gy and of gy (z - mean), each (layers, photos, C)
     return Weights(
@@ -210,6 +212,16 @@ def _gradient(
     )
 
 
+def _strips(photo: Tensor, dilation: int) -> tuple[tuple[int, int], int]:
+    """The grid (programs for each photo, photos) of the forward layers, and the rows of each program's strip."""
+    count, _, height, width = photo.shape
+    across = triton.cdiv(width, COLUMNS) * min(dilation, height)
+    longest = triton.cdiv(height, dilation)
+    wanted = max(1, PROGRAMS * _multiprocessors(photo.device) // (count * across))
+    rows = triton.cdiv(longest, min(wanted, triton.cdiv(longest, 8)))  # fewer than 8: too much is read twice
+    return (across * triton.cdiv(longest, rows), count), rows
+
+
 def _tiles(
     photo: Tensor, dilation: int, pixels: int, programs: int, rows: int = 0
 ) -> tuple[tuple[int, int], dict[str, int]]:
@@ -218,14 +230,13 @@ def _tiles(
     rows = rows or (4 if dilation <= 16 else 2 if dilation <= 32 else 1)
     columns = pixels // rows
     tiles = triton.cdiv(height, rows * dilation) * dilation * triton.cdiv(width, columns)
-    multiprocessors = _multiprocessors(photo.device) if photo.is_cuda else 1
-    together = max(1, programs * multiprocessors // count)
+    together = max(1, programs * _multiprocessors(photo.device) // count)
     return (min(tiles, together), count), {"tiles": tiles, "ROWS": rows, "COLUMNS": columns}
 
 
 @lru_cache(maxsize=8)
 def _multiprocessors(device: torch.device) -> int:
-    return torch.cuda.get_device_properties(device).multi_processor_count
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
 
 
 @lru_cache(maxsize=8)

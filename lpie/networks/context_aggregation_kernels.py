@@ -5,8 +5,10 @@ its own raw output with the partial statistics of each photo: features cross the
 as (N, H, W, C) in half precision, C the width rounded up to a power of two; all sums are float32 and in a fixed
 order, so that equal inputs give equal bytes.
 
-A tile is `ROWS` rows, `dilation` apart, of `COLUMNS` px: the rows of one tile are each other's neighbors under the
-dilated window, so that most reads hit the cache.
+Forward, a program marches down a strip of `COLUMNS` px: rows `dilation` apart, which are each other's neighbors under
+the dilated window. A row of features is read and activated three times, shifted to the left, not at all and to the
+right, and each of these goes to the output rows above, at and below it. Backward, a program takes tiles of `ROWS` such
+rows of `COLUMNS` px.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -35,106 +37,160 @@ def _pixels(tile, width, dilation, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
 def _activated(z, scale, shift):
     """Normalized and activated features, float32."""
     y = z.to(tl.float32) * scale[None, :] + shift[None, :]
-    return tl.where(y > 0, y, y * NEGATIVE_SLOPE)
+    return tl.maximum(y, y * NEGATIVE_SLOPE)
 
 
 @triton.jit
-def _convolved(source, weights, scale, shift, y, x, height, width, dilation, C: tl.constexpr, ACTIVATE: tl.constexpr):
-    """The dilated 3x3 convolution at a tile's pixels, (pixels, C) float32; zero beyond the photo."""
-    channel = tl.arange(0, C)
-    total = tl.zeros((y.shape[0], C), tl.float32)
-    for tap in range(9):
-        row, column = y + (tap // 3 - 1) * dilation, x + (tap % 3 - 1) * dilation
-        inside = ((row >= 0) & (row < height) & (column >= 0) & (column < width))[:, None]
-        z = tl.load(source + (row * width + column)[:, None] * C + channel[None, :], inside, 0.0)
-        if ACTIVATE:  # zeros pad the activated features, so they come after the activation
-            z = tl.where(inside, _activated(z, scale, shift), 0.0).to(z.dtype)
-        weight = tl.load(weights + (tap * C + channel)[:, None] * C + channel[None, :])
-        total = tl.dot(z, weight, total, input_precision="ieee")
-    return total
+def _strip(rows, height, width, dilation, COLUMNS: tl.constexpr):
+    """This program's strip: the photo's rows `phase + row * dilation` for start <= row < end, and its columns."""
+    across, phases = tl.cdiv(width, COLUMNS), tl.minimum(dilation, height)
+    group = tl.program_id(0) // across
+    phase = group % phases
+    start = (group // phases) * rows
+    end = tl.minimum(start + rows, tl.cdiv(height - phase, dilation))
+    x = (tl.program_id(0) % across) * COLUMNS + tl.arange(0, COLUMNS)
+    return phase, start, end, x
 
 
 @triton.jit
-def _merged(count, mean, squares, features, inside):
-    """Count, mean and sum of squared deviations of each channel with a tile's features added."""
-    added = tl.sum(inside.to(tl.float32), 0)
-    center = tl.sum(tl.where(inside[:, None], features, 0.0), 0) / tl.maximum(added, 1.0)
-    deviation = tl.where(inside[:, None], features - center[None, :], 0.0)
-    total = count + added
+def _grouped(values, WARPS: tl.constexpr):
+    """(pixels, C) as (repeats, warps, 2, 8, C): a tensor core's result, whose dimensions 0 and 2 lie in one thread."""
+    return tl.reshape(values, (values.shape[0] // (16 * WARPS), WARPS, 2, 8, values.shape[1]))
+
+
+@triton.jit
+def _merged(number, mean, squares, features, within, WARPS: tl.constexpr):
+    """Mean and sum of squared deviations, (warps, 8, C), with the `number`-th row added; none where that is below 1.
+
+    Each thread keeps its own until the strip's end: no row waits for another thread.
+    """
+    within = _grouped(within[:, None], WARPS)
+    count = tl.maximum(_thread_sum(within.to(tl.float32)), 1.0)
+    features = _grouped(features, WARPS)
+    center = _thread_sum(tl.where(within, features, 0.0)) / count
+    deviation = tl.where(within, features - center[None, :, None, :, :], 0.0)
+    added = tl.where(number > 0, 1.0, 0.0)
+    share = added / tl.maximum(number, 1).to(tl.float32)
     step = center - mean
-    share = added / tl.maximum(total, 1.0)
-    return total, mean + step * share, squares + tl.sum(deviation * deviation, 0) + step * step * count * share
+    squares += added * _thread_sum(deviation * deviation) + step * step * count * (added - share)
+    return mean + step * share, squares
 
 
 @triton.jit
-def _store_statistics(counts, means, squares_of, program, count, mean, squares, C: tl.constexpr):
+def _thread_sum(grouped):
+    return tl.sum(tl.sum(grouped, 2), 0)
+
+
+@triton.jit
+def _store_statistics(
+    counts, means, squares_of, mean, squares, rows, within, C: tl.constexpr, WARPS: tl.constexpr
+):  # fmt: skip
+    """Count, mean and sum of squared deviations of a strip of `rows` rows, all threads together."""
+    program = tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)
     channel = tl.arange(0, C)
-    tl.store(counts + program, count)
-    tl.store(means + program * C + channel, mean)
-    tl.store(squares_of + program * C + channel, squares)
+    count = _thread_sum(_grouped(within[:, None], WARPS).to(tl.float32)) * tl.maximum(rows, 0).to(tl.float32)
+    total = tl.sum(tl.sum(tl.sum(count, 2), 1), 0)
+    center = tl.sum(tl.sum(mean * count, 1), 0) / tl.maximum(total, 1.0)
+    away = mean - center[None, None, :]
+    tl.store(counts + program, total)
+    tl.store(means + program * C + channel, center)
+    tl.store(squares_of + program * C + channel, tl.sum(tl.sum(squares + away * away * count, 1), 0))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["dilation", "rows"])
 def first_layer(
     photo, weights, out, counts, means, squares_of,
-    height, width, dilation, tiles, stride_n, stride_c, stride_y, stride_x,
-    C: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    height, width, dilation, rows, stride_n, stride_c, stride_y, stride_x,
+    C: tl.constexpr, COLUMNS: tl.constexpr, WARPS: tl.constexpr,
 ):  # fmt: skip
     """3x3 convolution of the photo itself; weights (27, C), tap by tap, then color by color."""
     n = tl.program_id(1)
-    channel = tl.arange(0, C)
-    source = photo + n.to(tl.int64) * stride_n
-    target = out + n.to(tl.int64) * height * width * C
-    count, mean, squares = 0.0, tl.zeros((C,), tl.float32), tl.zeros((C,), tl.float32)
-    for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
-        y, x = _pixels(tile, width, dilation, ROWS, COLUMNS)
-        total = tl.zeros((ROWS * COLUMNS, C), tl.float32)
-        for tap in tl.static_range(9):
-            row, column = y + (tap // 3 - 1) * dilation, x + (tap % 3 - 1) * dilation
-            inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-            for color in tl.static_range(3):
-                value = tl.load(source + row * stride_y + column * stride_x + color * stride_c, inside, 0.0)
-                weight = tl.load(weights + (tap * 3 + color) * C + channel)
-                total += value.to(tl.float32)[:, None] * weight[None, :]
-        inside = (y < height) & (x < width)
+    channel, entry = tl.arange(0, C), tl.arange(0, 32)  # the last five are padding
+    down, right = ((entry // 9) - 1) * dilation, ((entry // 3) % 3 - 1) * dilation
+    out += n.to(tl.int64) * height * width * C
+    source = photo + n.to(tl.int64) * stride_n + (entry % 3)[None, :] * stride_c
+    weight = tl.load(weights + entry[:, None] * C + channel[None, :], (entry < 27)[:, None], 0.0)
+    phase, start, end, x = _strip(rows, height, width, dilation, COLUMNS)
+    within = x < width
+    column = x[:, None] + right[None, :]
+    there = (column >= 0) & (column < width) & (entry < 27)[None, :]
+    mean, squares = tl.zeros((WARPS, 8, C), tl.float32), tl.zeros((WARPS, 8, C), tl.float32)
+    for k in range(start, end):
+        y = phase + k * dilation
+        row = (y + down)[None, :]
+        inside = there & (row >= 0) & (row < height)
+        values = tl.load(source + row * stride_y + column * stride_x, inside, 0.0).to(tl.float32)
+        total = tl.dot(values, weight, input_precision="tf32x3")
         stored = total.to(out.dtype.element_ty)
-        tl.store(target + (y * width + x)[:, None] * C + channel[None, :], stored, inside[:, None])
-        count, mean, squares = _merged(count, mean, squares, stored.to(tl.float32), inside)
-    program = n * tl.num_programs(0) + tl.program_id(0)
-    _store_statistics(counts, means, squares_of, program, count, mean, squares, C)
+        tl.store(out + y * width * C + (x[:, None] * C + channel[None, :]), stored, within[:, None])
+        mean, squares = _merged(k - start + 1, mean, squares, stored.to(tl.float32), within, WARPS)
+    _store_statistics(counts, means, squares_of, mean, squares, end - start, within, C, WARPS)
 
 
 @triton.jit
+def _features(source, scale, shift, y, x, height, width, C: tl.constexpr):
+    """Activated features of a row's pixels; zero beyond the photo."""
+    inside = ((x >= 0) & (x < tl.where((y >= 0) & (y < height), width, 0)))[:, None]
+    z = tl.load(source + y * width * C + (x[:, None] * C + tl.arange(0, C)[None, :]), inside, 0.0)
+    return tl.where(inside, _activated(z, scale, shift), 0.0).to(z.dtype)
+
+
+@triton.jit
+def _tap(weights, tap, C: tl.constexpr):
+    channel = tl.arange(0, C)
+    return tl.load(weights + (tap * C + channel)[:, None] * C + channel[None, :])
+
+
+@triton.jit(do_not_specialize=["dilation", "rows"])
 def inner_layer(
-    source, scales, shifts, weights, out, counts, means, squares_of, height, width, dilation, tiles,
-    C: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    source, scales, shifts, weights, out, counts, means, squares_of, height, width, dilation, rows,
+    C: tl.constexpr, COLUMNS: tl.constexpr, WARPS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """3x3 convolution of the activated features; weights (9, C in, C out)."""
     n = tl.program_id(1)
     channel = tl.arange(0, C)
-    offset = n.to(tl.int64) * height * width * C
+    source += n.to(tl.int64) * height * width * C
+    out += n.to(tl.int64) * height * width * C
     scale, shift = tl.load(scales + n * C + channel), tl.load(shifts + n * C + channel)
-    count, mean, squares = 0.0, tl.zeros((C,), tl.float32), tl.zeros((C,), tl.float32)
-    for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
-        y, x = _pixels(tile, width, dilation, ROWS, COLUMNS)
-        total = _convolved(source + offset, weights, scale, shift, y, x, height, width, dilation, C, True)
-        inside = (y < height) & (x < width)
-        stored = total.to(out.dtype.element_ty)
-        tl.store(out + offset + (y * width + x)[:, None] * C + channel[None, :], stored, inside[:, None])
-        count, mean, squares = _merged(count, mean, squares, stored.to(tl.float32), inside)
-    program = n * tl.num_programs(0) + tl.program_id(0)
-    _store_statistics(counts, means, squares_of, program, count, mean, squares, C)
+    w0, w1, w2 = _tap(weights, 0, C), _tap(weights, 1, C), _tap(weights, 2, C)
+    w3, w4, w5 = _tap(weights, 3, C), _tap(weights, 4, C), _tap(weights, 5, C)
+    w6, w7, w8 = _tap(weights, 6, C), _tap(weights, 7, C), _tap(weights, 8, C)
+    phase, start, end, x = _strip(rows, height, width, dilation, COLUMNS)
+    within = x < width
+    above, here = tl.zeros((COLUMNS, C), tl.float32), tl.zeros((COLUMNS, C), tl.float32)
+    mean, squares = tl.zeros((WARPS, 8, C), tl.float32), tl.zeros((WARPS, 8, C), tl.float32)
+    for row in range(tl.maximum(start - 1, 0), end + 1):
+        y = phase + row * dilation
+        left = _features(source, scale, shift, y, x - dilation, height, width, C)
+        middle = _features(source, scale, shift, y, x, height, width, C)
+        right = _features(source, scale, shift, y, x + dilation, height, width, C)
+        above = tl.dot(left, w6, above, input_precision=PRECISION)
+        here = tl.dot(left, w3, here, input_precision=PRECISION)
+        below = tl.dot(left, w0, input_precision=PRECISION)
+        above = tl.dot(middle, w7, above, input_precision=PRECISION)
+        here = tl.dot(middle, w4, here, input_precision=PRECISION)
+        below = tl.dot(middle, w1, below, input_precision=PRECISION)
+        above = tl.dot(right, w8, above, input_precision=PRECISION)
+        here = tl.dot(right, w5, here, input_precision=PRECISION)
+        below = tl.dot(right, w2, below, input_precision=PRECISION)
+        number = row - start  # of this strip's rows that are finished; the first two reads finish none
+        stored = above.to(out.dtype.element_ty)
+        place = (y - dilation) * width * C + (x[:, None] * C + channel[None, :])
+        tl.store(out + place, stored, (x < tl.where(number > 0, width, 0))[:, None])
+        mean, squares = _merged(number, mean, squares, stored.to(tl.float32), within, WARPS)
+        above, here = here, below
+    _store_statistics(counts, means, squares_of, mean, squares, end - start, within, C, WARPS)
 
 
 @triton.jit
 def normalization(
     counts, means, squares_of, w0, w1, offsets, mean_out, inverse_out, scale_out, shift_out, programs,
-    C: tl.constexpr, BLOCK: tl.constexpr,
+    C: tl.constexpr, BLOCK: tl.constexpr, SLICE: tl.constexpr,
 ):  # fmt: skip
-    """Partial statistics of a photo -> its mean, inverse deviation, scale and shift."""
+    """Partial statistics of a photo -> mean, inverse deviation, scale and shift of a slice of its channels."""
     n = tl.program_id(0)
-    channel = tl.arange(0, C)
-    total, mean = 0.0, tl.zeros((C,), tl.float32)
+    channel = tl.program_id(1) * SLICE + tl.arange(0, SLICE)
+    total, mean = 0.0, tl.zeros((SLICE,), tl.float32)
     for start in range(0, programs, BLOCK):
         part = start + tl.arange(0, BLOCK)
         there = part < programs
@@ -143,7 +199,7 @@ def normalization(
         total += tl.sum(count, 0)
         mean += tl.sum(center * count[:, None], 0)
     mean = mean / total
-    squares = tl.zeros((C,), tl.float32)
+    squares = tl.zeros((SLICE,), tl.float32)
     for start in range(0, programs, BLOCK):
         part = start + tl.arange(0, BLOCK)
         there = part < programs
@@ -308,6 +364,20 @@ def inner_weight_gradient(
 
 
 @triton.jit
+def _convolved(source, weights, y, x, height, width, dilation, C: tl.constexpr):
+    """The dilated 3x3 convolution at a tile's pixels, (pixels, C) float32; zero beyond the photo."""
+    channel = tl.arange(0, C)
+    total = tl.zeros((y.shape[0], C), tl.float32)
+    for tap in range(9):
+        row, column = y + (tap // 3 - 1) * dilation, x + (tap % 3 - 1) * dilation
+        inside = ((row >= 0) & (row < height) & (column >= 0) & (column < width))[:, None]
+        z = tl.load(source + (row * width + column)[:, None] * C + channel[None, :], inside, 0.0)
+        weight = tl.load(weights + (tap * C + channel)[:, None] * C + channel[None, :])
+        total = tl.dot(z, weight, total, input_precision="ieee")
+    return total
+
+
+@triton.jit
 def inner_input_gradient(
     raw_gradient, weights, z, scales, shifts, means, out, sums, height, width, dilation, tiles,
     C: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
@@ -321,7 +391,7 @@ def inner_input_gradient(
     plain, centered = tl.zeros((C,), tl.float32), tl.zeros((C,), tl.float32)
     for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
         y, x = _pixels(tile, width, dilation, ROWS, COLUMNS)
-        total = _convolved(raw_gradient + offset, weights, scale, shift, y, x, height, width, dilation, C, False)
+        total = _convolved(raw_gradient + offset, weights, y, x, height, width, dilation, C)
         inside = ((y < height) & (x < width))[:, None]
         place = (y * width + x)[:, None] * C + channel[None, :]
         raw = tl.load(z + offset + place, inside, 0.0).to(tl.float32)

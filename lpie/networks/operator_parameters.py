@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lpie.networks.context_aggregation import check_photo
+from lpie.networks.photo_check import check_photo
 from lpie.operators import nonlocal_dehazing
 from lpie.operators.adjustments import contrast, exposure, saturation, white_balance_stops
 from lpie.operators.local_laplacian import local_laplacian
@@ -125,14 +125,14 @@ class OperatorParameters(nn.Module):
         `estimate`: what `dehaze` makes of the photo, computed here if not given; for dehazing only. Any height and
         width of at least 1 px. Raises TypeError for integers and ValueError for other shapes.
         """
-        check_photo(photo)
+        check_photo(photo, self)
         estimate = self._estimate(photo, estimate)
         return self.render(photo, self.choose(resize(photo, *self.thumbnail_size), estimate), estimate)
 
     @torch.no_grad()
     def parameters_for(self, photo: Photo, estimate: Dehazed | None = None) -> Settings:
         """What this network sets for each photo, by name; the units stand at `RANGES`."""
-        check_photo(photo)
+        check_photo(photo, self)
         return self.choose(resize(photo, *self.thumbnail_size), self._estimate(photo, estimate))
 
     def choose(self, thumbnail: Photo, estimate: Dehazed | None = None) -> Settings:

@@ -1,0 +1,39 @@
+"""One clear error where a photo's precision is not the network's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lpie.networks.bilateral_grid import BilateralGrid
+from lpie.networks.operator_parameters import OperatorParameters
+from lpie.networks.photo_check import check_photo
+
+FAMILIES = [BilateralGrid, OperatorParameters]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_another_precision_is_refused_with_what_to_do(family, dtype):
+    with pytest.raises(TypeError, match=rf"Expected a float32 photo.*got {dtype}.*photo\.to\(torch\.float32\)"):
+        family()(torch.rand(1, 3, 8, 8).to(dtype))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bytes_are_refused_with_what_to_do(family):
+    network = family()
+    with pytest.raises(TypeError, match="from_uint8"):
+        check_photo(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), network)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_autocast_takes_every_precision_but_float64(dtype):
+    photo, network = torch.rand(1, 3, 8, 8), BilateralGrid()
+    with torch.autocast("cpu", torch.bfloat16):
+        check_photo(photo.to(dtype), network)
+        with pytest.raises(TypeError, match=r"got torch\.float64"):
+            check_photo(photo.double(), network)
+
+
+def test_a_network_of_double_precision_takes_double_photos():
+    check_photo(torch.rand(1, 3, 8, 8, dtype=torch.float64), BilateralGrid().double())
