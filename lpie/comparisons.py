@@ -1,7 +1,7 @@
 """Every paired difference that a claim about the learned critic rests on, one row each.
 
-A case is one operator, one network and one critic, at the weight that validation chose; what it is compared with is
-the same network trained without the critic, or the operator's target.
+A case is one operator, one network and one critic, at the weight that validation chose or at one that is asked for; what
+it is compared with is the same network trained without the critic, or the operator's target.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from lpie.statistics import holm, paired_interval, signed_rank_test, student_int
 CASE = ["operator", "network", "critic"]
 
 
-def comparisons(runs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+def comparisons(runs: pd.DataFrame, scores: pd.DataFrame, configurations: pd.DataFrame | None = None) -> pd.DataFrame:
     """Every paired difference over test photos that a claim rests on, one row each.
+
+    `configurations`, with the columns of `evidence.CONFIGURATION`, are compared; those of chosen weights if not given.
 
     Columns: claim, the case, fidelity, against (what it is compared with), measure, difference with low and high (BCa
     across photos), seed_low and seed_high (across seeds, NaN where a side has one), n_photos, n_seeds, p and p_holm
@@ -25,7 +27,9 @@ def comparisons(runs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """
     gains = photo_gains(runs, scores)
     rows: list[dict[str, object]] = []
-    for _, configuration in pd.concat([chosen_configurations(runs, scores, f) for f in ("l2", "l1")]).iterrows():
+    if configurations is None:
+        configurations = pd.concat([chosen_configurations(runs, scores, fidelity) for fidelity in ("l2", "l1")])
+    for _, configuration in configurations.iterrows():
         ours = select(gains, configuration)
         judges = gained_names(gains)[1]
         critic, fidelity = str(configuration["critic"]), str(configuration["fidelity"])

@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,12 @@ def headline_studies(
     return (*l2, *l1)
 
 
+def headline_at(profile: Profile, operator: OperatorName) -> tuple[Study, ...]:
+    """The headline of every network and critic of `profile` at each of its weights, whatever validation chose."""
+    weights = product(profile.networks, profile.critics, profile.gammas)
+    return tuple(study for weight in weights for study in headline_studies(profile, operator, *weight))
+
+
 def every_study(profile: Profile) -> tuple[Study, ...]:
     """All that the stages may train: the baselines, the ladder, and the headline at any weight of the ladder."""
     plain = [study for operator in OPERATORS for study in fidelity_studies(profile, operator)]
@@ -226,7 +233,15 @@ def main() -> None:
         for operator in chosen.operator:
             run_rivals(profile, operator, folder, asked.critics, chosen.device or default_device())
         return
-    studies = [study for operator in chosen.operator for study in stage_studies(asked, operator, chosen.stage, folder)]
+    studies = [
+        study
+        for operator in chosen.operator
+        for study in (
+            headline_at(asked, operator)
+            if chosen.stage == "headline" and chosen.gamma
+            else stage_studies(asked, operator, chosen.stage, folder)
+        )
+    ]
     if chosen.fidelity:
         studies = [study for study in studies if study.fidelity in chosen.fidelity]
     if not studies:

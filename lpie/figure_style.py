@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from PIL import Image
 
 from lpie.evidence import RIVALS
 from lpie.records import atomic_path
@@ -66,10 +67,13 @@ JUDGE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 GAIN_COLORS = "RdBu"  # red below the target, blue above
 
 
-def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: int | None = None) -> Path:
+def save_figure(
+    figure: Figure, path: str | os.PathLike[str], dpi: int | None = None, colors: int | None = None
+) -> Path:
     """Write `figure` as `path` with .png and .pdf, each whole or not at all; returns the PNG's path.
 
-    `dpi`: pixels an inch of the PNG, STYLE's if not given.
+    `dpi`: pixels an inch of the PNG, STYLE's if not given. `colors`: the PNG keeps so many of them, at most 256, which
+    makes a drawing a third as large; all if not given.
     """
     stem = Path(path)
     with mpl.rc_context(STYLE):
@@ -78,6 +82,9 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: int | None = 
         for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None, "Producer": None})):
             with atomic_path(stem.with_suffix(suffix)) as temporary:
                 figure.savefig(temporary, metadata=metadata, dpi=dpi or mpl.rcParams["savefig.dpi"])
+                if colors and suffix == ".png":
+                    drawn = Image.open(temporary).convert("RGB")
+                    drawn.quantize(colors, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(temporary, "PNG")
     return stem.with_suffix(".png")
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import json
+import lzma
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -67,10 +67,10 @@ def write_json(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
 
 
 def write_csv(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
-    """Write `table` as CSV with six significant digits, atomically; compressed where `path` ends in .gz."""
+    """Write `table` as CSV with six significant digits, atomically; compressed where `path` ends in .xz."""
     text = table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
     with atomic_path(path) as temporary:  # neither the time nor the temporary name goes into compressed bytes
-        temporary.write_bytes(gzip.compress(text, mtime=0) if str(path).endswith(".gz") else text)
+        temporary.write_bytes(lzma.compress(text, preset=9) if str(path).endswith(".xz") else text)
 
 
 def write_tensors(

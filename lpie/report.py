@@ -32,6 +32,7 @@ from lpie.change_figures import (
 )
 from lpie.comparisons import comparisons
 from lpie.evidence import (
+    CONFIGURATION,
     FAMILIES,
     choose_gammas,
     chosen_configurations,
@@ -83,12 +84,28 @@ def write_tables(folder: Path, runs: pd.DataFrame, scores: pd.DataFrame) -> dict
         "comparisons": compared,
         "time": time_table(runs),
     }
+    if (folder / "confirmation").exists():
+        tables |= confirmation_tables(folder)
     for name, table in tables.items():
         write_csv(folder / f"{name}.csv", table)
     for name in ("verdicts", "headline"):
         with atomic_path(folder / f"{name}.md") as temporary:
             temporary.write_text(markdown(tables[name]), encoding="utf-8")
     return tables
+
+
+def confirmation_tables(folder: Path) -> dict[str, pd.DataFrame]:
+    """What was found on photographs that neither trained, chose nor reported, of what was taken to them.
+
+    `confirmation`: the recipe's criteria; `confirmation_headline` and `confirmation_comparisons`: as their namesakes.
+    """
+    runs, scores = read_results(folder / "confirmation")
+    taught = runs[runs["gamma"] > 0].drop_duplicates(CONFIGURATION)
+    return {
+        "confirmation": recipe_table(runs, scores).drop(columns="chosen"),  # nothing is chosen there
+        "confirmation_headline": headline(frontier(runs, scores)),
+        "confirmation_comparisons": comparisons(runs, scores, taught),
+    }
 
 
 def draw_figures(
@@ -130,7 +147,8 @@ def draw_figures(
     for name, (caption, draw) in wanted.items():
         try:
             figure = draw()
-            save_figure(figure, folder / "figures" / name, PICTURE_DPI if name.startswith("comparison") else DPI)
+            quality = (PICTURE_DPI, None) if name.startswith("comparison") else (DPI, 256)
+            save_figure(figure, folder / "figures" / name, *quality)
             drawn[name] = caption
         except (ValueError, FileNotFoundError) as error:
             missing.append(f"{name}: {error}")
@@ -196,6 +214,7 @@ def _page(
         verdicts=_html(tables["verdicts"]),
         headline=_html(tables["headline"]),
         recipes=_html(chosen.drop(columns=["objective", "chosen"])),
+        confirmation=_confirmed(tables) if "confirmation" in tables else {},
         gammas=_html(tables["gammas"]),
         time=_html(tables["time"]),
         figures=[{"name": name, "caption": text, "image": _embedded(folder, name)} for name, text in drawn.items()],
@@ -203,6 +222,16 @@ def _page(
         counts={"networks": int(runs["network"].isin(FAMILIES).sum()), "runs": len(runs)},
         provenance=json.dumps(json.loads(origin.read_text(encoding="utf-8")), indent=1) if origin.exists() else "",
     )
+
+
+def _confirmed(tables: dict[str, pd.DataFrame]) -> dict[str, str]:
+    criteria = tables["confirmation"].drop(columns=["operator", "fidelity", "critic", "gamma", "rule"])
+    compared = tables["confirmation_comparisons"].query("claim != 'C4'")
+    return {
+        "criteria": _html(criteria),
+        "headline": _html(tables["confirmation_headline"]),
+        "comparisons": _html(compared.drop(columns=["operator", "network"])),
+    }
 
 
 def _html(table: pd.DataFrame) -> str:
@@ -219,9 +248,10 @@ def _embedded(folder: Path, name: str) -> str:
 def publish(source: Path, destination: Path) -> None:
     """Gather in `destination` what the report of `source` rests on: runs, scores, logs, and the crops it shows."""
     runs, scores = read_results(source)
-    write_csv(destination / "runs.csv", runs)
-    write_csv(destination / "scores.csv.gz", _to_five_digits(scores))
-    write_csv(destination / "logs.csv.gz", _thinned(read_logs(source)))
+    _gather(runs, scores, destination)
+    if (source / "confirmation").exists():
+        _gather(*read_results(source / "confirmation"), destination / "confirmation")
+    write_csv(destination / "logs.csv.xz", _thinned(read_logs(source)))
     chosen = pd.concat([chosen_configurations(runs, scores, fidelity) for fidelity in ("l2", "l1")])
     shutil.rmtree(destination / "crops", ignore_errors=True)
     for operator in dict.fromkeys(runs["operator"]):
@@ -233,6 +263,11 @@ def publish(source: Path, destination: Path) -> None:
                 if kept.exists() and not gathered.exists():
                     with atomic_path(gathered) as temporary:
                         shutil.copyfile(kept, temporary)
+
+
+def _gather(runs: pd.DataFrame, scores: pd.DataFrame, destination: Path) -> None:
+    write_csv(destination / "runs.csv", runs)
+    write_csv(destination / "scores.csv.xz", _to_five_digits(scores))
 
 
 def _to_five_digits(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """The tables of a results folder: which runs there are, and one row per run and photo of what was measured.
 
 Each run lies in `<folder>/runs/<run>/` with run.json and scores.csv; published evidence holds only the gathered
-runs.csv and scores.csv.gz. Nothing here needs torch.
+runs.csv and scores.csv.xz. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         rows = [_run_row(json.loads((place / "run.json").read_text(encoding="utf-8"))) for place in finished]
         tables = [pd.read_csv(place / "scores.csv") for place in finished]
         runs, scores = pd.DataFrame(rows, columns=RUN_COLUMNS), pd.concat(tables, ignore_index=True)
-    elif (folder / "runs.csv").exists() and (gathered := [*folder.glob("scores.csv"), *folder.glob("scores.csv.gz")]):
+    elif (folder / "runs.csv").exists() and (gathered := [*folder.glob("scores.csv"), *folder.glob("scores.csv.xz")]):
         runs, scores = pd.read_csv(folder / "runs.csv"), pd.read_csv(gathered[0])
     else:
         raise FileNotFoundError(f"{folder} holds no finished run and no runs.csv with scores.csv: run the study first.")
@@ -58,7 +58,7 @@ def is_gathered(folder: Path) -> bool:
 
     Only that compresses its scores: the plain tables beside runs that were set aside are not evidence.
     """
-    return (Path(folder) / "scores.csv.gz").exists() and not any(Path(folder).glob("runs/*/run.json"))
+    return (Path(folder) / "scores.csv.xz").exists() and not any(Path(folder).glob("runs/*/run.json"))
 
 
 def _in_order(runs: pd.DataFrame) -> pd.DataFrame:
@@ -90,10 +90,10 @@ def collect_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def read_logs(folder: Path) -> pd.DataFrame:
-    """The training curves of every finished run in `folder`, column `run` first; else the gathered logs.csv.gz."""
+    """The training curves of every finished run in `folder`, column `run` first; else the gathered logs.csv.xz."""
     paths = sorted(Path(folder).glob("runs/*/log.csv"))
     if not paths:
-        return pd.read_csv(Path(folder) / "logs.csv.gz")
+        return pd.read_csv(Path(folder) / "logs.csv.xz")
     tables = [pd.read_csv(path).assign(run=path.parent.name) for path in paths]
     return pd.concat(tables, ignore_index=True).set_index("run").reset_index()
 

@@ -16,7 +16,15 @@ from torch import Tensor
 
 from lpie import experiments
 from lpie.evidence import choose_gammas
-from lpie.experiments import crop_corner, headline_studies, is_evaluated, preview_studies, run_studies, shown_scenes
+from lpie.experiments import (
+    crop_corner,
+    headline_at,
+    headline_studies,
+    is_evaluated,
+    preview_studies,
+    run_studies,
+    shown_scenes,
+)
 from lpie.results import RUN_COLUMNS, crop_path, read_logs, read_results
 from lpie.study import Profile, Schedule, Study, find_profile
 from lpie.targets import Scene
@@ -205,3 +213,16 @@ def test_the_command_line_sweeps_what_it_is_given_and_keeps_the_judges(
     monkeypatch.setattr("sys.argv", ["experiments", *given])
     experiments.main()
     assert asked == [("can32", "ava", "0.003", "dehaze"), ("can32", "ava", "0.03", "dehaze")]
+
+
+def test_the_headline_can_be_had_at_a_weight_that_validation_did_not_choose() -> None:
+    profile = replace(find_profile("study"), networks=("grid",), critics=("robust",), gammas=(0.02,), seeds=(1, 4))
+    studies = headline_at(profile, "tone")
+    assert [(study.fidelity, study.seed) for study in studies] == [
+        ("l2", 1),
+        ("l2", 4),
+        ("l1", 0),
+        ("l1", 1),
+        ("l1", 2),
+    ]
+    assert {(study.network, study.critic, study.gamma) for study in studies} == {("grid", "robust", 0.02)}

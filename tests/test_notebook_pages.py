@@ -52,7 +52,7 @@ def test_a_page_names_no_path_of_the_machine_that_made_it(tmp_path: Path) -> Non
 
 def test_gathered_evidence_is_read_and_nothing_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lpie.experiments.train", lambda *_: pytest.fail("trained"))
-    for name in ("runs.csv", "scores.csv.gz"):
+    for name in ("runs.csv", "scores.csv.xz"):
         (tmp_path / name).write_bytes((PUBLISHED / name).read_bytes())
     assert is_gathered(tmp_path)
     profile = find_profile("study")
@@ -70,7 +70,7 @@ def test_tables_whose_runs_were_set_aside_are_not_taken_for_evidence(tmp_path: P
 
 
 def test_a_folder_with_runs_of_its_own_is_not_taken_for_evidence(tmp_path: Path) -> None:
-    (tmp_path / "scores.csv.gz").touch()
+    (tmp_path / "scores.csv.xz").touch()
     assert is_gathered(tmp_path)
     (tmp_path / "runs" / "one").mkdir(parents=True)
     (tmp_path / "runs" / "one" / "run.json").write_text("{}")

@@ -48,8 +48,8 @@ def test_results_lie_where_run_all_says_or_in_the_checkout(tmp_path: Path, monke
 
 def test_a_compressed_table_reads_back_and_has_the_same_bytes_at_any_time(tmp_path: Path) -> None:
     table = pd.DataFrame({"photo": ["a", "b"], "psnr": [30.25, 31.5]})
-    for name in ("first.csv.gz", "second.csv.gz"):
+    for name in ("first.csv.xz", "second.csv.xz"):
         write_csv(tmp_path / name, table)
-    assert (tmp_path / "first.csv.gz").read_bytes()[:2] == b"\x1f\x8b"
-    assert (tmp_path / "first.csv.gz").read_bytes() == (tmp_path / "second.csv.gz").read_bytes()
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "first.csv.gz"), table)
+    assert (tmp_path / "first.csv.xz").read_bytes()[:2] == b"\xfd7"
+    assert (tmp_path / "first.csv.xz").read_bytes() == (tmp_path / "second.csv.xz").read_bytes()
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "first.csv.xz"), table)

@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_csv(place / "scores.csv", scores)
     taught = runs.loc[runs["network"] == "parameters", "run"]
     write_csv(
-        place / "logs.csv.gz",
+        place / "logs.csv.xz",
         pd.DataFrame({"run": taught, "step": 10, "loss": 0.1, "fidelity": 0.1, "validation_psnr": 38.0}),
     )
     for run in runs["run"]:
@@ -115,7 +115,7 @@ def test_publishing_takes_the_tables_and_only_the_crops_that_are_shown(folder: P
     assert sorted(str(path.relative_to(published / "crops")) for path in published.rglob("*.png")) == [
         "tone-input/a.png", "tone-target/a.png",
     ]  # fmt: skip
-    assert pd.read_csv(published / "logs.csv.gz")["run"].tolist() == ["x"]
+    assert pd.read_csv(published / "logs.csv.xz")["run"].tolist() == ["x"]
 
 
 def test_what_is_committed_is_what_its_tables_give(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_what_is_committed_is_what_its_tables_give(tmp_path: Path) -> None:
     listed = subprocess.run(["git", "ls-files", "-z", str(PUBLISHED)], cwd=PUBLISHED.parents[1], capture_output=True,
                             text=True, check=False)  # fmt: skip
     committed = [PUBLISHED.parents[1] / name for name in listed.stdout.split("\0") if name]
-    if PUBLISHED / "scores.csv.gz" not in committed:
+    if PUBLISHED / "scores.csv.xz" not in committed:
         pytest.skip("no evidence is committed yet")
     for path in committed:
         copy = tmp_path / path.relative_to(PUBLISHED)
@@ -185,9 +185,9 @@ def test_published_scores_keep_five_digits(tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     write_csv(tmp_path / "source" / "runs.csv", runs)
     write_csv(tmp_path / "source" / "scores.csv", scores)
-    write_csv(tmp_path / "source" / "logs.csv.gz", pd.DataFrame({"run": ["x"], "validation_psnr": [1.0]}))
+    write_csv(tmp_path / "source" / "logs.csv.xz", pd.DataFrame({"run": ["x"], "validation_psnr": [1.0]}))
     publish(tmp_path / "source", tmp_path / "published")
-    kept = pd.read_csv(tmp_path / "published" / "scores.csv.gz")
+    kept = pd.read_csv(tmp_path / "published" / "scores.csv.xz")
     both = scores.merge(kept, on=["run", "photo"], suffixes=("", "_kept"))
     assert len(both) == len(scores)
     both = both[both["psnr"] < 1e3]

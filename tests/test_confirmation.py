@@ -1,0 +1,93 @@
+"""Taking finished networks to photographs that nobody has looked at."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+from lpie import confirmation, experiments, rivals
+from lpie.confirmation import confirm
+from lpie.photographs import to_uint8
+from lpie.results import read_results
+from lpie.rivals import GlobalEdit
+from lpie.study import Schedule, Study, find_profile
+from lpie.targets import Scene
+
+SHORT = Schedule(steps=2, batch=1, crop=24, checkpoint_every=2, validate_every=2)
+STUDIES = tuple(Study(network="grid", critic="compact", gamma=0.01, seed=seed, schedule=SHORT) for seed in (0, 1))
+
+
+def brightness(photo: Tensor) -> Tensor:
+    return 10 * photo.mean(dim=(1, 2, 3))
+
+
+def scenes_of(splits: tuple[str, ...], seed: int) -> list[Scene]:
+    photos = to_uint8(torch.rand((len(splits), 3, 40, 48), generator=torch.Generator().manual_seed(seed)))
+    return [
+        Scene(f"photo{seed}-{index}", split, photo, photo // 2 + 40)  # type: ignore[arg-type]
+        for index, (split, photo) in enumerate(zip(splits, photos, strict=True))
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A finished study of two seeds and three trivial edits; photographs and judges are invented."""
+    seen = scenes_of(("train", "validation", "test", "test"), 1)
+    judges = {"compact": brightness, "oasis": lambda photo: -brightness(photo)}
+    for module in (experiments, rivals, confirmation):
+        monkeypatch.setattr(module, "load_judges", lambda *_: judges)
+    for module in (experiments, rivals):
+        monkeypatch.setattr(module, "load_scenes", lambda *_: seen)
+    monkeypatch.setattr(confirmation, "load_scenes", lambda *_: scenes_of(("test",) * 6, 2))
+    experiments.run_studies(find_profile("smoke"), STUDIES, tmp_path, "cpu")
+    reported = [scene for scene in seen if scene.split != "train"]
+    for decibels, stops in ((16, 0.5), (22, 0.2), (28, 0.1), (34, 0.05)):
+        edited = [to_uint8(GlobalEdit(stops)(scene.target[None].float() / 255))[0] for scene in reported]
+        experiments.save_pseudo_run(
+            tmp_path, "tone", f"trivial-compact-{decibels}dB", edited, reported, judges, "cpu",
+            network="trivial", critic="compact", decibels=decibels, exposure=stops, contrast=1.0, saturation=1.0,
+        )  # fmt: skip
+    return tmp_path
+
+
+def test_networks_and_their_nearest_edits_are_judged_on_the_fresh_photographs_alone(folder: Path) -> None:
+    table = confirm(folder, "grid", ["l2+0.01compact"], "cpu")
+    runs, scores = read_results(folder / "confirmation")
+    assert set(scores["photo"]) == {f"photo2-{index}" for index in range(6)}
+    assert set(runs["network"]) == {"input", "target", "grid", "trivial"}
+    assert (runs["network"] == "trivial").sum() == 3
+    assert {study.name for study in STUDIES} <= set(runs["run"])
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "confirmation.csv"), table, check_dtype=False, atol=1e-4)
+    gain = table.set_index("criterion").loc["critic's gain over the target"]
+    means = scores.groupby("run")["score_compact"].mean()
+    ours = means[[study.name for study in STUDIES]].mean() - means["tone-target"]
+    assert gain["value"] == pytest.approx(ours, abs=1e-4)
+    assert gain["n"] == 6
+
+
+def test_what_was_judged_is_not_judged_again(folder: Path) -> None:
+    confirm(folder, "grid", ["l2+0.01compact"], "cpu")
+    written = {path: path.stat().st_mtime_ns for path in (folder / "confirmation" / "runs").rglob("*.csv")}
+    confirm(folder, "grid", ["l2+0.01compact"], "cpu")
+    assert {path: path.stat().st_mtime_ns for path in (folder / "confirmation" / "runs").rglob("*.csv")} == written
+
+
+def test_an_objective_that_was_not_trained_is_named(folder: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no tone mapping by grid with l2\+0.5ava"):
+        confirm(folder, "grid", ["l2+0.01compact", "l2+0.5ava"], "cpu")
+
+
+def test_fresh_photographs_are_none_of_the_study(data: Path) -> None:
+    from lpie.targets import _sources
+
+    profile = find_profile("study")
+    names = [
+        {source.name for source in _sources(replace(profile, photographs=kind), "tone")} for kind in ("study", "fresh")
+    ]
+    assert len(names[1]) == 140
+    assert not names[0] & names[1]
