@@ -219,7 +219,7 @@ def tune(device: torch.device) -> None:
     network, photo = network_away_from_identity(device, 32).eval(), photographs(device, 1, 1080, 1920)
     crops = photographs(device, 16, 256, 256)
     found: list[tuple[float, str]] = []
-    for (columns, warps), programs in itertools.product(((64, 4), (128, 8), (128, 4)), (2, 4, 8)):
+    for (columns, warps), programs in itertools.product(((64, 4), (128, 8)), (2, 4, 8)):
         gpu.COLUMNS, gpu.WARPS, gpu.PROGRAMS = columns, warps, programs
         with torch.inference_mode():
             graph = captured(lambda: network(photo))

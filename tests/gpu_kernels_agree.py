@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -52,8 +53,40 @@ def network_agrees(device: str) -> None:
         if len(dilations) == 1:
             clipped = gpu.enhance(photo, weights, dilations, torch.float32, clip=True)
             check("clipped output", clipped, expected.clamp(0, 1), 1e-5)
+    strips_agree(device)
     if device == "cuda":
         half_precision_gradients_agree(device)
+
+
+def strips_agree(device: str) -> None:
+    """Forward, where rows and columns are cut into several strips, with neighbors 1 px to 128 px away."""
+    from lpie.networks import context_aggregation_gpu as gpu
+
+    cases = [
+        ((1, 64), (1, 3, 67, 70)),
+        ((1, 128), (1, 3, 2, 139)),
+        ((64, 1), (1, 3, 18, 130)),
+        ((2, 1), (1, 3, 35, 66)),
+    ]
+    tolerances = {torch.float32: 1e-5}
+    if device == "cuda":  # the interpreter is slow, and has no layouts that would differ
+        tolerances[torch.float16] = 5e-3
+    for dilations, shape in cases:
+        torch.manual_seed(0)
+        plain = ContextAggregationNetwork(3, dilations)
+        with torch.no_grad():
+            for parameter in plain.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        plain = plain.to(device).double()
+        photo = torch.rand(shape, device=device)
+        expected = plain.plain(photo.double())
+        plain.float()
+        convolutions = [convolution.weight for convolution in plain.convolutions]
+        weights = gpu.pack(convolutions, list(plain.normalizations), plain.last.weight, plain.last.bias)
+        with patch.object(gpu, "PROGRAMS", 64):  # so many that small photos are cut too
+            for precision, tolerance in tolerances.items():
+                found = gpu.enhance(photo, weights, dilations, precision, clip=False)
+                check(f"{precision} output in strips, dilations {dilations}", found, expected, tolerance)
 
 
 def half_precision_gradients_agree(device: str, draws: int = 16) -> None:

@@ -19,11 +19,12 @@ from lpie.networks import context_aggregation_kernels as kernels
 
 LARGEST = 2**31  # elements of one photo's features, which 32-bit offsets reach
 WIDEST = 32  # channels that a tile holds without spilling registers
-COLUMNS, PROGRAMS, WARPS = 64, 4, 4  # forward: px of a strip, programs a multiprocessor, warps
-STAGES, REGISTERS = 1, 128  # pipeline stages, registers of a thread: as many programs as fill a multiprocessor
+COLUMNS, PROGRAMS, WARPS = 64, 4, 4  # forward: px of a strip, 16 a warp; programs a multiprocessor; warps
+FIRST_STAGES, STAGES = 3, 1  # pipeline stages of the first layer and of the others
+REGISTERS = 128  # of a thread: as many programs as fill a multiprocessor
 INPUT_PIXELS, INPUT_PROGRAMS, INPUT_WARPS, INPUT_STAGES = 256, 8, 8, 3  # tiles of the gradient of a layer's input
 GRADIENT_PIXELS, GRADIENT_PROGRAMS, GRADIENT_WARPS = 128, 4, 4  # tiles of the gradient of the weights
-BLOCK, SLICE = 1024, 8  # partial results that the normalization reads at once, and of how many channels
+BLOCK = 1024  # partial results that the normalization reads at once
 
 
 class Weights(NamedTuple):
@@ -113,14 +114,15 @@ class _Pass:
             grid, rows = _strips(photo, dilation)
             programs = grid[0]
             counts = photo.new_empty(count, programs, dtype=torch.float32)
-            means, squares = photo.new_empty(2, count, programs, channels, dtype=torch.float32)
+            means, squares = photo.new_empty(2, count, channels, programs, dtype=torch.float32)
             out = self.features[layer % len(self.features)]
             size = (height, width, dilation, rows)
             shape: dict[str, Any] = {"C": channels, "COLUMNS": COLUMNS, "WARPS": WARPS, "num_warps": WARPS}
             if layer == 0:
                 kernels.first_layer[grid](
-                    photo, weights.first, out, counts, means, squares, *size, *photo.stride(), **shape, num_stages=1
-                )
+                    photo, weights.first, out, counts, means, squares, *size, *photo.stride(), **shape,
+                    num_stages=FIRST_STAGES,
+                )  # fmt: skip
             else:
                 source = self.features[(layer - 1) % len(self.features)]
                 scale, shift = self.normalization[2:, layer - 1]
@@ -128,9 +130,9 @@ class _Pass:
                     source, scale, shift, inner[layer - 1], out, counts, means, squares, *size,
                     PRECISION="tf32x3", **shape, num_stages=STAGES, maxnreg=REGISTERS,
                 )  # fmt: skip
-            kernels.normalization[(count, channels // SLICE)](
+            kernels.normalization[(count, channels)](
                 counts, means, squares, weights.w0[layer], weights.w1[layer], weights.offset[layer],
-                *self.normalization[:, layer], programs, C=channels, BLOCK=BLOCK, SLICE=SLICE, num_warps=16,
+                *self.normalization[:, layer], programs, height * width, C=channels, BLOCK=BLOCK,
             )  # fmt: skip
 
     def output(self, clip: bool) -> Tensor:

@@ -7,8 +7,9 @@ order, so that equal inputs give equal bytes.
 
 Forward, a program marches down a strip of `COLUMNS` px: rows `dilation` apart, which are each other's neighbors under
 the dilated window. A row of features is read and activated three times, shifted to the left, not at all and to the
-right, and each of these goes to the output rows above, at and below it. Backward, a program takes tiles of `ROWS` such
-rows of `COLUMNS` px.
+right, and each of these goes to the output rows above, at and below it. Pixels and channels are handed to the tensor
+cores in the order in which threads load and store them, 16 bytes at a time, so that no thread waits for another's; the
+weights' rows and columns follow that order. Backward, a program takes tiles of `ROWS` such rows of `COLUMNS` px.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -53,48 +54,71 @@ def _strip(rows, height, width, dilation, COLUMNS: tl.constexpr):
 
 
 @triton.jit
-def _grouped(values, WARPS: tl.constexpr):
-    """(pixels, C) as (repeats, warps, 2, 8, C): a tensor core's result, whose dimensions 0 and 2 lie in one thread."""
-    return tl.reshape(values, (values.shape[0] // (16 * WARPS), WARPS, 2, 8, values.shape[1]))
+def _in_memory(channel, C: tl.constexpr):
+    """Where a tensor core's channel lies in memory: what a thread holds of a pixel lies together."""
+    return channel // 2 % 4 * (C // 4) + channel // 8 * 2 + channel % 2
 
 
 @triton.jit
-def _merged(number, mean, squares, features, within, WARPS: tl.constexpr):
-    """Mean and sum of squared deviations, (warps, 8, C), with the `number`-th row added; none where that is below 1.
+def _to_core(tile, WARPS: tl.constexpr):
+    """A tile (pixels, C) as memory has it -> the tensor core's order; every number stays in its thread."""
+    PIXELS: tl.constexpr = tile.shape[0]
+    C: tl.constexpr = tile.shape[1]
+    split = tl.reshape(tile, (2, WARPS, 8, 4, C // 8, 2))
+    return tl.reshape(tl.permute(split, (1, 0, 2, 4, 3, 5)), (PIXELS, C))
 
-    Each thread keeps its own until the strip's end: no row waits for another thread.
+
+@triton.jit
+def _to_memory(tile, WARPS: tl.constexpr):
+    """The inverse of `_to_core`."""
+    PIXELS: tl.constexpr = tile.shape[0]
+    C: tl.constexpr = tile.shape[1]
+    split = tl.reshape(tile, (WARPS, 2, 8, C // 8, 4, 2))
+    return tl.reshape(tl.permute(split, (1, 0, 2, 4, 3, 5)), (PIXELS, C))
+
+
+@triton.jit
+def _columns_in_core(values, WARPS: tl.constexpr):
+    """Columns of a strip's pixels -> the same in the tensor core's order."""
+    return tl.reshape(tl.permute(tl.reshape(values, (2, WARPS, 8)), (1, 0, 2)), (values.shape[0],))
+
+
+@triton.jit
+def _halves(tile, WARPS: tl.constexpr):
+    """A tensor core's tile (16 * warps, C) as two of (warps, 8, C): each thread's first pixel and its second."""
+    return tl.split(tl.permute(tl.reshape(tile, (WARPS, 2, 8, tile.shape[1])), (0, 2, 3, 1)))
+
+
+@triton.jit
+def _added(total, squares, features, within, WARPS: tl.constexpr):
+    """Sums, (warps, 8, C), of features and of their squares, with the pixels of a row added that are `within`.
+
+    Each thread keeps its own until the strip's end: no row waits for another thread. They are not centered: where the
+    mean is so large that a variance suffers in float32, rounding to float16 has cost the features themselves more.
     """
-    within = _grouped(within[:, None], WARPS)
-    count = tl.maximum(_thread_sum(within.to(tl.float32)), 1.0)
-    features = _grouped(features, WARPS)
-    center = _thread_sum(tl.where(within, features, 0.0)) / count
-    deviation = tl.where(within, features - center[None, :, None, :, :], 0.0)
-    added = tl.where(number > 0, 1.0, 0.0)
-    share = added / tl.maximum(number, 1).to(tl.float32)
-    step = center - mean
-    squares += added * _thread_sum(deviation * deviation) + step * step * count * (added - share)
-    return mean + step * share, squares
+    first, second = _halves(tl.where(within[:, None], features, 0.0), WARPS)
+    return total + first + second, squares + first * first + second * second
 
 
 @triton.jit
-def _thread_sum(grouped):
-    return tl.sum(tl.sum(grouped, 2), 0)
-
-
-@triton.jit
-def _store_statistics(
-    counts, means, squares_of, mean, squares, rows, within, C: tl.constexpr, WARPS: tl.constexpr
-):  # fmt: skip
+def _store_statistics(counts, means, squares_of, total, squares, rows, within, C: tl.constexpr):
     """Count, mean and sum of squared deviations of a strip of `rows` rows, all threads together."""
-    program = tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)
-    channel = tl.arange(0, C)
-    count = _thread_sum(_grouped(within[:, None], WARPS).to(tl.float32)) * tl.maximum(rows, 0).to(tl.float32)
-    total = tl.sum(tl.sum(tl.sum(count, 2), 1), 0)
-    center = tl.sum(tl.sum(mean * count, 1), 0) / tl.maximum(total, 1.0)
-    away = mean - center[None, None, :]
-    tl.store(counts + program, total)
-    tl.store(means + program * C + channel, center)
-    tl.store(squares_of + program * C + channel, tl.sum(tl.sum(squares + away * away * count, 1), 0))
+    n, program, programs = tl.program_id(1), tl.program_id(0), tl.num_programs(0)
+    count = (tl.sum(within.to(tl.int32), 0) * tl.maximum(rows, 0)).to(tl.float32)
+    total = tl.sum(tl.sum(total, 1), 0)
+    squares = tl.sum(tl.sum(squares, 1), 0)
+    mean = total / tl.maximum(count, 1.0)
+    place = (n * C + _in_memory(tl.arange(0, C), C)) * programs + program
+    tl.store(counts + n * programs + program, count)
+    tl.store(means + place, mean)
+    tl.store(squares_of + place, tl.maximum(squares - mean * total, 0.0))
+
+
+@triton.jit
+def _two_parts(value):
+    """A float32 as the sum of two that a tensor core takes: eleven bits and the rest."""
+    high = (value.to(tl.uint32, bitcast=True) & 0xFFFFE000).to(tl.float32, bitcast=True)
+    return high, value - high
 
 
 @triton.jit(do_not_specialize=["dilation", "rows"])
@@ -105,40 +129,65 @@ def first_layer(
 ):  # fmt: skip
     """3x3 convolution of the photo itself; weights (27, C), tap by tap, then color by color."""
     n = tl.program_id(1)
-    channel, entry = tl.arange(0, C), tl.arange(0, 32)  # the last five are padding
+    channel = tl.arange(0, C)
+    entry = tl.minimum(tl.arange(0, 32), 26)  # the last five are padding
     down, right = ((entry // 9) - 1) * dilation, ((entry // 3) % 3 - 1) * dilation
     out += n.to(tl.int64) * height * width * C
-    source = photo + n.to(tl.int64) * stride_n + (entry % 3)[None, :] * stride_c
-    weight = tl.load(weights + entry[:, None] * C + channel[None, :], (entry < 27)[:, None], 0.0)
+    source = photo + n.to(tl.int64) * stride_n + (entry % 3)[None, :] * stride_c + down[None, :] * stride_y
+    used = (tl.arange(0, 32) < 27)[:, None]
+    weight = tl.load(weights + entry[:, None] * C + _in_memory(channel, C)[None, :], used, 0.0)
+    weight, small_weight = _two_parts(weight)
     phase, start, end, x = _strip(rows, height, width, dilation, COLUMNS)
     within = x < width
-    column = x[:, None] + right[None, :]
-    there = (column >= 0) & (column < width) & (entry < 27)[None, :]
-    mean, squares = tl.zeros((WARPS, 8, C), tl.float32), tl.zeros((WARPS, 8, C), tl.float32)
+    core_x = _columns_in_core(x, WARPS)
+    core_within = core_x < width
+    column = core_x[:, None] + right[None, :]
+    source += column * stride_x
+    there = (column >= 0) & (column < width)
+    sums, squares = tl.zeros((WARPS, 8, C), tl.float32), tl.zeros((WARPS, 8, C), tl.float32)
     for k in range(start, end):
         y = phase + k * dilation
         row = (y + down)[None, :]
-        inside = there & (row >= 0) & (row < height)
-        values = tl.load(source + row * stride_y + column * stride_x, inside, 0.0).to(tl.float32)
-        total = tl.dot(values, weight, input_precision="tf32x3")
+        values = tl.load(source + y * stride_y, there & (row >= 0) & (row < height), 0.0)
+        values, small = _two_parts(values.to(tl.float32))
+        total = tl.dot(values, small_weight, input_precision="tf32")
+        total = tl.dot(small, weight, total, input_precision="tf32")
+        total = tl.dot(values, weight, total, input_precision="tf32")
         stored = total.to(out.dtype.element_ty)
-        tl.store(out + y * width * C + (x[:, None] * C + channel[None, :]), stored, within[:, None])
-        mean, squares = _merged(k - start + 1, mean, squares, stored.to(tl.float32), within, WARPS)
-    _store_statistics(counts, means, squares_of, mean, squares, end - start, within, C, WARPS)
+        place = y * width * C + (x[:, None] * C + channel[None, :])
+        tl.store(out + place, _to_memory(stored, WARPS), within[:, None])
+        sums, squares = _added(sums, squares, total, core_within, WARPS)
+    _store_statistics(counts, means, squares_of, sums, squares, end - start, within, C)
 
 
 @triton.jit
-def _features(source, scale, shift, y, x, height, width, C: tl.constexpr):
-    """Activated features of a row's pixels; zero beyond the photo."""
-    inside = ((x >= 0) & (x < tl.where((y >= 0) & (y < height), width, 0)))[:, None]
-    z = tl.load(source + y * width * C + (x[:, None] * C + tl.arange(0, C)[None, :]), inside, 0.0)
-    return tl.where(inside, _activated(z, scale, shift), 0.0).to(z.dtype)
+def _row(line, x, width, C: tl.constexpr):
+    """Raw features of pixels of a row that is `width` px long, and which of them lie within it."""
+    inside = ((x >= 0) & (x < width))[:, None]
+    return tl.load(line + (x[:, None] * C + tl.arange(0, C)[None, :]), inside, 0.0), inside
 
 
 @triton.jit
-def _tap(weights, tap, C: tl.constexpr):
-    channel = tl.arange(0, C)
-    return tl.load(weights + (tap * C + channel)[:, None] * C + channel[None, :])
+def _features(z, inside, scale, shift, WARPS: tl.constexpr):
+    """Activated features in the tensor core's order; zero beyond the photo."""
+    y = tl.where(inside, z.to(tl.float32) * scale[None, :] + shift[None, :], 0.0)
+    return _to_core(tl.maximum(y, y * NEGATIVE_SLOPE).to(z.dtype), WARPS)
+
+
+@triton.jit
+def _both(left, right):
+    """Features of two pixels side by side, (pixels, 2 C)."""
+    return tl.reshape(tl.permute(tl.join(left, right), (0, 2, 1)), (left.shape[0], 2 * left.shape[1]))
+
+
+@triton.jit
+def _taps(weights, row, C: tl.constexpr):
+    """The taps of a row of the window: the outer two, (2 C in, C out), and the middle one, (C in, C out)."""
+    channel, entry = _in_memory(tl.arange(0, C), C), tl.arange(0, 2 * C)
+    outer = (row * 3 + entry // C * 2) * C + _in_memory(entry % C, C)
+    middle = (row * 3 + 1) * C + channel
+    outer_taps = tl.load(weights + outer[:, None] * C + channel[None, :])
+    return outer_taps, tl.load(weights + middle[:, None] * C + channel[None, :])
 
 
 @triton.jit(do_not_specialize=["dilation", "rows"])
@@ -152,68 +201,69 @@ def inner_layer(
     source += n.to(tl.int64) * height * width * C
     out += n.to(tl.int64) * height * width * C
     scale, shift = tl.load(scales + n * C + channel), tl.load(shifts + n * C + channel)
-    w0, w1, w2 = _tap(weights, 0, C), _tap(weights, 1, C), _tap(weights, 2, C)
-    w3, w4, w5 = _tap(weights, 3, C), _tap(weights, 4, C), _tap(weights, 5, C)
-    w6, w7, w8 = _tap(weights, 6, C), _tap(weights, 7, C), _tap(weights, 8, C)
+    outer_to_below, middle_to_below = _taps(weights, 0, C)
+    outer_to_here, middle_to_here = _taps(weights, 1, C)
+    outer_to_above, middle_to_above = _taps(weights, 2, C)
     phase, start, end, x = _strip(rows, height, width, dilation, COLUMNS)
     within = x < width
+    core_x = _columns_in_core(x, WARPS)
     above, here = tl.zeros((COLUMNS, C), tl.float32), tl.zeros((COLUMNS, C), tl.float32)
-    mean, squares = tl.zeros((WARPS, 8, C), tl.float32), tl.zeros((WARPS, 8, C), tl.float32)
+    sums, squares = tl.zeros((WARPS, 8, C), tl.float32), tl.zeros((WARPS, 8, C), tl.float32)
     for row in range(tl.maximum(start - 1, 0), end + 1):
         y = phase + row * dilation
-        left = _features(source, scale, shift, y, x - dilation, height, width, C)
-        middle = _features(source, scale, shift, y, x, height, width, C)
-        right = _features(source, scale, shift, y, x + dilation, height, width, C)
-        above = tl.dot(left, w6, above, input_precision=PRECISION)
-        here = tl.dot(left, w3, here, input_precision=PRECISION)
-        below = tl.dot(left, w0, input_precision=PRECISION)
-        above = tl.dot(middle, w7, above, input_precision=PRECISION)
-        here = tl.dot(middle, w4, here, input_precision=PRECISION)
-        below = tl.dot(middle, w1, below, input_precision=PRECISION)
-        above = tl.dot(right, w8, above, input_precision=PRECISION)
-        here = tl.dot(right, w5, here, input_precision=PRECISION)
-        below = tl.dot(right, w2, below, input_precision=PRECISION)
-        number = row - start  # of this strip's rows that are finished; the first two reads finish none
+        line = source + y * width * C
+        present = tl.where(y < height, width, 0)  # px of this row that the photo has
+        left, left_inside = _row(line, x - dilation, present, C)
+        middle, middle_inside = _row(line, x, present, C)
+        right, right_inside = _row(line, x + dilation, present, C)
+        left = _features(left, left_inside, scale, shift, WARPS)
+        right = _features(right, right_inside, scale, shift, WARPS)
+        outer = _both(left, right)
+        above = tl.dot(outer, outer_to_above, above, input_precision=PRECISION)
+        here = tl.dot(outer, outer_to_here, here, input_precision=PRECISION)
+        below = tl.dot(outer, outer_to_below, input_precision=PRECISION)
+        middle = _features(middle, middle_inside, scale, shift, WARPS)
+        above = tl.dot(middle, middle_to_above, above, input_precision=PRECISION)
+        here = tl.dot(middle, middle_to_here, here, input_precision=PRECISION)
+        below = tl.dot(middle, middle_to_below, below, input_precision=PRECISION)
         stored = above.to(out.dtype.element_ty)
         place = (y - dilation) * width * C + (x[:, None] * C + channel[None, :])
-        tl.store(out + place, stored, (x < tl.where(number > 0, width, 0))[:, None])
-        mean, squares = _merged(number, mean, squares, stored.to(tl.float32), within, WARPS)
-        above, here = here, below
-    _store_statistics(counts, means, squares_of, mean, squares, end - start, within, C, WARPS)
+        finished = tl.where(row > start, width, 0)  # the first two reads finish no row of this strip
+        tl.store(out + place, _to_memory(stored, WARPS), (x < finished)[:, None])
+        sums, squares = _added(sums, squares, above, core_x < finished, WARPS)
+        # The sums wait for the tensor core: copied while it works, ptxas would run its instructions one by one.
+        above, here = here + 0.0, below + 0.0
+    _store_statistics(counts, means, squares_of, sums, squares, end - start, within, C)
 
 
 @triton.jit
 def normalization(
-    counts, means, squares_of, w0, w1, offsets, mean_out, inverse_out, scale_out, shift_out, programs,
-    C: tl.constexpr, BLOCK: tl.constexpr, SLICE: tl.constexpr,
+    counts, means, squares_of, w0, w1, offsets, mean_out, inverse_out, scale_out, shift_out, programs, pixels,
+    C: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Partial statistics of a photo -> mean, inverse deviation, scale and shift of a slice of its channels."""
-    n = tl.program_id(0)
-    channel = tl.program_id(1) * SLICE + tl.arange(0, SLICE)
-    total, mean = 0.0, tl.zeros((SLICE,), tl.float32)
-    for start in range(0, programs, BLOCK):
-        part = start + tl.arange(0, BLOCK)
-        there = part < programs
-        count = tl.load(counts + n * programs + part, there, 0.0)
-        center = tl.load(means + (n * programs + part)[:, None] * C + channel[None, :], there[:, None], 0.0)
-        total += tl.sum(count, 0)
-        mean += tl.sum(center * count[:, None], 0)
-    mean = mean / total
-    squares = tl.zeros((SLICE,), tl.float32)
-    for start in range(0, programs, BLOCK):
-        part = start + tl.arange(0, BLOCK)
-        there = part < programs
-        count = tl.load(counts + n * programs + part, there, 0.0)
-        place = (n * programs + part)[:, None] * C + channel[None, :]
-        step = tl.load(means + place, there[:, None], 0.0) - mean[None, :]
-        within = tl.load(squares_of + place, there[:, None], 0.0)
-        squares += tl.sum(within + step * step * count[:, None], 0)
-    inverse = 1.0 / tl.sqrt(squares / total + VARIANCE_FLOOR)
+    """Partial statistics of one channel of a photo -> its mean, inverse deviation, scale and shift."""
+    n, channel = tl.program_id(0), tl.program_id(1)
+    counts += n * programs
+    means += (n * C + channel) * programs
+    squares_of += (n * C + channel) * programs
     first, second, offset = tl.load(w0), tl.load(w1), tl.load(offsets + channel)
-    tl.store(mean_out + n * C + channel, mean)
-    tl.store(inverse_out + n * C + channel, inverse)
-    tl.store(scale_out + n * C + channel, first + second * inverse)
-    tl.store(shift_out + n * C + channel, second * (offset - mean * inverse))
+    total, squares = tl.zeros((BLOCK,), tl.float32), tl.zeros((BLOCK,), tl.float32)
+    for start in range(0, programs, BLOCK):
+        part = start + tl.arange(0, BLOCK)
+        there = part < programs
+        total += tl.load(means + part, there, 0.0) * tl.load(counts + part, there, 0.0)
+    mean = tl.sum(total, 0) / pixels
+    for start in range(0, programs, BLOCK):
+        part = start + tl.arange(0, BLOCK)
+        there = part < programs
+        step = tl.load(means + part, there, 0.0) - mean
+        squares += tl.load(squares_of + part, there, 0.0) + step * step * tl.load(counts + part, there, 0.0)
+    inverse = 1.0 / tl.sqrt(tl.sum(squares, 0) / pixels + VARIANCE_FLOOR)
+    place = n * C + channel
+    tl.store(mean_out + place, mean)
+    tl.store(inverse_out + place, inverse)
+    tl.store(scale_out + place, first + second * inverse)
+    tl.store(shift_out + place, second * (offset - mean * inverse))
 
 
 @triton.jit
