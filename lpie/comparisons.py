@@ -1,7 +1,7 @@
 """Every paired difference that a claim about the learned critic rests on, one row each.
 
-A case is one operator, one network and one critic, at the weight that validation chose or at one that is asked for; it is
-compared with the same network trained without the critic, or with the operator's target.
+A case is one operator, one network and one critic, at the weight that validation chose or at one that is asked for. It
+is compared with the same network trained without the critic, or with the operator's target.
 """
 
 from __future__ import annotations

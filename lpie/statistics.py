@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -77,15 +78,21 @@ def paired_interval(differences: ArrayLike, confidence: float = CONFIDENCE, resa
         return student_interval(numbers, confidence)
     if np.ptp(numbers) <= 1e-12 * max(1.0, abs(mean)):  # BCa divides by the spread
         return Interval(mean, mean, mean, len(numbers))
+    return Interval(mean, *_bca_bounds(numbers.tobytes(), confidence, resamples), len(numbers))
+
+
+@lru_cache(maxsize=4096)
+def _bca_bounds(numbers: bytes, confidence: float, resamples: int) -> tuple[float, float]:
+    """Both ends of the BCa interval of a mean; kept, since several tables ask for the same one."""
     result = stats.bootstrap(
-        (numbers,),
+        (np.frombuffer(numbers),),
         np.mean,
         n_resamples=resamples,
         confidence_level=confidence,
         method="BCa",
         rng=np.random.default_rng(0),
     )
-    return Interval(mean, float(result.confidence_interval.low), float(result.confidence_interval.high), len(numbers))
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
 def paired_ratio_interval(
