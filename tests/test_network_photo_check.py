@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from lpie.networks.bilateral_grid import BilateralGrid
+from lpie.networks.context_aggregation import ContextAggregationNetwork
 from lpie.networks.operator_parameters import OperatorParameters
 from lpie.networks.photo_check import check_photo
 
-FAMILIES = [BilateralGrid, OperatorParameters]
+FAMILIES = [BilateralGrid, OperatorParameters, ContextAggregationNetwork]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
