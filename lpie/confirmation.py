@@ -1,8 +1,8 @@
 """Whether what the test photos showed holds on photographs that neither trained, nor chose, nor reported.
 
-    python -m lpie.confirmation results/gpu --network grid --objective l2 ssim mix l2+0.02robust l2+0.003compact
+    python -m lpie.confirmation FOLDER --network grid --objective l2 l2+0.003compact
 
-Those are the 140 of BSDS500's test set that are left. Every finished network of these objectives in FOLDER, and the
+Those are what is left of BSDS500's test set. Every finished network of these objectives in FOLDER, and the
 trivial edits tuned for their critics there, are judged on them; FOLDER/confirmation is a results folder of its own,
 FOLDER/confirmation.csv says which criteria of a recipe are met, and FOLDER/confirmation_comparisons.csv what the critic
 adds to networks without one. Tone mapping only: no haze is left over.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from lpie.training import default_device
 log = logging.getLogger(__name__)
 
 PROFILE = replace(find_profile("study"), photographs="fresh")
+EDITS = 3  # trivial edits taken along: which of them compares is settled by their PSNR on the fresh photographs
 
 
 def confirm(folder: Path, network: str, objectives: Sequence[str], device: str | None = None) -> pd.DataFrame:
@@ -83,11 +84,10 @@ def _wanted(folder: Path, network: str, objectives: Sequence[str]) -> list[dict[
     return [json.loads((folder / "runs" / run / "run.json").read_text(encoding="utf-8")) for run in wanted]
 
 
-def _edits_near(runs: pd.DataFrame, closeness: pd.Series, critic: str, decibels: float) -> Iterator[str]:
-    """The edits tuned for `critic` on both sides of `decibels`: which compares is settled on the fresh photographs."""
+def _edits_near(runs: pd.DataFrame, closeness: pd.Series, critic: str, decibels: float) -> list[str]:
+    """The trivial edits tuned for `critic`, none for `none`, whose PSNR is nearest to `decibels`."""
     edits = runs[(runs["network"] == "trivial") & (runs["critic"] == critic)]["run"]
-    nearest = (closeness[edits] - decibels).abs().sort_values().index
-    yield from nearest[:3]
+    return list((closeness[edits] - decibels).abs().sort_values().index[:EDITS])
 
 
 def _outputs(folder: Path, record: dict[str, Any], scenes: Sequence[Scene], device: str) -> list[Tensor]:

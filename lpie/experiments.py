@@ -233,15 +233,10 @@ def main() -> None:
         for operator in chosen.operator:
             run_rivals(profile, operator, folder, asked.critics, chosen.device or default_device())
         return
-    studies = [
-        study
-        for operator in chosen.operator
-        for study in (
-            headline_at(asked, operator)
-            if chosen.stage == "headline" and chosen.gamma
-            else stage_studies(asked, operator, chosen.stage, folder)
-        )
-    ]
+    studies: list[Study] = []
+    for operator in chosen.operator:
+        given = chosen.stage == "headline" and chosen.gamma
+        studies += headline_at(asked, operator) if given else stage_studies(asked, operator, chosen.stage, folder)
     if chosen.fidelity:
         studies = [study for study in studies if study.fidelity in chosen.fidelity]
     if not studies:

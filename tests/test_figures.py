@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 from synthetic_records import invent_study
 
 from lpie.change_figures import comparison_figure, rendition_runs, spectrum_figure, survival_figure
@@ -170,3 +170,14 @@ def test_a_rendition_is_of_the_first_seed_that_kept_a_crop(
     kept.parent.mkdir(parents=True)
     kept.touch()
     assert rendition_runs(tmp_path, runs, "tone", "can32", chosen)["L2"] == "tone-can32-l2-s1"
+
+
+def test_a_drawing_of_few_colors_is_smaller_and_looks_the_same(tmp_path: Path) -> None:
+    runs, scores = invent_study(networks=("parameters",), operators=("tone",), seeds=1, rivals=True)
+    figure = frontier_figure(frontier(runs, scores))
+    whole, reduced = save_figure(figure, tmp_path / "whole"), save_figure(figure, tmp_path / "reduced", colors=64)
+    assert reduced.stat().st_size < 0.6 * whole.stat().st_size
+    with Image.open(whole) as first, Image.open(reduced) as second:
+        assert len(second.convert("RGB").getcolors(1 << 20)) <= 64
+        difference = ImageChops.difference(first.convert("RGB"), second.convert("RGB"))
+        assert max(ImageStat.Stat(difference).mean) < 1.0

@@ -24,7 +24,7 @@ FIRST_STAGES, STAGES = 3, 1  # pipeline stages of the first layer and of the oth
 REGISTERS = 128  # of a thread: as many programs as fill a multiprocessor
 INPUT_PIXELS, INPUT_PROGRAMS, INPUT_WARPS, INPUT_STAGES = 256, 8, 8, 3  # tiles of the gradient of a layer's input
 GRADIENT_PIXELS, GRADIENT_PROGRAMS, GRADIENT_WARPS = 128, 4, 4  # tiles of the gradient of the weights
-BLOCK = 1024  # partial results that the normalization reads at once
+BLOCK, GRADIENT_BLOCK = 1024, 64  # partial results that the normalization and its gradient read at once
 
 
 class Weights(NamedTuple):
@@ -165,7 +165,7 @@ def _gradient(
     backward_weights = weights.inner.flip(1).mT.contiguous().to(kind)
     inner_gradient = torch.empty_like(weights.inner)
 
-    grid, shape = _tiles(photo, 1, 128, INPUT_PROGRAMS, rows=1)
+    grid, shape = _tiles(photo, 1, INPUT_PIXELS // 2, INPUT_PROGRAMS, rows=1)
     sums = normalization.new_empty(count, grid[0], 2, channels)
     last_sums = normalization.new_empty(count, grid[0], 3, channels)
     bias_sums = normalization.new_empty(count, grid[0], 3)
@@ -176,7 +176,7 @@ def _gradient(
     for layer in reversed(range(layers)):
         kernels.normalization_gradient[(count,)](
             sums, mean[layer], inverse[layer], weights.w1[layer], totals[layer], by_z, constant, sums.shape[1],
-            height * width, C=channels, BLOCK=64,
+            height * width, C=channels, BLOCK=GRADIENT_BLOCK,
         )  # fmt: skip
         dilation = dilations[layer]
         grid, shape = _tiles(photo, dilation, GRADIENT_PIXELS, GRADIENT_PROGRAMS)
