@@ -1,10 +1,17 @@
 """Training of a critic: its parts on small networks, and a start that goes on where another ended."""
 
+import copy
+import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from skimage import data as photographs
 
 from lpie.aesthetics.critic_evaluation import PHOTOGRAPHIC_VARIATIONS, measure_critic, quick_measures
@@ -16,13 +23,13 @@ from lpie.aesthetics.distillation import (
     attack,
     describe,
     distill,
-    draw_views,
 )
-from lpie.aesthetics.distillation_state import State
+from lpie.aesthetics.distillation_state import USUAL_WEIGHT, State, weight_units
+from lpie.aesthetics.distillation_views import draw_views, squares, training_album
 from lpie.aesthetics.nima import NIMA
 from lpie.aesthetics.views import Album
 
-TINY = Distillation(input_size=32, batch=2, minutes=0.02, attack_steps=2)
+TINY = Distillation(input_size=32, batch=4, crops=2, minutes=0.02, attack_steps=2)
 
 
 @pytest.fixture(scope="module")
@@ -80,16 +87,16 @@ def test_shift_between_views_is_in_deviations_so_that_a_narrow_scale_does_not_lo
 
 def test_views_are_squares_in_range_and_the_second_is_a_little_worse(album):
     seen, worse, shown = draw_views(TINY, album, 64)
-    assert seen.shape == worse.shape == (2, 3, 64, 64)
+    assert seen.shape == worse.shape == (4, 3, 64, 64)
     assert 0 < (seen - worse).abs().mean() < 0.1
-    assert shown.shape == (2, 3, 224, 224)
+    assert shown.shape == (4, 3, 224, 224)
     for view in (seen, worse, shown):
         assert view.min() >= -1e-4
         assert view.max() <= 1 + 1e-4
 
 
 def test_running_mean_lies_between_the_first_and_the_last_weights(teacher, tmp_path):
-    state = State(TINY, teacher, tmp_path)
+    state = State(TINY, teacher, torch.rand(4, 3, 64, 64), tmp_path)
     state.set_rate(0.5)
     first = state.student.network.stem.weight.clone()
     state.update(state.student.network(torch.rand(2, 3, 32, 32)).square().mean())
@@ -98,17 +105,84 @@ def test_running_mean_lies_between_the_first_and_the_last_weights(teacher, tmp_p
     assert torch.allclose(mean, decay * first + (1 - decay) * last, atol=1e-6)
 
 
+def test_units_make_channels_alike_and_measure_biases_by_what_they_are_added_to():
+    critic = NIMA("mobilenet_v1", input_size=32).freeze()
+    with torch.no_grad():
+        critic.network.stem.weight[3] *= 300
+        critic.network.stem.weight[5] = 0
+    photos = torch.rand(8, 3, 32, 32)
+    named = dict(zip(dict(critic.network.named_parameters()), weight_units(critic, photos), strict=True))
+    alike = (critic.network.stem.weight / named["stem.weight"]).square().mean((1, 2, 3)).sqrt()
+    assert alike[3] == pytest.approx(USUAL_WEIGHT)
+    assert alike[5] == 0
+    padded = torch.nn.functional.pad(2 * photos - 1, (0, 1, 0, 1))
+    added_to = torch.nn.functional.conv2d(padded, critic.network.stem.weight, stride=2).std((0, 2, 3))
+    assert named["stem.bias"][3] == pytest.approx(added_to[3].item(), rel=1e-4)
+    assert all(
+        unit.shape == weight.shape for unit, weight in zip(named.values(), critic.network.parameters(), strict=True)
+    )
+
+
+def test_step_moves_large_and_small_channels_by_the_same_share(teacher, tmp_path):
+    uneven = copy.deepcopy(teacher)
+    with torch.no_grad():
+        uneven.network.blocks[12].pw.weight[:500] *= 30
+    state = State(TINY, uneven, torch.rand(4, 3, 64, 64), tmp_path)
+    state.set_rate(0.5)
+    before = uneven.network.blocks[12].pw.weight
+    state.update(state.student.network(torch.rand(8, 3, 32, 32)).square().mean())
+    change = (state.student.network.blocks[12].pw.weight.detach() - before).flatten(1).norm(dim=1)
+    share = change / before.flatten(1).norm(dim=1)
+    most = state.optimizer.param_groups[0]["lr"] / USUAL_WEIGHT  # less where features are 0 and weights have no slope
+    for channels in (slice(500), slice(500, None)):
+        assert most / 4 < share[channels].max() <= 1.01 * most
+
+
+def test_overflow_in_half_precision_leaves_the_weights_as_they_are(teacher, tmp_path):
+    state = State(TINY, teacher, torch.rand(4, 3, 64, 64), tmp_path)
+    state.set_rate(0.5)
+    before = [weight.clone() for weight in state.parameters]
+    state.update(state.student.network(torch.rand(2, 3, 32, 32)).square().mean() * torch.inf)
+    for weight, earlier in zip(state.parameters, before, strict=True):
+        torch.testing.assert_close(weight, earlier, rtol=1e-6, atol=0)
+
+
+def test_further_photographs_join_those_of_the_data_folder(tmp_path):
+    folders = ("bsds500/train", "bsds500/val", "sunhays40", "oasis_beauty/images", "haze/real", "own")
+    for shade, folder in enumerate(folders):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.fromarray(np.full((20, 30, 3), 20 * shade, np.uint8)).save(tmp_path / folder / "one.png")
+    without, album = (training_album(tmp_path, more, "cpu") for more in ([], [tmp_path / "own"]))
+    shades = (album.frames[:, 0, 0, 0] // 20).tolist()
+    assert [shade for shade in shades if shade != 4] == [0, 0, 1, 1, 2, 3, 5]  # whether 4 is haze to train with varies
+    assert len(album) == len(without) + 1
+    assert album.heights.tolist() == [20] * len(album)
+
+
+@pytest.mark.timeout(1200)  # twenty seconds of work, which a busy machine stretches
+def test_gpu_kernels_agree_with_the_plain_network():
+    """In a process of its own: Triton's interpreter, which needs no GPU, is chosen at import."""
+    pytest.importorskip("triton", reason="triton comes with the CUDA builds of torch")
+    environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    script = str(Path(__file__).parent / "gpu_kernels_agree.py")
+    finished = subprocess.run(
+        [sys.executable, script, "critic"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
 def test_second_start_goes_on_from_the_first(teacher, album, tmp_path):
     unseen = [photographs.chelsea()[90:154, 110:206]]
     photos = [torch.from_numpy(p.copy()).permute(2, 0, 1)[None].float() / 255 for p in unseen]
     first = distill(TINY, teacher, album, photos, tmp_path)
-    again = State(TINY, teacher, tmp_path)
+    again = State(TINY, teacher, squares(album, 2), tmp_path)
     assert again.step >= 1
     assert again.progress(time.monotonic()) >= 1
     assert torch.equal(again.average.network.fc.weight, first.network.fc.weight)
+    assert torch.equal(again.student.network.stem.weight, again.scaled[0] * again.units[0])
     longer = replace(TINY, minutes=0.02 + again.spent / 60)
     distill(longer, teacher, album, photos, tmp_path)
-    further = State(longer, teacher, tmp_path)
+    further = State(longer, teacher, squares(album, 2), tmp_path)
     assert further.step > again.step
     assert [row["step"] for row in further.rows] == sorted(row["step"] for row in further.rows)
 
@@ -159,3 +233,5 @@ def test_measuring_leaves_the_random_numbers_of_a_training_alone(teacher, small_
 def test_input_that_the_network_cannot_halve_five_times_is_refused():
     with pytest.raises(ValueError, match="multiple of 32"):
         Distillation(input_size=200)
+    with pytest.raises(ValueError, match="multiple of crops"):
+        Distillation(batch=6, crops=4)

@@ -13,8 +13,9 @@ thousand, so few photographs are learned by heart. `epsilon` rises in the first 
 
 FOLDER has the layout of LPIE_DATA. OUT gets `critic.safetensors` (half precision), `log.csv`, `measures.json` and
 `state.safetensors`, written every half minute, from which the same command goes on; once `minutes` are used up it
-only measures again. On a GPU the networks run in TF32, contiguous and eager: that was faster on an H100 than bfloat16
-in channels-last (whose depthwise convolutions are slow there), and than compiling for a training of a few minutes.
+only measures again. `--more FOLDER` adds photographs of any kind: teacher and student see only pixels. On a GPU both
+run in half precision with kernels of their own (`depthwise_kernels`), in a third of the time that TF32 takes on an
+H100 (`bench/nima.py`); what varies a photo takes longer, so that each photo gives several views.
 
 Source: adversarial training, Madry et al., ICLR 2018, with clean and moved views side by side and held together as in
 TRADES, Zhang et al., ICML 2019; the teacher's features as targets of both, Schlarmann et al., Robust CLIP, ICML 2024;
@@ -30,13 +31,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias, cast
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from lpie.aesthetics.backbones import INPUT_SCALES, MobileNetV1
+from lpie.aesthetics.backbones import MobileNetV1
 from lpie.aesthetics.critic_evaluation import (
     TEACHER,
     measure_critic,
@@ -45,26 +45,17 @@ from lpie.aesthetics.critic_evaluation import (
     quick_measures,
 )
 from lpie.aesthetics.distillation_state import State
+from lpie.aesthetics.distillation_views import draw_views, squares, training_album
 from lpie.aesthetics.nima import NIMA, mean_score
-from lpie.aesthetics.robustness import ATTACKED_SIZE, half_size_and_back
+from lpie.aesthetics.robustness import ATTACKED_SIZE
 from lpie.aesthetics.settings_options import add_settings
-from lpie.aesthetics.views import (
-    Album,
-    Crops,
-    antialiased_view,
-    collage,
-    jpeg,
-    uniform,
-    vary,
-)
-from lpie.photographs import read_photo, resize, to_uint8
+from lpie.aesthetics.views import Album
 from lpie.records import write_json
-from lpie.splits import real_haze_split
 from lpie.vocabulary import PerPhoto, Photo, ScoreDistribution
 
 log = logging.getLogger(__name__)
 
-FRAME = 496  # px, a multiple of 16 that holds a BSDS500 photograph
+ATTACK_SCALE = 64.0  # by which a photo's score is multiplied before its gradient is taken in half precision
 LOGGED = ("loss", "adversarial_loss", "shift", "error", "missed")
 Described: TypeAlias = tuple[ScoreDistribution, Float[Tensor, "n features _ _"]]  # a cell for each 32 px
 
@@ -76,7 +67,8 @@ class Distillation:
     initial: str = ""  # a critic to train further; empty starts from the teacher
     input_size: int = 160  # px of the square that the student sees
     minutes: float = 9.0
-    batch: int = 48
+    batch: int = 192  # views
+    crops: int = 4  # views of each photo
     learning_rate: float = 1e-4  # at its peak; falls to zero along a cosine
     weight_decay: float = 0.0
     warm_up: float = 0.05  # share of the time over which the rate rises
@@ -100,6 +92,8 @@ class Distillation:
     def __post_init__(self) -> None:
         if self.input_size % 32:
             raise ValueError(f"input_size must be a multiple of 32 px, got {self.input_size}.")
+        if self.batch % self.crops:
+            raise ValueError(f"batch must be a multiple of crops, got {self.batch} and {self.crops}.")
 
 
 def main() -> None:
@@ -109,14 +103,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the layout that LPIE_DATA has")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--more", type=Path, action="append", default=[], help="folder with further photographs")
     parser.add_argument("--photos", type=int, default=0, help="use only so many photographs of each set; 0 for all")
     add_settings(parser, Distillation)
     given = vars(parser.parse_args())
-    data, out, device, limit = (given.pop(name) for name in ("data", "out", "device", "photos"))
+    data, out, device, more, limit = (given.pop(name) for name in ("data", "out", "device", "more", "photos"))
     settings = Distillation(**given)
 
     teacher = NIMA.from_pretrained(data / TEACHER).to(device)
-    album = training_album(data, device, limit)
+    album = training_album(data, more, device, limit)
     log.info("%d training photographs on %s; %s", len(album), device, settings)
     photos = measured_photographs(data, "validation", device, limit or 100)
     critic = distill(settings, teacher, album, photos, out)
@@ -127,58 +122,10 @@ def main() -> None:
     critic = NIMA.from_pretrained(out / "critic.safetensors").to(device)
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
-    learned_on = _squares(*album.take(torch.arange(min(len(album), 200), device=device)))
-    measures = measure_critic(critic, teacher, photos, learned_on[: limit or None], universal_steps=5 if limit else 100)
+    learned_on = squares(album, limit or 200)
+    measures = measure_critic(critic, teacher, photos, learned_on, universal_steps=5 if limit else 100)
     write_json(out / "measures.json", {**asdict(settings), **measures})
     print_measures(measures)
-
-
-# Photographs ------------------------------------------------------------------------------------------------------
-
-
-def training_album(data: Path, device: str, limit: int = 0) -> Album:
-    """Every photograph the critic may see; BSDS500's are there twice, because OASIS has so many more."""
-    photos: list[np.ndarray] = []
-    for folder in ("bsds500/train", "bsds500/val", "sunhays40", "oasis_beauty/images", "haze/real"):
-        kinds = (".jpg", ".jpeg", ".png", ".webp")
-        paths = sorted(path for path in (data / folder).iterdir() if path.suffix.lower() in kinds)
-        if folder == "haze/real":
-            paths = [path for path in paths if real_haze_split(path.stem) == "train"]
-        read = [_within_frame(path) for path in paths[: limit or None]]
-        photos += read * (2 if folder.startswith("bsds500") else 1)
-    return Album.of(photos, FRAME, device)
-
-
-def _within_frame(path: Path) -> np.ndarray:
-    photo = read_photo(path)
-    scale = FRAME / max(photo.shape[2:])
-    if scale < 1:
-        photo = resize(photo, *(max(1, round(length * scale)) for length in photo.shape[2:]))
-    return to_uint8(photo)[0].permute(1, 2, 0).numpy()
-
-
-def _squares(frames: Photo, heights: Tensor, widths: Tensor) -> Float[Tensor, "n 3 size size"]:
-    """Whole photographs, antialiased, as squares of the attacked size."""
-    start = torch.zeros(len(frames), device=frames.device)
-    crops = Crops(start, start, heights.float(), widths.float(), start)
-    return antialiased_view(frames, crops, ATTACKED_SIZE).clamp(0, 1)
-
-
-def draw_views(settings: Distillation, album: Album, side: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The same batch of varied crops thrice: the student's two, squares of `side` px, and the teacher's of 224 px.
-
-    The student's second is shifted a little, every other one is soft from half size and back, and every third went
-    through JPEG: a score should survive all three.
-    """
-    frames, heights, widths = album.take(torch.randint(len(album), (settings.batch,), device=album.frames.device))
-    clean = round(settings.clean * settings.batch)
-    frames = torch.cat([frames[:clean], vary(frames[clean:])])
-    crops = Crops.random(heights, widths, settings.whole)
-    shown, seen = (antialiased_view(frames, crops, pixels) for pixels in (INPUT_SCALES["mobilenet_v1"].size, side))
-    frames[::2] = half_size_and_back(frames[::2])
-    worse = antialiased_view(frames, crops.jittered(1.0), side)
-    worse[1::3] = jpeg(worse[1::3], uniform(80.0, 97.0, worse[1::3]))
-    return collage((seen, worse, shown), settings.mixed, settings.pasted)  # type: ignore[return-value]
 
 
 # Training ---------------------------------------------------------------------------------------------------------
@@ -191,7 +138,7 @@ def distill(settings: Distillation, teacher: NIMA, album: Album, photos: list[Te
     """
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
-    state = State(settings, teacher, out)
+    state = State(settings, teacher, squares(album, 128), out)
     student = state.student
     torch.manual_seed(settings.seed + state.step)
     started = time.monotonic()
@@ -235,7 +182,13 @@ def _ramp(progress: float, start: float, full: float) -> float:
 def describe(critic: NIMA, photo: Photo) -> Described:
     """The scores' distribution, and the maps of features whose means it is read from."""
     network = cast(MobileNetV1, critic.network)
-    maps = network.maps((critic.square(photo) - critic.mean) / critic.deviation)
+    square = (critic.square(photo) - critic.mean) / critic.deviation
+    if square.is_cuda:
+        from lpie.aesthetics import depthwise_kernels  # Triton is not there on every machine
+
+        maps = depthwise_kernels.maps(network, square).float()
+    else:
+        maps = network.maps(square)
     return network.fc(maps.mean((2, 3))).softmax(1), maps
 
 
@@ -254,15 +207,17 @@ def attack(student: NIMA, photo: Photo, epsilon: float, steps: int, spared: floa
 
     A random share `spared` of the photos stays as it is.
     """
+    student.requires_grad_(False)  # the slopes by weights would be computed in vain
     direction = torch.where(torch.rand(len(photo), device=photo.device) < 0.75, 1.0, -1.0)
     reach = epsilon * (torch.rand(len(photo), 1, 1, 1, device=photo.device) >= spared)
     lowest, highest = (photo - reach).clamp(0, 1), (photo + reach).clamp(0, 1)
     moved = (photo + reach * (2 * torch.rand_like(photo) - 1)).clamp(0, 1)
     for _ in range(steps):
         moved = moved.detach().requires_grad_()
-        score = (direction * student.mean_score(moved)).sum()
-        (gradient,) = torch.autograd.grad(score, moved)
+        score = (direction * mean_score(describe(student, moved)[0])).sum()
+        (gradient,) = torch.autograd.grad(ATTACK_SCALE * score, moved)
         moved = torch.clamp(moved.detach() + min(1.25, 2 / steps) * reach * gradient.sign(), lowest, highest)
+    student.requires_grad_(True)
     return moved
 
 
