@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from lpie.figure_style import CRITIC_COLORS, STYLE, legend_below, new_figure, require
 
 SPLIT_MARKERS = {"train": "^", "validation": "o", "test": "s"}
+AIMED_AGREEMENT = 0.85  # of a critic that is hard to fool: rank correlation with the AVA network
+AIMED_GAIN = 0.2  # the same: gain of an attack, as a share of the AVA network's
 
 
 @mpl.rc_context(STYLE)
@@ -83,20 +85,28 @@ def octave_figure(table: pd.DataFrame) -> Figure:
 def price_figure(table: pd.DataFrame) -> Figure:
     """What it costs a critic to be hard to fool: agreement with its teacher against the gain of an attack.
 
-    `table`: columns `critic, split, srcc_clean, attack_in_deviations, ava_attack_in_deviations`. A color is a critic, a
-    marker a set of photographs. The teacher, which agrees with itself, is a star.
+    `table`: columns `critic, split, learned_from, srcc_clean, attack_in_deviations, ava_attack_in_deviations`, a row
+    for each critic and set of photographs. A color says from how many photographs a critic learned, a marker on which
+    it was measured. Shipped critics are named; the teacher, which agrees with itself, is a star; gray is the aim.
     """
     rows = require(table.dropna(subset=["srcc_clean", "attack_in_deviations"]), "variants")
     figure, axes = new_figure(1, 1, 5.4, 5.4)
     panel = axes[0, 0]
-    for index, (critic, measured) in enumerate(rows.groupby("critic", sort=False)):
-        panel.plot([], [], color=f"C{index}", lw=4, label=critic)
+    for index, (photographs, measured) in enumerate(rows.groupby("learned_from")):
+        panel.plot([], [], color=f"C{index}", lw=4, label=f"learned from {photographs:,} photographs")
         for split, marker in SPLIT_MARKERS.items():
             one = measured[measured["split"] == split]
             panel.plot(one["attack_in_deviations"], one["srcc_clean"], marker, color=f"C{index}", ms=6)
-    panel.plot(rows["ava_attack_in_deviations"].mean(), 1, "*", color="0.2", ms=11, label="AVA network")
+    shown = rows[rows["split"] != "validation"]
+    shipped = shown["critic"].str.extract(r"shipped as (\w+)", expand=False)
+    for name, gain, agreement in zip(shipped, shown["attack_in_deviations"], shown["srcc_clean"], strict=True):
+        if isinstance(name, str):
+            panel.annotate(name, (gain, agreement), (0, -13), textcoords="offset points", ha="center", fontsize=8)
+    ava_gain = rows["ava_attack_in_deviations"].mean()
+    panel.plot(ava_gain, 1, "*", color="0.2", ms=11, label="AVA network")
+    panel.fill_between([0.1, ava_gain * AIMED_GAIN], AIMED_AGREEMENT, 2, color="0.9", zorder=0, label="the aim")
     for split, marker in SPLIT_MARKERS.items():
-        panel.plot([], [], marker, color="0.5", label=f"on {split} photographs")
+        panel.plot([], [], marker, color="0.5", label=f"measured on {split} photographs")
     panel.set_xscale("log")
     ticks = (1, 2, 3, 5, 10, 20)
     panel.set_xticks(ticks, map(str, ticks))
@@ -104,10 +114,10 @@ def price_figure(table: pd.DataFrame) -> Figure:
     panel.set(
         xlabel="gain of an attack, in deviations of the critic's scores",
         ylabel="rank correlation with the AVA network",
-        xlim=(1, 20),
+        xlim=(0.8, 20),
         ylim=(0.5, 1.05),
     )
-    legend_below(figure, axes, columns=1)
+    legend_below(figure, axes, columns=2)
     return figure
 
 

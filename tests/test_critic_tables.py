@@ -86,12 +86,25 @@ def test_figure_without_rows_says_what_is_missing():
         failure_figure(pd.DataFrame({"variation": []}))
 
 
-def test_the_price_figure_has_one_line_in_its_legend_for_each_measured_critic():
-    splits = {"critic": ["a", "a", "b", "c"], "split": ["test", "train", "test", "test"]}
+def test_the_price_figure_colors_critics_by_what_they_learned_from_and_names_the_shipped():
+    splits = {
+        "critic": ["a (shipped as robust)", "a (shipped as robust)", "b", "c"],
+        "learned_from": [10, 10, 10, 2000],
+    }
     gains = {"attack_in_deviations": [2, 3, 4, 5], "ava_attack_in_deviations": 9}
-    table = pd.DataFrame({**splits, "srcc_clean": [0.7, 0.9, 0.8, None], **gains})
-    shown = [text.get_text() for text in price_figure(table).legends[0].get_texts()]
-    assert shown[:3] == ["a", "b", "AVA network"]
+    table = pd.DataFrame(
+        {**splits, "split": ["test", "train", "test", "test"], "srcc_clean": [0.7, 0.9, 0.8, 0.6], **gains}
+    )
+    figure = price_figure(table)
+    shown = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert shown[:3] == ["learned from 10 photographs", "learned from 2,000 photographs", "AVA network"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["robust", "robust"]
+    corner = figure.axes[0].collections[0].get_datalim(figure.axes[0].transData)
+    assert (corner.x1, corner.y0) == pytest.approx((9 / 5, 0.85))
+    assert (
+        price_figure(table.assign(srcc_clean=[0.7, 0.9, 0.8, None])).legends[0].get_texts()[1].get_text()
+        == "AVA network"
+    )
 
 
 def test_missing_table_is_named(monkeypatch, tmp_path):

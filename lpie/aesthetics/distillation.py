@@ -12,7 +12,7 @@ thousand, so few photographs are learned by heart. `epsilon` rises in the first 
     python -m lpie.aesthetics.distillation --data FOLDER --out OUT
 
 FOLDER has the layout of LPIE_DATA. OUT gets `critic.safetensors` (half precision), `log.csv`, `measures.json` and
-`state.safetensors`, written every half minute, from which the same command goes on; once `minutes` are used up it
+`state.safetensors`, written every minute, from which the same command goes on; once `minutes` are used up it
 only measures again. `--more FOLDER` adds photographs of any kind: teacher and student see only pixels. On a GPU both
 run in half precision with kernels of their own (`depthwise_kernels`), in a third of the time that TF32 takes on an
 H100 (`bench/nima.py`); what varies a photo takes longer, so that each photo gives several views.
@@ -134,7 +134,7 @@ def main() -> None:
 def distill(settings: Distillation, teacher: NIMA, album: Album, photos: list[Tensor], out: Path) -> NIMA:
     """The running mean of the student's weights, on the teacher's device.
 
-    Goes on from `out/state.safetensors` if it is there. `photos` only show, every half minute, what it is worth.
+    Goes on from `out/state.safetensors` if it is there. `photos` only show, every minute, what it is worth.
     """
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True

@@ -48,7 +48,9 @@ class State:
         self.student = student.to(device).eval()  # eval: no dropout
         self.parameters: list[Tensor] = list(student.network.parameters())
         self.units = weight_units(student, squares)
-        self.scaled = [weight.detach() / unit for weight, unit in zip(self.parameters, self.units, strict=True)]
+        self.scaled = [
+            (weight.detach() / unit).requires_grad_() for weight, unit in zip(self.parameters, self.units, strict=True)
+        ]
         self.optimizer = torch.optim.AdamW(
             self.scaled, settings.learning_rate, weight_decay=settings.weight_decay, fused=device.type == "cuda"
         )
@@ -70,7 +72,7 @@ class State:
             group["lr"] = self.settings.learning_rate * shape
 
     def update(self, loss: Tensor) -> None:
-        """One step down, and the running mean after it; none where half precision overflowed."""
+        """One step down, and the running mean after it; slopes that overflow in half precision count as 0."""
         slopes = torch.autograd.grad(LOSS_SCALE * loss, self.parameters)
         slopes = torch._foreach_div(slopes, LOSS_SCALE)
         length = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(slopes)))
@@ -92,8 +94,8 @@ class State:
         log.info("step %d, %s", self.step, ", ".join(f"{name} {value:.3f}" for name, value in values.items()))
 
     def is_due(self) -> bool:
-        """Whether half a minute has passed since the state was last saved."""
-        return time.monotonic() - self._saved > 30
+        """Whether a minute has passed since the state was last saved."""
+        return time.monotonic() - self._saved > 60
 
     def save(self, started: float) -> None:
         """Everything that the next start needs, and the log."""
