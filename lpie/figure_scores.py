@@ -108,13 +108,13 @@ def price_figure(table: pd.DataFrame) -> Figure:
     for split, marker in SPLIT_MARKERS.items():
         panel.plot([], [], marker, color="0.5", label=f"measured on {split} photographs")
     panel.set_xscale("log")
-    ticks = (1, 2, 3, 5, 10, 20)
+    ticks = (0.5, 1, 2, 3, 5, 10, 20)
     panel.set_xticks(ticks, map(str, ticks))
     panel.minorticks_off()
     panel.set(
         xlabel="gain of an attack, in deviations of the critic's scores",
         ylabel="rank correlation with the AVA network",
-        xlim=(0.8, 20),
+        xlim=(0.4, 20),
         ylim=(0.5, 1.05),
     )
     legend_below(figure, axes, columns=2)
