@@ -55,6 +55,9 @@ def test_attack_stays_within_epsilon_and_changes_the_score_more_than_noise_does(
     before, attacked, noisy = (student.mean_score(p).detach() for p in (photo, moved, noise))
     assert (attacked - before).abs().mean() > 3 * (noisy - before).abs().mean()
     assert all(parameter.grad is None for parameter in student.parameters())
+    assert all(parameter.requires_grad for parameter in student.parameters())
+    attack(student.freeze(), photo[:1], epsilon, steps=1)
+    assert not any(parameter.requires_grad for parameter in student.parameters())
 
 
 def test_description_is_what_the_critic_says_and_reads_it_from(teacher, album):

@@ -207,6 +207,7 @@ def attack(student: NIMA, photo: Photo, epsilon: float, steps: int, spared: floa
 
     A random share `spared` of the photos stays as it is.
     """
+    trained = next(student.parameters()).requires_grad
     student.requires_grad_(False)  # the slopes by weights would be computed in vain
     direction = torch.where(torch.rand(len(photo), device=photo.device) < 0.75, 1.0, -1.0)
     reach = epsilon * (torch.rand(len(photo), 1, 1, 1, device=photo.device) >= spared)
@@ -217,7 +218,7 @@ def attack(student: NIMA, photo: Photo, epsilon: float, steps: int, spared: floa
         score = (direction * mean_score(describe(student, moved)[0])).sum()
         (gradient,) = torch.autograd.grad(ATTACK_SCALE * score, moved)
         moved = torch.clamp(moved.detach() + min(1.25, 2 / steps) * reach * gradient.sign(), lowest, highest)
-    student.requires_grad_(True)
+    student.requires_grad_(trained)
     return moved
 
 
