@@ -39,10 +39,10 @@ bench: $(BENCH_INSTALLED)
 	for script in $$(grep -l __main__ bench/*.py); do echo "== $$script"; $(RUN) "$$script" || exit 1; done
 
 published: $(INSTALLED)
-	$(RUN) -m lpie.report
+	$(RUN) -m lpie.figures.report
 
 pages: $(INSTALLED)
-	$(RUN) -m lpie.notebook_pages
+	$(RUN) -m lpie.engine.notebook_pages
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

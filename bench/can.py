@@ -23,8 +23,8 @@ from skimage import data
 from timing import in_turns, table
 from torch import Tensor
 
-from lpie.aesthetics.nima import NIMA
-from lpie.losses import PerceptualObjective
+from lpie.critic.nima import NIMA
+from lpie.losses.objective import PerceptualObjective
 from lpie.networks.context_aggregation import ContextAggregationNetwork
 
 Run = Callable[[], object]
@@ -214,7 +214,7 @@ def profile(device: torch.device) -> None:
 
 def tune(device: torch.device) -> None:
     """Times other tile shapes; the constants of `context_aggregation_gpu` are to hold the best of both lists."""
-    from lpie.networks import context_aggregation_gpu as gpu
+    from lpie.fast import context_aggregation_gpu as gpu
 
     network, photo = network_away_from_identity(device, 32).eval(), photographs(device, 1, 1080, 1920)
     crops = photographs(device, 16, 256, 256)

@@ -17,12 +17,14 @@ from scipy import sparse
 from scipy.sparse.linalg import spsolve
 from torch import Tensor
 
+from lpie.imaging.color import luma
+from lpie.imaging.resampling import resize
 from lpie.operators.airlight import estimate_airlight, haze_presence
 from lpie.operators.haze_lines import transmission_along_lines
 from lpie.operators.nonlocal_dehazing import SMOOTHNESS, dehaze
+from lpie.operators.smoothing import gradient_links, weighted_least_squares
 from lpie.operators.synthetic_haze import add_haze, depth_proxy
-from lpie.operators.weighted_least_squares import gradient_links, weighted_least_squares
-from lpie.photographs import demo_photographs, luma, resize
+from lpie.photos.photographs import demo_photographs
 
 Rows = list[tuple[str, str, str]]
 

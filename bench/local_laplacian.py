@@ -23,9 +23,9 @@ import torch
 from skimage import data
 from torch import Tensor
 
+from lpie.imaging.remapping import NOISE, remap_gain
 from lpie.operators import local_laplacian_plain as plain
 from lpie.operators.local_laplacian import SAMPLES, filtered_luminance, local_laplacian
-from lpie.operators.remapping import NOISE, remap_gain
 
 SETTINGS = {"alpha": 0.5, "beta": 0.7, "sigma_r": 0.2}
 CENTERS, LEVELS = 8, 8

@@ -25,7 +25,7 @@ from skimage import data
 from timing import in_turns, table
 from torch import Tensor
 
-from lpie.structural_similarity import unchecked_ms_ssim, unchecked_ssim
+from lpie.losses.similarity import unchecked_ms_ssim, unchecked_ssim
 
 Measure = Callable[[Tensor, Tensor], Tensor]
 

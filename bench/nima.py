@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lpie.aesthetics.backbones import MobileNetV1
-from lpie.aesthetics.nima import NIMA, mean_score
+from lpie.critic.backbones import MobileNetV1
+from lpie.critic.nima import NIMA, mean_score
 
 WARM_UP, REPEATS = 5, 40
 CRITICS = ("compact", "robust")
@@ -151,7 +151,7 @@ def compare(device: str) -> None:
 
 def compare_training() -> None:
     """Time, on a GPU, an attack on 192 squares of 160 px and a step on 384, for the network alone."""
-    from lpie.aesthetics import depthwise_kernels
+    from lpie.critic_training import mobilenet_gpu as depthwise_kernels
 
     torch.set_float32_matmul_precision("high")
     network = MobileNetV1().cuda()

@@ -6,18 +6,18 @@ from importlib import import_module
 from typing import Any
 
 _EXPORTS = {
-    "read_photo": "lpie.photographs",
-    "write_photo": "lpie.photographs",
+    "read_photo": "lpie.photos.photographs",
+    "write_photo": "lpie.photos.photographs",
     "local_laplacian": "lpie.operators.local_laplacian",
     "dehaze": "lpie.operators.nonlocal_dehazing",
-    "NIMA": "lpie.aesthetics.nima",
-    "ssim": "lpie.structural_similarity",
-    "ms_ssim": "lpie.structural_similarity",
-    "PerceptualObjective": "lpie.losses",
+    "NIMA": "lpie.critic.nima",
+    "ssim": "lpie.losses.similarity",
+    "ms_ssim": "lpie.losses.similarity",
+    "PerceptualObjective": "lpie.losses.objective",
     "ContextAggregationNetwork": "lpie.networks.context_aggregation",
     "BilateralGrid": "lpie.networks.bilateral_grid",
     "OperatorParameters": "lpie.networks.operator_parameters",
-    "enhance": "lpie.enhancement",
+    "enhance": "lpie.photos.enhancement",
 }
 
 __all__ = ["__version__", *_EXPORTS]

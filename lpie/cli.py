@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lpie.study import PROFILES
+from lpie.study.settings import PROFILES
 
 USAGE = 2  # exit status where what was asked cannot be done; 1 where it was tried and failed
 
@@ -58,7 +58,7 @@ def run_all(
     force: Annotated[bool, typer.Option("--force", help="Run what is unchanged too.")] = False,
 ) -> None:
     """Run the study's notebooks, each only if something it rests on changed."""
-    from lpie import run_all as runner
+    from lpie.engine import run_all as runner
 
     try:
         runner.run_all(profile, output, dict(map(_parameter, parameter or ())), workers=workers, force=force)
@@ -86,9 +86,9 @@ def train(
     list_studies: Annotated[bool, typer.Option("--list", help="Print the names of the profile's studies.")] = False,
 ) -> None:
     """Train and evaluate one study of a profile; same seed and device, same bytes."""
-    from lpie.experiments import every_study, run_studies
     from lpie.records import results_folder
-    from lpie.study import find_profile
+    from lpie.study.experiments import every_study, run_studies
+    from lpie.study.settings import find_profile
 
     studies = {found.name: found for found in every_study(find_profile(profile))}
     if list_studies:
@@ -102,7 +102,7 @@ def train(
 
 def _named(study: str, studies: dict[str, Any]) -> str:
     """The full name of a study, of which `study` may lack the digest."""
-    from lpie.notebook_parameters import nearest
+    from lpie.engine.notebook_parameters import nearest
 
     full = {name.rpartition("-")[0]: name for name in studies} | {name: name for name in studies}
     if study not in full:
@@ -121,7 +121,7 @@ def enhance(
     device: DeviceOption = None,
 ) -> None:
     """Enhance photos; EXIF, color profile, resolution and bit depth are kept."""
-    from lpie.enhancement import enhance_files
+    from lpie.photos.enhancement import enhance_files
 
     if enhance_files(photos, output, operator=operator, weights=weights, device=device):
         raise typer.Exit(1)
@@ -136,7 +136,7 @@ def score(
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Score photos: mean, deviation, distribution, and where the mean lies among reference photographs."""
-    from lpie.aesthetics import scoring
+    from lpie.photos import scoring
 
     raise typer.Exit(scoring.score(photos, critic, json))
 
@@ -183,7 +183,7 @@ def _listing() -> str:
 @app.command()
 def doctor() -> None:
     """See whether everything is in order: versions, cores, graphics card, data, weights, disk, permissions."""
-    from lpie.doctor import findings
+    from lpie.engine.doctor import findings
 
     found = list(findings())
     for finding in found:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from PIL import Image
 
-from lpie import labels
-from lpie.results import crop_path, cropped_photos, read_results
+from lpie.evidence import labels
+from lpie.evidence.results import crop_path, cropped_photos, read_results
 
 if TYPE_CHECKING:
     from ipywidgets import Widget
@@ -93,7 +93,7 @@ def _watch(controls: Any, draw: Callable[..., None]) -> None:
 
 def _ranges(operator: str) -> dict[str, tuple[float, float, float, float]]:
     """Value, lowest, highest and step of each parameter; the values are the study's."""
-    from lpie.study import ToneSettings
+    from lpie.study.settings import ToneSettings
 
     tone = ToneSettings()
     known = {
@@ -120,7 +120,7 @@ def _apply(photo: Photo, operator: str, settings: dict[str, Any]) -> Photo:
 
 
 def _preview(photo: Photo) -> Photo:
-    from lpie.photographs import resize
+    from lpie.imaging.resampling import resize
 
     height, width = photo.shape[-2:]
     scale = min(1.0, PREVIEW_SIDE / max(height, width))
@@ -128,7 +128,7 @@ def _preview(photo: Photo) -> Photo:
 
 
 def _png(photo: Photo) -> bytes:
-    from lpie.photographs import to_pixels
+    from lpie.photos.photographs import to_pixels
 
     stored = io.BytesIO()
     Image.fromarray(to_pixels(photo, 8)).save(stored, "PNG", compress_level=1)

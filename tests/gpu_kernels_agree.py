@@ -13,7 +13,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from lpie.aesthetics.backbones import MobileNetV1
+from lpie.critic.backbones import MobileNetV1
 from lpie.networks.context_aggregation import ContextAggregationNetwork
 
 
@@ -25,7 +25,7 @@ def check(name: str, found: Tensor, expected: Tensor, tolerance: float) -> None:
 
 def network_agrees(device: str) -> None:
     """Forward and every gradient in float32, and the forward pass in float16; on a GPU its gradients too."""
-    from lpie.networks import context_aggregation_gpu as gpu
+    from lpie.fast import context_aggregation_gpu as gpu
 
     exact = 2e-5 if device == "cpu" else 1e-4  # a GPU adds up in another order
     cases = [(24, (1, 2), (2, 3, 5, 70)), (32, (1, 17, 1), (1, 3, 18, 7)), (3, (2,), (3, 3, 1, 1))]
@@ -61,7 +61,7 @@ def network_agrees(device: str) -> None:
 
 def strips_agree(device: str) -> None:
     """Forward, where rows and columns are cut into several strips, with neighbors 1 px to 128 px away."""
-    from lpie.networks import context_aggregation_gpu as gpu
+    from lpie.fast import context_aggregation_gpu as gpu
 
     cases = [
         ((1, 64), (1, 3, 67, 70)),
@@ -96,7 +96,7 @@ def half_precision_gradients_agree(device: str, draws: int = 16) -> None:
     Errors and gradients are pooled over draws: in a single one the terms of a w0 or w1 may cancel, and rounding alone
     then exceeds what is left.
     """
-    from lpie.networks import context_aggregation_gpu as gpu
+    from lpie.fast import context_aggregation_gpu as gpu
 
     errors: dict[str, float] = defaultdict(float)
     sizes: dict[str, float] = defaultdict(float)
@@ -124,8 +124,8 @@ def half_precision_gradients_agree(device: str, draws: int = 16) -> None:
 
 def similarity_agrees(device: str) -> None:
     """Mean terms and slopes of planes on both sides of a program's border."""
-    from lpie.structural_similarity import plain_mean_terms
-    from lpie.structural_similarity_gpu import mean_terms
+    from lpie.fast.similarity_gpu import mean_terms
+    from lpie.losses.similarity import plain_mean_terms
 
     for with_luminance, shape in ((True, (1, 28, 11)), (False, (1, 11, 139))):
         torch.manual_seed(0)
@@ -152,7 +152,7 @@ class SmallMobileNet(MobileNetV1):
 
 def critic_agrees(device: str) -> None:
     """Features, and the gradients of every weight and of the square, in float32 and half precision."""
-    from lpie.aesthetics.depthwise_kernels import maps
+    from lpie.critic_training.mobilenet_gpu import maps
 
     torch.manual_seed(0)
     network = SmallMobileNet().to(device)

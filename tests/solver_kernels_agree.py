@@ -10,8 +10,8 @@ import sys
 
 import torch
 
-from lpie.operators import weighted_least_squares as plain
-from lpie.operators import weighted_least_squares_kernels as kernels
+from lpie.fast import smoothing_gpu as kernels
+from lpie.operators import smoothing as plain
 
 
 def kernels_agree(device: str, photos: int, height: int, width: int) -> None:

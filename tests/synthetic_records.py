@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from lpie.results import RUN_COLUMNS
-from lpie.study import FIDELITIES
+from lpie.evidence.results import RUN_COLUMNS
+from lpie.study.settings import FIDELITIES
 
 CRITICS = ("compact", "ava")  # of `labels.CRITICS`, those that this study has
 JUDGES = ("technical", "oasis", "niqe")

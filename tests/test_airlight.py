@@ -26,7 +26,7 @@ from lpie.operators.dark_channel import (
     guided_filter,
 )
 from lpie.operators.synthetic_haze import add_haze
-from lpie.photographs import demo_photographs
+from lpie.photos.photographs import demo_photographs
 
 
 def literal_votes(colors: list[tuple[float, float, float]]) -> Tensor:
@@ -158,7 +158,7 @@ def test_dark_channel_prior_undoes_haze_where_the_prior_holds() -> None:
 
 def test_airlight_is_nearer_to_the_published_ones_than_either_baseline(data: object) -> None:
     """A regression test: the estimate was tuned with these scenes in view."""
-    from lpie.haze_checks import airlight_errors
+    from lpie.study.haze_checks import airlight_errors
 
     errors = airlight_errors().groupby("method")["distance"].agg(["mean", "median"])
     for statistic in ("mean", "median"):

@@ -7,7 +7,6 @@ import json
 import re
 import subprocess
 from dataclasses import fields
-from fnmatch import fnmatch
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -16,40 +15,32 @@ from typing import Any
 
 import pytest
 
-from lpie import study
-from lpie.notebook_parameters import declared_parameters
+from lpie.engine.notebook_parameters import declared_parameters
+from lpie.study import settings as study
 
 PROJECT = Path(__file__).parents[1]
 PACKAGE = PROJECT / "lpie"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 
-LAYERS: tuple[tuple[str, ...], ...] = (
-    ("lpie", "lpie.vocabulary", "lpie.study", "lpie.records", "lpie.notebook_parameters", "lpie.labels"),
-    ("lpie.registry", "lpie.weights", "lpie.photo*", "lpie.radiance", "lpie.color_profiles", "lpie.splits"),
-    ("lpie.operators*",),
-    ("lpie.networks*", "lpie.structural_similarity*", "lpie.perceptual_distance"),
-    ("lpie.targets", "lpie.crops"),
-    ("lpie.aesthetics*", "lpie.losses"),
-    ("lpie.training", "lpie.large_photos", "lpie.whole_photos", "lpie.enhancement"),
-    ("lpie.statistics", "lpie.results", "lpie.evaluation", "lpie.evidence", "lpie.experiments", "lpie.rivals"),
-    ("lpie.*_checks",),
-    ("lpie.comparisons", "lpie.recipe", "lpie.verdicts"),
-    ("lpie.figure*", "lpie.change_figures", "lpie.*_pictures", "lpie.report", "lpie.explore", "lpie.confirmation"),
-    (
-        "lpie.provenance",
-        "lpie.fingerprints",
-        "lpie.manifest",
-        "lpie.notebook_run",
-        "lpie.notebook_pages",
-        "lpie.run_all",
-    ),
-    ("lpie.doctor", "lpie.cli"),
+ROOMS: tuple[tuple[str, ...], ...] = (
+    ("vocabulary", "records", "registry", "weights"),
+    ("imaging",),
+    ("fast",),
+    ("operators", "losses", "critic"),
+    ("networks", "judges"),
+    ("photos",),
+    ("evidence",),
+    ("study",),
+    ("critic_training",),
+    ("figures",),
+    ("engine",),
+    ("explore", "cli"),
 )
-"""A module imports from its own layer or an earlier one."""
+"""The rooms of the house, from the ground up; a module imports from its own room or a lower floor."""
 
-PURE = ("lpie.operators", "lpie.losses", "lpie.structural_similarity")
-"""Plain tensors and numbers in and out: these know no file, no logger and no setting of an experiment."""
+CORE = ("imaging", "operators", "losses", "critic", "networks")
+"""The small helper package: what most users ever read. No setting of an experiment, no results, no logger."""
 
 
 def name_of(path: Path) -> str:
@@ -62,62 +53,84 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def nodes(path: Path) -> list[ast.AST]:
-    """Every node but those under `if TYPE_CHECKING`, which no run executes."""
-    found: list[ast.AST] = []
-    waiting: list[ast.AST] = [tree_of(path)]
-    while waiting:
-        node = waiting.pop()
-        found.append(node)
-        if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
-            waiting.extend(ast.iter_child_nodes(node))
-    return found
-
-
 @cache
 def imports_of(path: Path) -> frozenset[str]:
-    """Full names of the modules that a file imports anywhere, also inside functions."""
+    """Full names of the modules that a file imports anywhere, also inside functions and under TYPE_CHECKING."""
+    known = {name_of(module) for module in MODULES}
     names: set[str] = set()
-    for node in nodes(path):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            inner = {f"{node.module}.{alias.name}" for alias in node.names}
-            modules = inner & {name_of(module) for module in MODULES}
-            names |= modules or {node.module}
+            inner = {f"{node.module}.{alias.name}" for alias in node.names} & known
+            names |= inner if len(inner) == len(node.names) else inner | {node.module}
     return frozenset(names)
 
 
-def layer_of(name: str) -> int:
-    for place, layer in enumerate(LAYERS):
-        if any(fnmatch(name, pattern) for pattern in layer):
-            return place
-    raise AssertionError(f"{name} stands in no layer: give it its place in LAYERS")
+def room_of(name: str) -> str:
+    """The folder of a module, or its own name at the root."""
+    return name.split(".")[1] if "." in name else ""
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_module_imports_from_its_own_layer_or_an_earlier_one(path: Path) -> None:
-    own = layer_of(name_of(path))
-    later = [name for name in imports_of(path) if name.split(".")[0] == "lpie" and layer_of(name) > own]
-    assert not later, f"{name_of(path)} may not import {later}"
+def floor_of(name: str) -> int:
+    room = room_of(name)
+    for floor, rooms in enumerate(ROOMS):
+        if room in rooms:
+            return floor
+    raise AssertionError(f"{name} stands in no room: give it its place in ROOMS")
 
 
-def test_no_module_imports_itself_in_a_circle() -> None:
-    graph = {name_of(path): {name for name in _at_import(path) if name.startswith("lpie")} for path in MODULES}
-    TopologicalSorter({name: imported - {name} for name, imported in graph.items()}).prepare()
+def own_imports(path: Path) -> set[str]:
+    """The modules of the package that a file imports, apart from the package itself."""
+    return {name for name in imports_of(path) if name.startswith("lpie.")} - {name_of(path)}
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if name_of(path).startswith(PURE)], ids=name_of)
-def test_operators_and_losses_see_no_study_no_file_and_no_logger(path: Path) -> None:
-    seen = imports_of(path) & {"lpie.records", "lpie.registry", "lpie.targets", "pathlib", "os"}
-    assert not seen, f"{name_of(path)} imports {sorted(seen)}"
+@pytest.mark.parametrize("path", [path for path in MODULES if room_of(name_of(path))], ids=name_of)
+def test_a_module_imports_from_its_own_room_or_from_a_lower_floor(path: Path) -> None:
+    name = name_of(path)
+    upward = [
+        other
+        for other in own_imports(path)
+        if room_of(other) != room_of(name) and floor_of(other) >= floor_of(name) and floor_of(name) > 0
+    ]
+    assert not upward, f"{name} may not import {upward}"
 
 
-@pytest.mark.parametrize("name", ["figures", "report", "statistics", "evidence", "results", "run_all", "cli"])
+def test_every_room_has_a_place_and_every_place_a_room() -> None:
+    rooms = {room_of(name_of(path)) for path in MODULES} - {""}
+    assert rooms == {room for floor in ROOMS for room in floor}
+
+
+def test_no_module_imports_itself_in_a_circle_however_late() -> None:
+    TopologicalSorter({name_of(path): own_imports(path) for path in MODULES}).prepare()
+
+
+def test_at_most_eight_modules_stand_at_the_root() -> None:
+    assert len([path for path in MODULES if path.parent == PACKAGE]) <= 8
+
+
+def test_the_core_is_small_and_the_package_not_large() -> None:
+    lines = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    assert sum(count for name, count in lines.items() if room_of(name) in CORE) <= 3200
+    assert sum(lines.values()) <= 13_000
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if room_of(name_of(path)) in CORE], ids=name_of)
+def test_the_core_knows_no_study_no_results_and_no_logger(path: Path) -> None:
+    above = {name for name in own_imports(path) if floor_of(name) > floor_of("lpie.networks")}
+    seen = imports_of(path) & {"lpie.records", "logging"}
+    assert not above | seen, f"{name_of(path)} imports {sorted(above | seen)}"
+
+
+@pytest.mark.parametrize("name", ["evidence", "figures", "engine", "cli", "study.settings"])
 def test_what_draws_counts_and_runs_never_waits_for_torch(name: str) -> None:
-    path = PACKAGE / f"{name}.py"
-    if not path.exists():
-        pytest.fail(f"{path.name} is missing")
+    within = [path for path in MODULES if f"{name_of(path)}.".startswith(f"lpie.{name}.")]
+    assert within
+    for path in within:
+        _waits_for_no_torch(path)
+
+
+def _waits_for_no_torch(path: Path) -> None:
     reached, waiting = set(), {name_of(path)}
     while waiting:
         module = waiting.pop()
@@ -125,7 +138,7 @@ def test_what_draws_counts_and_runs_never_waits_for_torch(name: str) -> None:
         found = next((path for path in MODULES if name_of(path) == module), None)
         if found:
             waiting |= {other for other in _at_import(found) if other not in reached}
-    assert "torch" not in {module.split(".")[0] for module in reached}
+    assert "torch" not in {module.split(".")[0] for module in reached}, name_of(path)
 
 
 def _at_import(path: Path) -> set[str]:
@@ -145,7 +158,7 @@ def test_nothing_is_unpickled_and_nothing_is_asserted(path: Path) -> None:
     assert not imports_of(path) & {"pickle", "joblib", "dill", "cloudpickle", "shelve"}
     text = path.read_text(encoding="utf-8")
     assert not re.search(r"torch\.(load|save)\(|allow_pickle\s*=\s*True|read_pickle|\beval\(\s*(input|open)", text)
-    assert not [node for node in nodes(path) if isinstance(node, ast.Assert)]
+    assert not [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.Assert)]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
@@ -205,7 +218,7 @@ def sources(path: Path, kind: str) -> list[str]:
 
 
 def test_the_notebooks_are_the_seven_of_the_study() -> None:
-    from lpie.run_all import GRAPH
+    from lpie.engine.run_all import GRAPH
 
     assert {path.stem for path in NOTEBOOKS} == {*GRAPH, "run_all"}
 

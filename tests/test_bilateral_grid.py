@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from lpie.imaging.resampling import resize
 from lpie.networks.bilateral_grid import BilateralGrid, interpolation, slice_grid
-from lpie.photographs import resize
 from lpie.records import write_tensors
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from lpie import run_all as runner
 from lpie.cli import app
+from lpie.engine import run_all as runner
 
 
 def lpie(*arguments: str) -> Result:
@@ -19,9 +19,8 @@ def lpie(*arguments: str) -> Result:
 
 
 def test_help_and_data_do_not_wait_for_torch() -> None:
-    code = (
-        "import sys, lpie.cli, lpie.run_all, lpie.registry; print([m for m in ('torch', 'pooch') if m in sys.modules])"
-    )
+    modules = "lpie.cli, lpie.engine.run_all, lpie.registry"
+    code = f"import sys, {modules}; print([m for m in ('torch', 'pooch') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from lpie import confirmation, experiments, rivals
-from lpie.confirmation import confirm
-from lpie.photographs import to_uint8
-from lpie.results import read_results
-from lpie.rivals import GlobalEdit
-from lpie.study import Schedule, Study, find_profile
-from lpie.targets import Scene
+from lpie.evidence.results import read_results
+from lpie.imaging.pixels import to_uint8
+from lpie.study import confirmation, experiments, rivals
+from lpie.study.confirmation import confirm
+from lpie.study.rivals import GlobalEdit
+from lpie.study.settings import Schedule, Study, find_profile
+from lpie.study.targets import Scene
 
 SHORT = Schedule(steps=2, batch=1, crop=24, checkpoint_every=2, validate_every=2)
 STUDIES = tuple(Study(network="grid", critic="compact", gamma=0.01, seed=seed, schedule=SHORT) for seed in (0, 1))
@@ -83,7 +83,7 @@ def test_an_objective_that_was_not_trained_is_named(folder: Path) -> None:
 
 
 def test_fresh_photographs_are_none_of_the_study(data: Path) -> None:
-    from lpie.targets import _sources
+    from lpie.study.targets import _sources
 
     profile = find_profile("study")
     names = [

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lpie.networks import context_aggregation_cpu
+from lpie.fast import context_aggregation_cpu
 from lpie.networks.context_aggregation import AdaptiveNormalization, ContextAggregationNetwork
 from lpie.records import write_tensors
 

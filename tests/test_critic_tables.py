@@ -4,8 +4,9 @@ import pandas as pd
 import pytest
 import torch
 
-from lpie.aesthetics import critic_tables
-from lpie.aesthetics.critic_tables import (
+from lpie.critic.nima import NIMA
+from lpie.critic_training import critic_tables
+from lpie.critic_training.critic_tables import (
     ease_of_fooling,
     failure_curves,
     gradient_octaves,
@@ -13,10 +14,9 @@ from lpie.aesthetics.critic_tables import (
     read_published,
     scores_of,
 )
-from lpie.aesthetics.nima import NIMA
-from lpie.aesthetics.robustness import VARIATIONS
-from lpie.figure_scores import calibration_figure, failure_figure, octave_figure, price_figure
-from lpie.figure_style import save_figure
+from lpie.figures.critics import calibration_figure, failure_figure, octave_figure, price_figure
+from lpie.figures.style import save_figure
+from lpie.judges.robustness import VARIATIONS
 
 
 @pytest.fixture(scope="module")

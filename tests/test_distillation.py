@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 from skimage import data as photographs
 
-from lpie.aesthetics.critic_evaluation import PHOTOGRAPHIC_VARIATIONS, measure_critic, quick_measures
-from lpie.aesthetics.distillation import (
+from lpie.critic.nima import NIMA
+from lpie.critic_training.critic_evaluation import PHOTOGRAPHIC_VARIATIONS, measure_critic, quick_measures
+from lpie.critic_training.distillation import (
     Distillation,
     _missed,
     _ramp,
@@ -24,10 +25,9 @@ from lpie.aesthetics.distillation import (
     describe,
     distill,
 )
-from lpie.aesthetics.distillation_state import USUAL_WEIGHT, State, weight_units
-from lpie.aesthetics.distillation_views import draw_views, squares, training_album
-from lpie.aesthetics.nima import NIMA
-from lpie.aesthetics.views import Album
+from lpie.critic_training.distillation_state import USUAL_WEIGHT, State, weight_units
+from lpie.critic_training.distillation_views import draw_views, squares, training_album
+from lpie.critic_training.views import Album
 
 TINY = Distillation(input_size=32, batch=4, crops=2, minutes=0.02, attack_steps=2)
 

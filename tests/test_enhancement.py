@@ -11,15 +11,19 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
-from lpie import large_photos, networks, photo_encoding
-from lpie.enhancement import default_weights, enhance, enhance_file, enhance_files
-from lpie.large_photos import LargePhoto, renderer
+from lpie import networks
+from lpie.imaging.color import luma
+from lpie.imaging.resampling import resize
 from lpie.operators import nonlocal_dehazing
 from lpie.operators.local_laplacian import local_laplacian
-from lpie.photo_files import PhotoFile, open_photo
-from lpie.photographs import demo_photographs, from_pixels, luma, resize, to_pixels, write_photo
+from lpie.photos import tiles as large_photos
+from lpie.photos import writing as photo_encoding
+from lpie.photos.enhancement import default_weights, enhance, enhance_file, enhance_files
+from lpie.photos.photographs import demo_photographs, from_pixels, to_pixels, write_photo
+from lpie.photos.reading import PhotoFile, open_photo
+from lpie.photos.tiles import LargePhoto, renderer
 from lpie.records import write_tensors
-from lpie.study import ToneSettings
+from lpie.study.settings import ToneSettings
 from lpie.weights import shipped_names
 
 

@@ -9,7 +9,9 @@ from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor, nn
 
-from lpie.evaluation import (
+from lpie.imaging.color import luma
+from lpie.imaging.pixels import to_uint8
+from lpie.study.evaluation import (
     OCTAVES,
     change_spectrum,
     color_shift,
@@ -20,8 +22,7 @@ from lpie.evaluation import (
     psnr,
     render,
 )
-from lpie.photographs import luma, to_uint8
-from lpie.targets import Scene
+from lpie.study.targets import Scene
 
 
 def brightness(photo: Tensor) -> Tensor:
@@ -170,6 +171,6 @@ def test_photos_measured_together_have_the_rows_they_have_alone(
     scenes: list[Scene], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = evaluate(Darker(), "run", scenes, JUDGES, "cpu").drop(columns=["run", "photo", "split"])
-    monkeypatch.setattr("lpie.evaluation.PIXELS_AT_ONCE", 1)
+    monkeypatch.setattr("lpie.study.evaluation.PIXELS_AT_ONCE", 1)
     alone = evaluate(Darker(), "run", scenes, JUDGES, "cpu").drop(columns=["run", "photo", "split"])
     np.testing.assert_allclose(together.to_numpy(), alone.to_numpy(), rtol=2e-4, atol=1e-9)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from synthetic_records import JUDGES, TRANSFORMATIONS, invent_study
 
-from lpie.evidence import (
+from lpie.evidence.gains import (
     SAFE_GAIN,
     choose_gammas,
     chosen_configurations,
@@ -15,7 +15,7 @@ from lpie.evidence import (
     judge_names,
     photo_gains,
 )
-from lpie.recipe import recipe_check, trivial_at
+from lpie.evidence.recipe import recipe_check, trivial_at
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lpie import experiments
-from lpie.evidence import choose_gammas
-from lpie.experiments import (
+from lpie.evidence.gains import choose_gammas
+from lpie.evidence.results import RUN_COLUMNS, crop_path, read_logs, read_results
+from lpie.study import experiments
+from lpie.study.experiments import (
     crop_corner,
     headline_at,
     headline_studies,
@@ -25,9 +26,8 @@ from lpie.experiments import (
     run_studies,
     shown_scenes,
 )
-from lpie.results import RUN_COLUMNS, crop_path, read_logs, read_results
-from lpie.study import Profile, Schedule, Study, find_profile
-from lpie.targets import Scene
+from lpie.study.settings import Profile, Schedule, Study, find_profile
+from lpie.study.targets import Scene
 
 SHORT = Schedule(steps=2, batch=1, crop=24, checkpoint_every=2, validate_every=2)
 STUDIES = (Study(network="grid", schedule=SHORT), Study(network="grid", fidelity="l1", seed=1, schedule=SHORT))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lpie.explore import PREVIEW_SIDE, explore_gamma, explore_operator
 from lpie.operators.local_laplacian import local_laplacian
-from lpie.photographs import to_pixels
+from lpie.photos.photographs import to_pixels
 from lpie.records import write_csv
 
 pytest.importorskip("ipywidgets")

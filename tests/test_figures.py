@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageChops, ImageStat
 from synthetic_records import invent_study
 
-from lpie.change_figures import comparison_figure, rendition_runs, spectrum_figure, survival_figure
-from lpie.evidence import choose_gammas, chosen_configurations, frontier, photo_gains
-from lpie.figure_style import save_figure
-from lpie.figures import frontier_figure, gamma_figure, judge_figure, training_figure
+from lpie.evidence.gains import choose_gammas, chosen_configurations, frontier, photo_gains
+from lpie.figures.changes import comparison_figure, rendition_runs, spectrum_figure, survival_figure
+from lpie.figures.gains import frontier_figure, gamma_figure, judge_figure, training_figure
+from lpie.figures.style import save_figure
 
 
 @pytest.fixture(scope="module")

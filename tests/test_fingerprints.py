@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lpie import fingerprints
-from lpie.fingerprints import PACKAGE, difference, digest, fingerprint, imported_by, notebook_digest
+from lpie.engine import fingerprints
+from lpie.engine.fingerprints import PACKAGE, difference, digest, fingerprint, imported_by, notebook_digest
 
 
 def write(path: Path, *sources: str, outputs: tuple = ()) -> Path:
@@ -25,7 +25,9 @@ def names(modules: set[Path]) -> set[str]:
 
 
 def test_a_notebook_rests_on_what_its_imports_import(tmp_path: Path) -> None:
-    notebook = write(tmp_path / "n.ipynb", "%matplotlib inline\nfrom lpie.losses import l1", "import numpy as np")
+    notebook = write(
+        tmp_path / "n.ipynb", "%matplotlib inline\nfrom lpie.losses.objective import l1", "import numpy as np"
+    )
     found = names(imported_by(notebook))
     assert {"losses.py", "structural_similarity.py", "vocabulary.py"} <= found
     assert "training.py" not in found
@@ -52,7 +54,7 @@ def test_outputs_do_not_count_but_sources_do(tmp_path: Path) -> None:
 
 
 def test_changes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    notebook = write(tmp_path / "n.ipynb", "from lpie.losses import l1")
+    notebook = write(tmp_path / "n.ipynb", "from lpie.losses.objective import l1")
     before = fingerprint(notebook, {"profile": "demo"}, {"first": "1"})
     assert difference(json.loads(json.dumps(before)), before) == ""
     after = fingerprint(notebook, {"profile": "demo", "alpha": 1}, {"first": "2"})

@@ -7,19 +7,19 @@ from typing import get_args
 import pytest
 import torch
 
-from lpie.aesthetics.judges import JudgeName, available_judges, load_judge
-from lpie.aesthetics.nima import NIMA
-from lpie.aesthetics.niqe import NaturalScenes, niqe
-from lpie.aesthetics.robustness import (
+from lpie.critic.nima import NIMA
+from lpie.evidence.labels import CRITICS
+from lpie.imaging.resampling import resize
+from lpie.judges.judges import JudgeName, available_judges, load_judge
+from lpie.judges.niqe import NaturalScenes, niqe
+from lpie.judges.robustness import (
     ATTACKED_SIZE,
     INVARIANCE,
     octave_energy,
     projected_gradient_ascent,
     score_gradient,
 )
-from lpie.labels import CRITICS
-from lpie.photographs import resize
-from lpie.study import PROFILES
+from lpie.study.settings import PROFILES
 from lpie.weights import SHIPPED
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lpie.imaging.pyramids import expand, expansion, full_depth, reduce, reduction
 from lpie.operators import local_laplacian_plain as plain
 from lpie.operators.local_laplacian import (
     collapse,
@@ -22,7 +23,6 @@ from lpie.operators.local_laplacian import (
     local_laplacian,
     remap,
 )
-from lpie.operators.pyramids import expand, expansion, full_depth, reduce, reduction
 
 SETTINGS = {"alpha": 0.5, "beta": 0.7, "sigma_r": 0.2}
 SIZES = [(1, 1), (1, 7), (2, 2), (3, 5), (16, 16), (33, 20), (17, 33)]
@@ -241,7 +241,7 @@ def test_batch_with_its_own_settings_is_its_photos_one_by_one(small_photos: Tens
 
 def test_log_mode_does_not_see_exposure() -> None:
     """Away from black, a stop less light gives the same result a stop darker."""
-    from lpie.operators.linear_light import to_linear, to_srgb
+    from lpie.imaging.color import to_linear, to_srgb
 
     light = 0.1 + 0.6 * to_linear(torch.rand(1, 3, 32, 32, dtype=torch.float64))
     settings = {"alpha": 1.0, "beta": 0.6, "sigma_r": math.log(1.5), "mode": "log"}
@@ -290,7 +290,7 @@ def test_compiled_path_equals_plain_torch(size: tuple[int, int], samples: int) -
 
 
 def test_compiled_path_taken_in_parts_gives_the_same(small_photos: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lpie.operators import local_laplacian_cpu
+    from lpie.fast import local_laplacian_cpu
 
     def both() -> tuple[Tensor, ...]:
         luminance = luma(small_photos).requires_grad_()
@@ -305,7 +305,7 @@ def test_compiled_path_taken_in_parts_gives_the_same(small_photos: Tensor, monke
 
 
 def test_threads_do_not_change_a_byte(small_photos: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lpie.operators import local_laplacian_cpu
+    from lpie.fast import local_laplacian_cpu
 
     def both() -> tuple[Tensor, ...]:
         luminance = luma(small_photos).requires_grad_()
@@ -323,7 +323,9 @@ def test_threads_do_not_change_a_byte(small_photos: Tensor, monkeypatch: pytest.
 
 IN_THE_INTERPRETER = """
 import torch
-from lpie.operators import local_laplacian_cpu, local_laplacian_fast as fast, local_laplacian_gpu
+from lpie.fast import local_laplacian_cpu
+from lpie.fast import local_laplacian as fast
+from lpie.fast import local_laplacian_gpu
 
 torch.manual_seed(0)
 for n, height, width, samples, levels, volume in ((2, 5, 6, 8, 4, 2**28), (1, 3, 66, 14, 2, 1)):

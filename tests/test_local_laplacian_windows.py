@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lpie.operators import local_laplacian_windows
+from lpie.imaging.color import luma
+from lpie.imaging.resampling import resize
 from lpie.operators.local_laplacian import filtered_luminance
-from lpie.operators.local_laplacian_windows import filtered_windows
-from lpie.photographs import demo_photographs, luma, resize
+from lpie.photos import local_laplacian_windows
+from lpie.photos.local_laplacian_windows import filtered_windows
+from lpie.photos.photographs import demo_photographs
 
 SETTINGS = {"alpha": torch.tensor([0.4]), "beta": torch.tensor([0.6]), "sigma_r": torch.tensor([0.2])}
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lpie.losses import (
+from lpie.imaging.similarity_terms import gaussian_window
+from lpie.losses.objective import (
     FIDELITIES,
     MIX_ALPHA,
     PerceptualObjective,
@@ -20,9 +21,8 @@ from lpie.losses import (
     ms_ssim_loss,
     ssim_loss,
 )
-from lpie.structural_similarity import ms_ssim, ssim
-from lpie.structural_similarity_terms import gaussian_window
-from lpie.study import FIDELITIES as STUDIED
+from lpie.losses.similarity import ms_ssim, ssim
+from lpie.study.settings import FIDELITIES as STUDIED
 
 
 def photos(count: int = 2, height: int = 176, width: int = 165) -> tuple[Tensor, Tensor]:

@@ -10,9 +10,9 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from lpie.aesthetics.backbones import KerasConv2d, MobileNetV1, PointwiseConv2d
-from lpie.aesthetics.banded_resampling import bands, resample_banded
-from lpie.aesthetics.nima import NIMA, antialiased_weights, mean_score, nearest_weights, resample, score_deviation
+from lpie.critic.backbones import KerasConv2d, MobileNetV1, PointwiseConv2d
+from lpie.critic.nima import NIMA, antialiased_weights, mean_score, nearest_weights, resample, score_deviation
+from lpie.fast.resampling_cpu import bands, resample_banded
 
 CPU = torch.device("cpu")
 

@@ -13,7 +13,7 @@ from scipy.optimize import brentq
 from scipy.special import gamma
 from torch import Tensor
 
-from lpie.aesthetics.niqe import NaturalScenes, natural_scene_features, niqe
+from lpie.judges.niqe import NaturalScenes, natural_scene_features, niqe
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ from scipy import sparse
 from scipy.sparse.linalg import spsolve
 from torch import Tensor
 
-from lpie.operators import weighted_least_squares as solver
+from lpie.imaging.color import luma
+from lpie.operators import smoothing as solver
 from lpie.operators.haze_lines import (
     LINES,
     fibonacci_sphere,
@@ -28,9 +29,9 @@ from lpie.operators.haze_lines import (
     transmission_along_lines,
 )
 from lpie.operators.nonlocal_dehazing import dehaze, display_stretch, estimate_transmission, restore
+from lpie.operators.smoothing import gradient_links, weighted_least_squares
 from lpie.operators.synthetic_haze import add_haze
-from lpie.operators.weighted_least_squares import gradient_links, weighted_least_squares
-from lpie.photographs import demo_depth, demo_photographs, luma
+from lpie.photos.photographs import demo_depth, demo_photographs
 
 AIRLIGHT = (0.9, 0.85, 0.95)
 

@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lpie.experiments import run_studies
-from lpie.notebook_pages import OPEN_PAGE, PAGES, as_page
-from lpie.provenance import PROJECT
-from lpie.report import PUBLISHED
-from lpie.results import is_gathered, read_results
-from lpie.rivals import run_rivals
-from lpie.study import fidelity_studies, find_profile
+from lpie.engine.notebook_pages import OPEN_PAGE, PAGES, as_page
+from lpie.engine.provenance import PROJECT
+from lpie.evidence.results import is_gathered, read_results
+from lpie.figures.report import PUBLISHED
+from lpie.study.experiments import run_studies
+from lpie.study.rivals import run_rivals
+from lpie.study.settings import fidelity_studies, find_profile
 
 
 def executed_notebook(work: Path) -> nbformat.NotebookNode:
@@ -51,7 +51,7 @@ def test_a_page_names_no_path_of_the_machine_that_made_it(tmp_path: Path) -> Non
 
 
 def test_gathered_evidence_is_read_and_nothing_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lpie.experiments.train", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr("lpie.study.experiments.train", lambda *_: pytest.fail("trained"))
     for name in ("runs.csv", "scores.csv.xz"):
         (tmp_path / name).write_bytes((PUBLISHED / name).read_bytes())
     assert is_gathered(tmp_path)

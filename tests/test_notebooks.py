@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lpie.run_all import GRAPH
+from lpie.engine.run_all import GRAPH
 
 PROJECT = Path(__file__).parents[1]
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from lpie import networks
+from lpie.imaging.resampling import resize
 from lpie.networks.operator_parameters import RANGES, OperatorParameters
 from lpie.operators import nonlocal_dehazing
 from lpie.operators.adjustments import contrast, exposure, saturation, white_balance_stops
 from lpie.operators.local_laplacian import local_laplacian
 from lpie.operators.nonlocal_dehazing import Dehazed
-from lpie.photographs import resize
 from lpie.records import write_tensors
 
 
@@ -204,7 +204,7 @@ def test_adjustments_keep_black_white_and_order():
 
 
 def test_one_stop_doubles_the_light_in_the_shadows():
-    from lpie.operators.linear_light import to_linear, to_srgb
+    from lpie.imaging.color import to_linear, to_srgb
 
     dark = to_srgb(torch.full((1, 3, 1, 1), 1e-3))
     assert to_linear(exposure(dark, 1.0)).mean().item() == pytest.approx(2e-3, rel=0.01)

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torchvision.models import AlexNet_Weights, alexnet
 
-from lpie import perceptual_distance
-from lpie.perceptual_distance import alexnet_is_here, fetch_alexnet, lpips
+from lpie.judges import lpips as perceptual_distance
+from lpie.judges.lpips import alexnet_is_here, fetch_alexnet, lpips
 
 
 @pytest.fixture

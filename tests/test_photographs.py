@@ -13,20 +13,12 @@ import tifffile
 import torch
 from PIL import ExifTags, Image, ImageCms
 
-from lpie.color_profiles import SRGB
-from lpie.photo_encoding import encode_photo, save_photo
-from lpie.photo_files import PhotoFile, open_photo
-from lpie.photographs import (
-    check_photo,
-    demo_depth,
-    demo_photographs,
-    from_uint8,
-    quantize,
-    read_photo,
-    resize,
-    to_uint8,
-    write_photo,
-)
+from lpie.imaging.pixels import check_photo, from_uint8, quantize, to_uint8
+from lpie.imaging.resampling import resize
+from lpie.photos.color_profiles import SRGB
+from lpie.photos.photographs import demo_depth, demo_photographs, read_photo, write_photo
+from lpie.photos.reading import PhotoFile, open_photo
+from lpie.photos.writing import encode_photo, save_photo
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (9, 13, 3), dtype=np.uint8)
@@ -395,7 +387,7 @@ def test_full_disk_leaves_the_old_file(tmp_path):
     write_photo(torch.zeros(1, 3, 8, 8), path)
     before = path.read_bytes()
     script = (
-        "import resource, signal, torch; from lpie.photographs import write_photo;"
+        "import resource, signal, torch; from lpie.photos.photographs import write_photo;"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096));"
         f"write_photo(torch.rand(1, 3, 200, 200), {str(path)!r})"
     )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lpie.aesthetics.rating_measures import agreement, calibration, deviation_of, mean_of
+from lpie.critic_training.rating_measures import agreement, calibration, deviation_of, mean_of
 
 
 def random_distributions(count, seed=0):

@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from lpie.aesthetics import rating_loop
-from lpie.aesthetics.nima import NIMA
-from lpie.aesthetics.rating_loop import Crew, SharedDropout, cropped, predict, train
-from lpie.aesthetics.rating_training import RatingTraining, learn_by_folds
-from lpie.aesthetics.ratings import read_oasis
+from lpie.critic.nima import NIMA
+from lpie.critic_training import rating_loop
+from lpie.critic_training.rating_loop import Crew, SharedDropout, cropped, predict, train
+from lpie.critic_training.rating_training import RatingTraining, learn_by_folds
+from lpie.critic_training.ratings import read_oasis
 from lpie.records import read_tensors
 from lpie.weights import int8_channels, open_weights
 
@@ -64,7 +64,7 @@ def test_two_processes_train_what_one_trains(folder, tmp_path):
     alone = trained(folder, tmp_path / "alone.safetensors").network.state_dict()
     options = [option for name, value in SHORT.items() for option in (f"--{name.replace('_', '-')}", str(value))]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    program = ["-m", "lpie.aesthetics.rating_training", "oasis", "--device", "cpu", "--folds", "0"]
+    program = ["-m", "lpie.critic_training.rating_training", "oasis", "--device", "cpu", "--folds", "0"]
     paths = ["--data", str(folder), "--out", str(tmp_path / "crew")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, *program, *paths, *options], env=environment, capture_output=True, text=True)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lpie.aesthetics.ratings import (
+from lpie.critic_training.ratings import (
     RATINGS,
     maximum_entropy,
     read_ava,

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 from synthetic_records import invent_study
 
-from lpie.evidence import FAMILIES, frontier
-from lpie.figures import judge_figure
+from lpie.evidence.gains import FAMILIES, frontier
+from lpie.evidence.results import read_results
+from lpie.figures.gains import judge_figure
+from lpie.figures.report import PUBLISHED, headline, markdown, publish, time_table, write_report
 from lpie.records import write_csv
-from lpie.report import PUBLISHED, headline, markdown, publish, time_table, write_report
-from lpie.results import read_results
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from lpie import experiments, rivals
-from lpie.aesthetics.robustness import universal_perturbation
-from lpie.evaluation import psnr
-from lpie.photographs import to_uint8
-from lpie.results import read_results
-from lpie.rivals import GlobalEdit, add_universal, run_rivals, train_perturbation, tune_trivial_edit
-from lpie.study import find_profile
-from lpie.targets import Scene
+from lpie.evidence.results import read_results
+from lpie.imaging.pixels import to_uint8
+from lpie.judges.robustness import universal_perturbation
+from lpie.study import experiments, rivals
+from lpie.study.evaluation import psnr
+from lpie.study.rivals import GlobalEdit, add_universal, run_rivals, train_perturbation, tune_trivial_edit
+from lpie.study.settings import find_profile
+from lpie.study.targets import Scene
 
 
 def contrast_of(photo: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lpie.aesthetics.robustness import (
+from lpie.judges.robustness import (
     EPSILON,
     INVARIANCE,
     SURVIVAL,

@@ -17,9 +17,9 @@ import nbformat
 import papermill
 import pytest
 
-from lpie import run_all as module
-from lpie.manifest import Manifest, exclusive
-from lpie.run_all import StudyError, default_folder, run_all
+from lpie.engine import run_all as module
+from lpie.engine.manifest import Manifest, exclusive
+from lpie.engine.run_all import StudyError, default_folder, run_all
 
 CHAIN = {"first": (), "second": ("first",)}
 FORK = {"first": (), "second": ("first",), "third": ()}
@@ -65,7 +65,7 @@ def run(study: Path, graph: dict[str, tuple[str, ...]] = CHAIN, **settings: obje
 def start_process(study: Path) -> subprocess.Popen:
     """The chain in a process of its own, ready to be killed."""
     code = (
-        "from lpie.run_all import run_all\n"
+        "from lpie.engine.run_all import run_all\n"
         f"run_all('smoke', {str(study / 'results')!r}, notebooks={str(study / 'notebooks')!r}, graph={CHAIN!r})"
     )
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -190,7 +190,7 @@ def test_unknown_profiles_and_negative_gammas_are_refused_before_anything_runs(s
 
 
 def test_plain_papermill_stops_on_an_unknown_parameter_too(study: Path) -> None:
-    code = "from lpie.notebook_parameters import start_notebook\nstart_notebook()"
+    code = "from lpie.engine.notebook_parameters import start_notebook\nstart_notebook()"
     path = write_notebook(study / "notebooks", "alone", code)
     with pytest.raises(papermill.PapermillExecutionError, match="Did you mean 'strength'"):
         papermill.execute_notebook(path, study / "out.ipynb", {"strenght": 1}, progress_bar=False)

@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from lpie.aesthetics import reference_scores, scoring
-from lpie.aesthetics.nima import NIMA, score_deviation
-from lpie.aesthetics.reference_scores import ReferenceScores, fingerprint
-from lpie.aesthetics.scoring import PhotoScore, Skipped, photo_files, score, score_photos
-from lpie.photographs import read_photo
+from lpie.critic.nima import NIMA, score_deviation
+from lpie.photos import reference_scores, scoring
+from lpie.photos.photographs import read_photo
+from lpie.photos.reference_scores import ReferenceScores, fingerprint
+from lpie.photos.scoring import PhotoScore, Skipped, photo_files, score, score_photos
 from lpie.weights import SHIPPED
 
 
@@ -167,7 +167,7 @@ def test_committed_table_holds_the_published_networks(name, data):
 def test_committed_table_is_that_of_the_shipped_networks(name):
     if not (SHIPPED / f"{name}.safetensors").exists():
         pytest.skip(f"{name} is not trained yet")
-    assert ReferenceScores.of(name, NIMA.from_pretrained(name)), "run python -m lpie.aesthetics.reference_scores"
+    assert ReferenceScores.of(name, NIMA.from_pretrained(name)), "run python -m lpie.photos.reference_scores"
 
 
 def test_a_folder_without_photos_is_named_and_nothing_else_is_printed(tmp_path, capsys):

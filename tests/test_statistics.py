@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lpie.statistics import (
+from lpie.evidence.statistics import (
     Interval,
     holm,
     paired_interval,

@@ -21,7 +21,8 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-from lpie.structural_similarity import (
+from lpie.fast.similarity_cpu import mean_terms
+from lpie.losses.similarity import (
     SMALLEST_SIDE,
     half_size,
     ms_ssim,
@@ -30,7 +31,6 @@ from lpie.structural_similarity import (
     unchecked_ms_ssim,
     unchecked_ssim,
 )
-from lpie.structural_similarity_cpu import mean_terms
 
 
 @contextmanager

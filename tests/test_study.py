@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from lpie.study import OPERATORS, PROFILES, Study, fidelity_studies, find_profile, ladder_studies
+from lpie.study.settings import OPERATORS, PROFILES, Study, fidelity_studies, find_profile, ladder_studies
 
 
 def test_every_study_of_a_profile_has_its_own_name() -> None:

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from lpie import photographs, targets
+from lpie.imaging.pixels import from_uint8
+from lpie.imaging.resampling import reduced
 from lpie.operators.local_laplacian import local_laplacian
-from lpie.study import OPERATORS, PROFILES, ToneSettings
+from lpie.photos import photographs
+from lpie.study import targets
+from lpie.study.settings import OPERATORS, PROFILES, ToneSettings
 
 SMALL = replace(PROFILES["smoke"], shortest_side=64)
 
@@ -24,9 +27,9 @@ def test_every_split_of_the_demo_has_scenes_and_no_scene_is_in_two(tmp_path: Pat
 def test_the_tone_target_is_the_local_laplacian_of_the_reduced_photo(tmp_path: Path) -> None:
     scene = targets.load_scenes(SMALL, "tone", tmp_path)[0]
     tone = ToneSettings()
-    photo = photographs.reduced(photographs.demo_photographs()[scene.name], 64)
+    photo = reduced(photographs.demo_photographs()[scene.name], 64)
     expected = local_laplacian(photo, alpha=tone.alpha, beta=tone.beta, sigma_r=tone.sigma_r)
-    assert (photographs.from_uint8(scene.target[None]) - expected).abs().max() <= 0.5 / 255 + 1e-6
+    assert (from_uint8(scene.target[None]) - expected).abs().max() <= 0.5 / 255 + 1e-6
     assert min(scene.photo.shape[-2:]) == 64
 
 

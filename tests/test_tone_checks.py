@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from lpie import tone_checks
+from lpie.imaging.color import luma
 from lpie.operators.local_laplacian import filtered_luminance
-from lpie.photographs import luma
-from lpie.tone_checks import Setting, remap_curves, setting_renditions, step_profiles
+from lpie.study import tone_checks
+from lpie.study.tone_checks import Setting, remap_curves, setting_renditions, step_profiles
 
 
 def test_fit_finds_the_setting_that_made_the_renditions(small_photos: Tensor) -> None:

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lpie.operators.linear_light import to_linear, to_srgb
+from lpie.imaging.color import to_linear, to_srgb
 from lpie.operators.tone_mapping import tone_map
-from lpie.radiance import read_radiance
+from lpie.study.radiance import read_radiance
 
 HEAD = b"#?RADIANCE\n# made by hand\nFORMAT=32-bit_rle_rgbe\n\n"
 
@@ -72,7 +72,9 @@ def test_what_is_no_whole_radiance_file_is_named(tmp_path: Path, content: bytes)
 
 def test_a_published_file_reads_as_its_preview_shows(data: Path) -> None:
     """The preview beside the file is some rendition of it: the logarithms go together."""
-    from lpie.photographs import luma, read_photo, resize
+    from lpie.imaging.color import luma
+    from lpie.imaging.resampling import resize
+    from lpie.photos.photographs import read_photo
 
     light = read_radiance(data / "llf/input/designCenter.hdr")
     preview = luma(read_photo(data / "llf/input/designCenter.png"))

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 import torch
 
-from lpie import training
-from lpie.crops import CropPool, draw_crops
 from lpie.records import read_tensors
-from lpie.study import Schedule, Study
-from lpie.targets import Scene
+from lpie.study import training
+from lpie.study.crops import CropPool, draw_crops
+from lpie.study.settings import Schedule, Study
+from lpie.study.targets import Scene
 
 SHORT = Schedule(steps=6, batch=2, crop=24, learning_rate=3e-3, checkpoint_every=2, validate_every=3)
 STUDY = Study(network="grid", schedule=SHORT)

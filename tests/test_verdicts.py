@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from synthetic_records import invent_study
 
-from lpie.comparisons import comparisons
-from lpie.verdicts import CLAIMS, verdicts
+from lpie.evidence.comparisons import comparisons
+from lpie.evidence.verdicts import CLAIMS, verdicts
 
 
 def verdict_of(table: pd.DataFrame) -> dict[str, str]:

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from PIL import Image
 from skimage import data as photographs
 
-from lpie.aesthetics import views
-from lpie.aesthetics.views import Album, Crops
+from lpie.critic_training import views
+from lpie.critic_training.views import Album, Crops
 
 ASTRONAUT = photographs.astronaut()[40:200, 150:278]  # 160 x 128
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import nn
 
-    from lpie.study import NetworkName, OperatorName
+    from lpie.study.settings import NetworkName, OperatorName
 
 
 def build(network: NetworkName, operator: OperatorName) -> nn.Module:

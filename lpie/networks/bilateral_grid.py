@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lpie.imaging.color import luma
+from lpie.imaging.resampling import resize
 from lpie.networks.photo_check import check_photo
-from lpie.photographs import luma, resize
 from lpie.vocabulary import Luminance, Photo
 from lpie.weights import open_weights
 

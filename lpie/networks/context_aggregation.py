@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lpie.networks.context_aggregation_cpu import convolve, moments, normalize_and_activate
-from lpie.networks.context_aggregation_cpu import enhance as enhance_strips
+from lpie.fast.context_aggregation_cpu import convolve, moments, normalize_and_activate
+from lpie.fast.context_aggregation_cpu import enhance as enhance_strips
 from lpie.networks.photo_check import check_photo
 from lpie.vocabulary import Photo
 from lpie.weights import open_weights
@@ -156,7 +156,7 @@ class ContextAggregationNetwork(nn.Module):
         """Whether the GPU kernels may do this call."""
         if photo.dtype == torch.float64 or find_spec("triton") is None:
             return False
-        from lpie.networks.context_aggregation_gpu import fits
+        from lpie.fast.context_aggregation_gpu import fits
 
         if not fits(photo, self.width):
             return False
@@ -166,7 +166,7 @@ class ContextAggregationNetwork(nn.Module):
         return not photo.requires_grad and torch.is_autocast_enabled("cuda")
 
     def _forward_on_gpu(self, photo: Photo) -> Photo:
-        from lpie.networks.context_aggregation_gpu import enhance, enhance_with_gradient, pack
+        from lpie.fast.context_aggregation_gpu import enhance, enhance_with_gradient, pack
 
         convolutions = [cast(nn.Conv2d, convolution).weight for convolution in self.convolutions]
         weights = pack(convolutions, list(self.normalizations), self.last.weight, cast(Tensor, self.last.bias))

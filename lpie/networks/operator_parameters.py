@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lpie.imaging.resampling import resize
 from lpie.networks.photo_check import check_photo
 from lpie.operators import nonlocal_dehazing
 from lpie.operators.adjustments import contrast, exposure, saturation, white_balance_stops
 from lpie.operators.local_laplacian import local_laplacian
 from lpie.operators.nonlocal_dehazing import FLOOR, HAZE_KEPT, Dehazed, restore
-from lpie.photographs import resize
 from lpie.vocabulary import PerPhoto, Photo
 from lpie.weights import open_weights
 

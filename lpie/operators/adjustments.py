@@ -10,8 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lpie.operators.linear_light import to_linear, to_srgb
-from lpie.photographs import luma
+from lpie.imaging.color import luma, to_linear, to_srgb
 from lpie.vocabulary import PerPhoto, Photo
 
 

@@ -15,9 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from lpie.imaging.checks import check_photo
+from lpie.imaging.color import luma
 from lpie.operators.dark_channel import dark_channel
-from lpie.operators.photo_check import check_photo
-from lpie.photographs import luma
 from lpie.vocabulary import Airlight, PerPhoto, Photo
 
 CELLS = 50  # of each axis: candidates are 0.02 apart

@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from lpie.imaging.checks import check_airlight, check_photo
+from lpie.imaging.color import luma
 from lpie.operators.haze_model import Dehazed, restore
-from lpie.operators.photo_check import check_airlight, check_photo
-from lpie.photographs import luma
 from lpie.vocabulary import Airlight, Luminance, Photo, Transmission
 
 PATCH = 15  # px

@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lpie.imaging.color import to_linear, to_srgb
+from lpie.imaging.pyramids import collapse, full_depth, gaussian_pyramid, laplacian_pyramid
+from lpie.imaging.remapping import NOISE, remap
 from lpie.operators import local_laplacian_plain as plain
-from lpie.operators.linear_light import to_linear, to_srgb
-from lpie.operators.pyramids import collapse, full_depth, gaussian_pyramid, laplacian_pyramid
-from lpie.operators.remapping import NOISE, remap
 from lpie.vocabulary import Luminance, PerPhoto, Photo
 
 __all__ = ["collapse", "filtered_luminance", "gaussian_pyramid", "laplacian_pyramid", "local_laplacian", "remap"]
@@ -67,7 +67,7 @@ def local_laplacian(
     on a GPU are not looked at, since that would wait for it.
 
     Source: Paris et al. 2011, section 4, with the sampling of Aubry et al. 2014, section 4.
-    Differs: (1) the pyramid commutes with mirroring, see `lpie.operators.pyramids`; (2) its residual is one value;
+    Differs: (1) the pyramid commutes with mirroring, see `lpie.imaging.pyramids`; (2) its residual is one value;
     (3) color ratios are taken after adding 0.01, so that the luma is met exactly and noise near black stays small.
     """
     _check_photo(photo)
@@ -118,9 +118,9 @@ def filtered(luminance: Luminance, settings: plain.Settings, samples: int, level
     compiled = {"cpu": "numba", "cuda": "triton"}.get(luminance.device.type, "")
     if luminance.dtype == torch.float32 and compiled and find_spec(compiled):
         if torch.compiler.is_compiling():
-            from lpie.operators.local_laplacian_untraced import sampled
+            from lpie.fast.local_laplacian_untraced import sampled
         else:
-            from lpie.operators.local_laplacian_fast import sampled  # numba takes a second to import
+            from lpie.fast.local_laplacian import sampled  # numba takes a second to import
         return sampled(luminance, settings, samples, levels)
     return plain.sampled(luminance, settings, samples, levels)
 

@@ -13,8 +13,8 @@ from scipy.sparse import csr_array, eye_array
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from lpie.operators.pyramids import collapse, differences, expansion, gaussian_pyramid, reduction
-from lpie.operators.remapping import remap_gain
+from lpie.imaging.pyramids import collapse, differences, expansion, gaussian_pyramid, reduction
+from lpie.imaging.remapping import remap_gain
 
 Settings = tuple[Tensor, Tensor, Tensor, Tensor]
 """alpha, beta, sigma_r and noise, each (N, 1, 1, 1)."""

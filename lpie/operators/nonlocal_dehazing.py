@@ -6,12 +6,12 @@ import logging
 
 import torch
 
+from lpie.imaging.checks import check_airlight, check_photo
+from lpie.imaging.color import luma
 from lpie.operators.airlight import estimate_airlight, haze_presence
 from lpie.operators.haze_lines import transmission_along_lines
 from lpie.operators.haze_model import FLOOR, HAZE_KEPT, Dehazed, Number, per_photo, restore
-from lpie.operators.photo_check import check_airlight, check_photo
-from lpie.operators.weighted_least_squares import gradient_links, weighted_least_squares
-from lpie.photographs import luma
+from lpie.operators.smoothing import gradient_links, weighted_least_squares
 from lpie.vocabulary import Airlight, Photo, Transmission
 
 log = logging.getLogger(__name__)

@@ -8,10 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lpie.imaging.checks import check_airlight, check_photo
+from lpie.imaging.color import luma, to_linear, to_srgb
 from lpie.operators.dark_channel import guided_filter
-from lpie.operators.linear_light import to_linear, to_srgb
-from lpie.operators.photo_check import check_airlight, check_photo
-from lpie.photographs import luma
 from lpie.vocabulary import Airlight, Luminance, PerPhoto, Photo, Transmission
 
 PROXY_RADIUS = 0.06  # of the longer side: how far the depth proxy is smoothed along edges

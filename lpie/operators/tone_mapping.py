@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lpie.operators.linear_light import to_srgb
+from lpie.imaging.color import to_srgb
+from lpie.imaging.remapping import NOISE
 from lpie.operators.local_laplacian import LINEAR_LUMINANCE, SAMPLES, filtered_luminance
-from lpie.operators.remapping import NOISE
 from lpie.vocabulary import Photo
 
 SIGMA_R = math.log(2.5)  # log ratio that separates detail from edges, which the paper uses throughout

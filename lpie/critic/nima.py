@@ -1,0 +1,222 @@
+"""NIMA: from a photograph to the distribution of the ratings 1..10 that people would give it.
+
+    critic = NIMA.from_pretrained("compact")   # frozen
+    critic(photo)                              # (N, 10)
+    critic.mean_score(photo)                   # (N,)
+
+Source: Talebi & Milanfar, NIMA: Neural Image Assessment, TIP 2018, arXiv 1709.05424.
+
+One convention for the input, since it moves the mean score by almost one point: `antialiased` resamples the whole photo
+to a square with a triangle filter, so that every pixel counts and receives a gradient. `published` takes the nearest
+pixels, as the pipeline in which the published weights were trained did; it exists to reproduce their scores.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from itertools import accumulate
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lpie.critic.backbones import INPUT_SCALES, RATINGS, BackboneName, build_backbone, scale_buffers
+from lpie.critic.published_weights import REGISTERED, published_path, read_published
+from lpie.fast.resampling_cpu import antialiased_weights, resample_banded
+from lpie.losses.similarity import check_range
+from lpie.records import write_tensors
+from lpie.vocabulary import PerPhoto, Photo, ScoreDistribution
+from lpie.weights import open_weights
+
+Convention = Literal["antialiased", "published"]
+
+ResamplingWeights: TypeAlias = Callable[[int, int, torch.device], Tensor]
+"""From the length of a photo's side, the pixels wanted and a device to the matrix (pixels, length)."""
+
+
+def mean_score(distribution: ScoreDistribution) -> PerPhoto:
+    """The mean rating, in [1, 10].
+
+    Source: Talebi & Milanfar, TIP 2018, section III: mu = sum_k k p_k.
+    """
+    return distribution @ _ratings(distribution)
+
+
+def score_deviation(distribution: ScoreDistribution) -> PerPhoto:
+    """The standard deviation of the ratings, in [0, 4.5].
+
+    Source: Talebi & Milanfar, TIP 2018, section III: sigma = sqrt(sum_k (k - mu)^2 p_k).
+    """
+    distances = _ratings(distribution) - mean_score(distribution)[:, None]
+    return (distances.square() * distribution).sum(1).clamp_min(1e-30).sqrt()  # a root has no slope at 0
+
+
+def _ratings(distribution: Tensor) -> Tensor:
+    return torch.arange(1, RATINGS + 1, dtype=distribution.dtype, device=distribution.device)
+
+
+class NIMA(nn.Module):
+    """Photographs of any size and aspect -> score distributions; frozen when it comes from `from_pretrained`.
+
+    `convention` and `input_size` say how a photo becomes the backbone's square: see the module. The resizing runs in
+    float32 (float64 for float64 photos) and the softmax in float32 also under autocast; the network between them
+    follows autocast. The resizing's gradient is deterministic on every device, unlike that of torch's own; so is the
+    network's on a GPU under bfloat16 autocast, as measured on an H100. In float32 cuDNN may add up in any order: set
+    `torch.backends.cudnn.deterministic = True` to have the same bits twice.
+    (Where TF32 is allowed for float32 products, it applies to them and rounds pixels to 2^-11.)
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(
+        self,
+        backbone: BackboneName = "mobilenet_v1",
+        convention: Convention = "antialiased",
+        input_size: int | None = None,
+        imagenet: bool = False,
+    ) -> None:
+        """A trainable NIMA; `input_size` in px (default: the backbone's own), `imagenet` downloads ImageNet weights.
+
+        Raises ValueError for an unknown backbone or convention, or an input smaller than 32 px.
+        """
+        super().__init__()
+        if convention not in get_args(Convention):
+            raise ValueError(f"Unknown convention {convention!r}: choose one of {', '.join(get_args(Convention))}.")
+        self.network = build_backbone(backbone, imagenet)
+        self.backbone: BackboneName = backbone
+        self.convention: Convention = convention
+        self.input_size = input_size or INPUT_SCALES[backbone].size
+        if self.input_size < 32:
+            raise ValueError(f"input_size must be at least 32 px, got {self.input_size}.")
+        mean, deviation = scale_buffers(backbone)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("deviation", deviation, persistent=False)
+        self._frozen = False
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str], convention: Convention | None = None) -> NIMA:
+        """A frozen NIMA, by name or from a file.
+
+        `compact`, `robust` and `oasis` are shipped; `ava` and `technical` are the published MobileNets, from the data
+        registry; a path leads to .safetensors, or to a published .tflite or .hdf5. `convention` replaces the file's.
+        Raises FileNotFoundError if there is no such network, ValueError if the file holds something else; for `ava`
+        and `technical` also what `lpie.registry.fetch` raises.
+        """
+        if name in REGISTERED:
+            tensors, metadata = read_published(published_path(str(name)))
+        elif Path(name).suffix in (".tflite", ".hdf5", ".h5"):
+            tensors, metadata = read_published(name)
+        else:
+            tensors, metadata = open_weights(name)
+        size = metadata.get("input_size")
+        critic = cls(
+            metadata.get("backbone", "mobilenet_v1"),  # type: ignore[arg-type]
+            convention or metadata.get("convention", "antialiased"),  # type: ignore[arg-type]
+            int(size) if size else None,
+        )
+        return critic.load(tensors, os.fspath(name)).freeze()
+
+    def load(self, tensors: dict[str, Tensor], source: str) -> NIMA:
+        """Take the network's weights; raises ValueError that names `source` if they are not this backbone's."""
+        try:
+            self.network.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise ValueError(f"{source}: expected the weights of a {self.backbone} NIMA, got others.") from error
+        return self
+
+    def metadata(self) -> dict[str, str]:
+        """The settings that `from_pretrained` reads back."""
+        return {
+            "network": "nima",
+            "backbone": self.backbone,
+            "convention": self.convention,
+            "input_size": str(self.input_size),
+        }
+
+    def save(self, path: str | os.PathLike[str], dtype: torch.dtype = torch.float32, **metadata: str) -> None:
+        """Write the weights as `dtype` with the settings and further `metadata`, atomically."""
+        tensors = {
+            name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+            for name, tensor in self.network.state_dict().items()
+        }
+        write_tensors(path, tensors, {**self.metadata(), **metadata})
+
+    def freeze(self) -> NIMA:
+        """Make it a critic: no weight takes a gradient, and `train()`, also a parent's, changes nothing."""
+        self._frozen = True
+        return self.requires_grad_(False).eval()
+
+    def unfreeze(self) -> NIMA:
+        """Make it trainable."""
+        self._frozen = False
+        return self.requires_grad_(True)
+
+    def train(self, mode: bool = True) -> NIMA:
+        """Switch dropout and batch norm, unless frozen."""
+        return super().train(mode and not self._frozen)
+
+    def forward(self, photo: Photo) -> ScoreDistribution:
+        """Probabilities of the ratings 1..10, float32; photo: sRGB in [0, 1], any size.
+
+        Raises ValueError for another shape or device and, on the CPU, for values outside [0, 1]; TypeError for
+        integers.
+        """
+        return self.rate(self.square(photo))
+
+    def mean_score(self, photo: Photo) -> PerPhoto:
+        """The mean rating of each photo, in [1, 10]."""
+        return mean_score(self(photo))
+
+    def rate(self, square: Float[Tensor, "n 3 size size"]) -> ScoreDistribution:
+        """The second half of `forward`: probabilities of the ratings for what `square` returned."""
+        scaled = (square - self.mean) / self.deviation
+        weight_type = next(self.network.parameters()).dtype
+        depthwise = self.backbone.startswith("mobilenet")  # slow in channels-last on a GPU, the others in the other
+        layout = torch.contiguous_format if scaled.is_cuda and depthwise else torch.channels_last
+        logits = self.network(scaled.to(weight_type, memory_format=layout))
+        return logits.to(square.dtype).softmax(1)
+
+    def square(self, photo: Photo) -> Float[Tensor, "n 3 size size"]:
+        """The first half of `forward`: the photo as the network sees it, still in [0, 1]; at least float32."""
+        self._check(photo)
+        photo = photo.to(torch.float64 if photo.dtype == torch.float64 else torch.float32)
+        size = self.input_size
+        with torch.autocast(photo.device.type, enabled=False):
+            if self.convention == "published":
+                return resample(photo, size, nearest_weights)
+            if photo.device.type == "cpu" and not torch.compiler.is_compiling():
+                return resample_banded(photo, size)
+            return resample(photo, size, antialiased_weights)
+
+    def _check(self, photo: Tensor) -> None:
+        if not isinstance(photo, Tensor):
+            raise TypeError(f"Expected a tensor of photos, got {type(photo).__name__}: lpie.read_photo reads files so.")
+        if photo.ndim != 4 or photo.shape[1] != 3 or 0 in photo.shape:
+            raise ValueError(f"Expected photos of shape (N, 3, H, W), none of them empty, got {tuple(photo.shape)}.")
+        if not photo.is_floating_point():
+            raise TypeError(f"Expected floating-point sRGB in [0, 1], got {photo.dtype}: divide by its largest value.")
+        if photo.device != self.mean.device:
+            raise ValueError(f"The photo is on {photo.device} but the NIMA on {self.mean.device}: move one of them.")
+        check_range(photo, "photo")
+
+
+def resample(photo: Photo, size: int, weights: ResamplingWeights) -> Float[Tensor, "n 3 size size"]:
+    """The photo on `size` x `size` pixels as two matrix products, whose gradient is deterministic on every device."""
+    rows, columns = (weights(length, size, photo.device).to(photo.dtype) for length in photo.shape[2:])
+    return rows @ (photo @ columns.T)
+
+
+def nearest_weights(length: int, size: int, device: torch.device) -> Float[Tensor, "size length"]:
+    """The matrix that takes, for each of `size` pixels, the one of `length` under its center; float64.
+
+    Centers are summed up step by step, because Pillow does so and its rounding decides where a center falls between
+    two pixels (every eleventh center, for a photo 640 px wide).
+    """
+    scale = length / size
+    centers = accumulate([scale] * (size - 1), initial=scale * 0.5)
+    taken = torch.tensor([int(center) for center in centers], device=device)
+    return (taken[:, None] == torch.arange(length, device=device)).double()

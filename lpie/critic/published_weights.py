@@ -1,0 +1,255 @@
+"""Reads the MobileNet NIMA that others trained and published: int8 TFLite, and the original Keras 2 hdf5.
+
+Both hold the network of `lpie.critic.backbones.MobileNetV1` under other names, other axis orders and, in Keras's
+case, with batch norm still apart. Nothing in either file is executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lpie.critic.backbones import RATINGS, MobileNetV1
+
+REGISTERED = {
+    "ava": "nima/aesthetic_model_int8.tflite",  # trained on AVA: how much people like a photograph
+    "technical": "nima/technical_model_int8.tflite",  # trained on TID2013: how little a photograph is damaged
+}
+
+KERAS_BLOBS = {
+    "003fb321ce92445e41d708144a3656589f9214e7": "ava",
+    "5e4a4ca2ce639309bfa4038d0bc10ba92b93bd26": "technical",
+}
+"""Git blob ids of the original hdf5 files, in idealo/image-quality-assessment @ dceaf7c2, `models/MobileNet`."""
+
+KERAS_EPSILON = 1e-3  # Keras's default for batch norm, which its MobileNet keeps
+
+_LAYERS = ("stem", *(f"blocks.{block}.{part}" for block in range(len(MobileNetV1.WIDTHS)) for part in ("dw", "pw")))
+
+
+def published_path(name: str) -> Path:
+    """The registered file of `ava` or `technical`, downloaded if need be; errors as `lpie.registry.fetch`."""
+    from lpie.registry import fetch
+
+    return fetch(REGISTERED[name])
+
+
+def read_published(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors (float32) and metadata of a `.tflite`, `.hdf5` or `.h5` file.
+
+    `metadata["origin"]` says which published network an hdf5 file is, by its git blob id, or that it is unknown.
+    Raises FileNotFoundError, and ValueError if the file does not hold a MobileNet NIMA.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file. Give a .tflite, .hdf5 or .h5 file of a MobileNet NIMA.")
+    if path.suffix == ".tflite":
+        tensors, origin = read_tflite(path), "TFLite, dequantized"
+    else:
+        tensors, origin = read_keras(path), f"Keras hdf5, {KERAS_BLOBS.get(git_blob_id(path), 'of unknown training')}"
+    return tensors, {"network": "nima", "backbone": "mobilenet_v1", "origin": origin}
+
+
+def git_blob_id(path: Path) -> str:
+    """The id that git gives to the file's content: 40 hex digits."""
+    digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+# ---- Keras ----------------------------------------------------------------------------------------------------------
+
+
+def read_keras(path: Path) -> dict[str, Tensor]:
+    """A MobileNet NIMA as `save_weights` or `save` of Keras 2 wrote it, batch norm folded into the convolutions.
+
+    Raises ValueError that names the first missing or misshapen tensor.
+    """
+    stored = _keras_tensors(path)
+    tensors: dict[str, Tensor] = {}
+    keras_layers = ("conv1", *(f"conv_{part}_{block}" for block in range(1, 14) for part in ("dw", "pw")))
+    for ours, theirs in zip(_LAYERS, keras_layers, strict=True):
+        depthwise = "_dw_" in theirs
+        kernel = _taken(stored, path, theirs, "depthwise_kernel" if depthwise else "kernel", ndim=4)
+        # Keras: (3, 3, in, out), depthwise (3, 3, channels, 1)
+        weight = kernel.transpose(2, 3, 0, 1) if depthwise else kernel.transpose(3, 2, 0, 1)
+        gamma, beta, mean, variance = (
+            _taken(stored, path, f"{theirs}_bn", part, ndim=1)
+            for part in ("gamma", "beta", "moving_mean", "moving_variance")
+        )
+        factor = gamma / np.sqrt(variance + KERAS_EPSILON)
+        if factor.shape != weight.shape[:1]:
+            raise ValueError(f"{path}: expected batch norm of {weight.shape[0]} channels at {theirs}_bn.")
+        tensors[f"{ours}.weight"] = _tensor(weight * factor[:, None, None, None])
+        tensors[f"{ours}.bias"] = _tensor(beta - mean * factor)
+    dense = [layer for (layer, part), value in stored.items() if part == "kernel" and value.ndim == 2]
+    if len(dense) != 1:
+        raise ValueError(f"{path}: expected one dense layer of {RATINGS} scores, found {dense or 'none'}.")
+    tensors["fc.weight"] = _tensor(_taken(stored, path, dense[0], "kernel", ndim=2).T)
+    tensors["fc.bias"] = _tensor(_taken(stored, path, dense[0], "bias", ndim=1))
+    return tensors
+
+
+def _keras_tensors(path: Path) -> dict[tuple[str, str], np.ndarray]:
+    """Every weight by (layer, part), such as ("conv1_bn", "gamma"), in float64.
+
+    A layer's group holds its weights under a scope, which Keras numbers anew when a model is built twice
+    (`conv1/conv1_1/kernel:0`): the outermost and the innermost name are what counts.
+    """
+    import h5py
+
+    stored: dict[tuple[str, str], np.ndarray] = {}
+
+    def take(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            parts = name.split("/")
+            stored[parts[0], parts[-1].split(":")[0]] = np.asarray(item, dtype=np.float64)
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.get("model_weights", file).visititems(take)  # follows no link out of the file
+    except (OSError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{path}: expected a whole hdf5 file of Keras weights, got something else ({error})."
+        ) from error
+    return stored
+
+
+def _taken(stored: dict[tuple[str, str], np.ndarray], path: Path, layer: str, part: str, ndim: int) -> np.ndarray:
+    value = stored.get((layer, part))
+    if value is None or value.ndim != ndim:
+        found = "nothing" if value is None else f"shape {value.shape}"
+        raise ValueError(
+            f"{path}: expected a MobileNet NIMA of Keras 2 with {layer}/{part} of {ndim} axes, got {found}."
+        )
+    return value
+
+
+def _tensor(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+
+
+# ---- TFLite ---------------------------------------------------------------------------------------------------------
+
+_CONVOLUTION, _DEPTHWISE, _DENSE = 3, 4, 9  # BuiltinOperator in TFLite's schema.fbs
+_NUMPY_TYPES: dict[int, np.dtype] = {
+    0: np.dtype("<f4"),
+    1: np.dtype("<f2"),
+    2: np.dtype("<i4"),
+    3: np.dtype("u1"),
+    9: np.dtype("i1"),
+}
+
+
+def read_tflite(path: Path) -> dict[str, Tensor]:
+    """A MobileNet NIMA with batch norm folded, as TensorFlow Lite's converter wrote it, dequantized to float32.
+
+    Layers are recognized by their order in the graph: 27 convolutions, then the dense one.
+    Source: tensorflow/lite/schema/schema.fbs, and its quantization specification: real = scale (stored - zero point),
+    per tensor or along `quantized_dimension`.
+    """
+    content = path.read_bytes()
+    if content[4:8] != b"TFL3":
+        raise ValueError(f"{path}: expected a TFLite file, whose bytes 4..8 are 'TFL3', got {content[4:8]!r}.")
+    try:
+        layers = list(_tflite_layers(content))
+    except (struct.error, IndexError, TypeError, ValueError, KeyError, OverflowError, MemoryError) as error:
+        raise ValueError(f"{path}: expected a whole TFLite file, this one is cut or damaged ({error!r}).") from error
+    operators = [operator for operator, _, _ in layers]
+    if operators != [_CONVOLUTION, *[_DEPTHWISE, _CONVOLUTION] * 13, _DENSE]:
+        raise ValueError(
+            f"{path}: expected the 27 convolutions and the dense layer of a MobileNet NIMA, got {operators}."
+        )
+    tensors: dict[str, Tensor] = {}
+    for name, (operator, weight, bias) in zip((*_LAYERS, "fc"), layers, strict=True):
+        if operator == _CONVOLUTION:
+            weight = weight.transpose(0, 3, 1, 2)  # TFLite: (out, 3, 3, in)
+        elif operator == _DEPTHWISE:
+            weight = weight.transpose(3, 0, 1, 2)  # TFLite: (1, 3, 3, channels)
+        tensors[f"{name}.weight"] = _tensor(weight)
+        tensors[f"{name}.bias"] = _tensor(bias)
+    return tensors
+
+
+def _tflite_layers(content: bytes) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """(operator, weight, bias) of each layer that has weights, in the order of the graph.
+
+    Numbers of fields are their places in the tables of schema.fbs.
+    """
+    model = FlatTable.root(content)
+    (graph,) = model.tables(2)
+    codes = [int(code.number(0, "int8") or code.number(3, "int32")) for code in model.tables(1)]
+    stored, buffers = graph.tables(0), model.tables(4)
+    for operation in graph.tables(3):
+        code = codes[operation.number(0, "uint32")]
+        if code in (_CONVOLUTION, _DEPTHWISE, _DENSE):
+            _, weight, bias = operation.vector(1, "<i4")
+            yield code, dequantized(stored[weight], buffers), dequantized(stored[bias], buffers)
+
+
+def dequantized(tensor: FlatTable, buffers: list[FlatTable]) -> np.ndarray:
+    """The values of a `Tensor` of the schema, float32."""
+    shape = tensor.vector(0, "<i4")
+    values = buffers[tensor.number(2, "uint32")].vector(0, "u1").view(_NUMPY_TYPES[tensor.number(1, "int8")])
+    values = values.reshape(shape).astype(np.float32)
+    quantization = tensor.table(4)
+    scale = quantization.vector(2, "<f4") if quantization else np.empty(0, np.float32)
+    if quantization is None or scale.size == 0:
+        return values
+    along = [1] * values.ndim
+    along[quantization.number(6, "int32")] = scale.size
+    zero_point = quantization.vector(3, "<i8").astype(np.float32)
+    return (values - zero_point.reshape(along)) * scale.reshape(along)
+
+
+class FlatTable:
+    """One table of a FlatBuffer, its fields taken by their place in the schema."""
+
+    def __init__(self, content: bytes, position: int) -> None:
+        from flatbuffers.table import Table
+
+        self._content = content
+        self._table = Table(content, position)
+
+    @classmethod
+    def root(cls, content: bytes) -> FlatTable:
+        return cls(content, struct.unpack_from("<I", content)[0])
+
+    def _position(self, field: int) -> int | None:
+        offset = self._table.Offset(4 + 2 * field)
+        return self._table.Pos + offset if offset else None
+
+    def number(self, field: int, kind: str) -> int:
+        """An integer, 0 (the schema's default) where it is left out."""
+        position = self._position(field)
+        return 0 if position is None else int(np.frombuffer(self._content, kind, 1, position)[0])
+
+    def table(self, field: int) -> FlatTable | None:
+        position = self._position(field)
+        return None if position is None else FlatTable(self._content, self._table.Indirect(position))
+
+    def tables(self, field: int) -> list[FlatTable]:
+        position = self._position(field)
+        if position is None:
+            return []
+        offset = position - self._table.Pos
+        first = self._table.Vector(offset)
+        places = range(first, first + 4 * self._table.VectorLen(offset), 4)
+        return [FlatTable(self._content, self._table.Indirect(place)) for place in places]
+
+    def vector(self, field: int, kind: str) -> np.ndarray:
+        position = self._position(field)
+        if position is None:
+            return np.empty(0, kind)
+        offset = position - self._table.Pos
+        return np.frombuffer(self._content, kind, self._table.VectorLen(offset), self._table.Vector(offset))

@@ -1,0 +1,1 @@
+"""Ratings, and training critics on them."""

@@ -1,0 +1,1 @@
+"""Running notebooks: the whole study, its manifest, fingerprints and provenance."""

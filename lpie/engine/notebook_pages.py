@@ -1,0 +1,88 @@
+"""The study's notebooks, executed on the published evidence and kept as HTML pages beside it.
+
+    python -m lpie.engine.notebook_pages
+
+They train nothing: where a folder holds gathered tables, the notebooks read them. Pictures are stored as WebP, a tenth
+of the PNGs' size, so that the pages can be committed.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from PIL import Image
+from tqdm import tqdm
+
+from lpie.engine.provenance import PROJECT
+from lpie.figures.report import PUBLISHED
+from lpie.records import atomic_path
+
+PAGES = ("aesthetic_scores", "tone_mapping", "dehazing", "gamma", "comparison")
+OPEN_PAGE = "operator_targets"
+"""Shown at the demo profile and without LPIE_DATA: it would show whole photographs that may not be passed on."""
+
+WIDEST = 1000  # px of a picture in a page
+
+
+def main() -> None:
+    """Write `notebooks/<name>.html` of the published evidence."""
+    with tempfile.TemporaryDirectory(prefix="lpie-pages-") as temporary:
+        work = Path(temporary)
+        shutil.copytree(PUBLISHED, work / "study", ignore=shutil.ignore_patterns("notebooks"))
+        os.environ["LPIE_RESULTS"] = str(work / "study")
+        for name in tqdm((*PAGES, OPEN_PAGE), desc="notebooks", unit="notebook"):
+            if name == OPEN_PAGE:
+                os.environ.pop("LPIE_DATA", None)
+            notebook, folder = work / f"{name}.ipynb", PROJECT / "notebooks"
+            parameters = {"profile": "demo" if name == OPEN_PAGE else "study"}
+            papermill.execute_notebook(folder / notebook.name, notebook, parameters, cwd=folder, progress_bar=False)
+            with atomic_path(PUBLISHED / "notebooks" / f"{name}.html") as page:
+                page.write_text(as_page(nbformat.read(notebook, as_version=4), work), encoding="utf-8")
+
+
+def as_page(notebook: Any, work: Path) -> str:
+    """An executed notebook as HTML without bulk; paths within `work`, of this machine alone, are left out."""
+    from nbconvert import HTMLExporter  # slow to import
+
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
+        data = output.get("data", {})
+        if "image/png" in data:
+            picture = f"<img src='data:image/webp;base64,{_webp(data['image/png'])}' style='max-width:100%'>"
+            output["data"] = {"text/html": picture}
+    notebook.metadata.pop("papermill", None)
+    page, _ = HTMLExporter(template_name="basic").from_notebook_node(notebook)
+    return PAGE.format(body=page.replace(f"{work}/", "").replace(f"{PROJECT}/", ""))
+
+
+def _webp(png: str) -> str:
+    """A picture in base64, from PNG to WebP."""
+    picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
+    picture.thumbnail((WIDEST, 10 * WIDEST))
+    stored = io.BytesIO()
+    picture.save(stored, "WEBP", quality=75, method=4)
+    return base64.b64encode(stored.getvalue()).decode()
+
+
+PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>lpie</title><style>
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }}
+pre {{ background: #f6f6f4; padding: .6rem .8rem; overflow-x: auto; font-size: 12.5px; }}
+table {{ border-collapse: collapse; font-size: 12.5px; display: block; overflow-x: auto; }}
+th, td {{ border: 1px solid #ddd; padding: .15rem .5rem; text-align: right; }}
+.anchor-link, .prompt, .jp-InputPrompt, .jp-OutputPrompt {{ display: none; }}
+</style></head><body>
+{body}
+</body></html>
+"""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,272 @@
+"""Runs the notebooks of the study in the order they build on each other, each only if something it rests on changed.
+
+What was run, from what, and what came of it stands in `manifest.json` of the results folder, where all of it comes
+from in `provenance.json`. Executed notebooks lie beside them; one that failed is kept as `<name>.failed.ipynb`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from lpie.engine import fingerprints
+from lpie.engine.manifest import Manifest, exclusive
+from lpie.engine.notebook_parameters import cells_of, check_names, declared_parameters
+from lpie.engine.provenance import PROJECT, provenance, usable_cores
+from lpie.records import results_folder, write_json
+from lpie.study.settings import find_profile
+
+GRAPH: dict[str, tuple[str, ...]] = {
+    "operator_targets": (),
+    "aesthetic_scores": (),
+    "tone_mapping": ("operator_targets",),
+    "dehazing": ("operator_targets",),
+    "gamma": ("tone_mapping", "dehazing"),
+    "comparison": ("gamma", "aesthetic_scores"),
+}
+"""Each notebook and the ones whose results it reads."""
+
+
+class StudyError(RuntimeError):
+    """A notebook failed; the message ends with the path of its executed copy."""
+
+
+def run_all(
+    profile: str = "demo",
+    output: Path | str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    notebooks: Path | str | None = None,
+    graph: Mapping[str, tuple[str, ...]] = GRAPH,
+    workers: int | None = None,
+    force: bool = False,
+) -> Path:
+    """Execute every notebook whose result is not there yet or rests on something that changed.
+
+    Arguments:
+        profile: name of a profile in `study.PROFILES`.
+        output: the results folder; else `results/<profile>`, with a digest of `parameters` if there are any.
+        parameters: for every notebook that declares them; each must be declared by one at least.
+        notebooks: the folder of notebooks; else that of the checkout.
+        graph: each notebook's name and the names it builds on.
+        workers: notebooks at a time; else two on two cores or more. The cores are shared among them.
+        force: run everything, changed or not.
+
+    Returns the results folder. Raises ValueError for an unknown profile or parameter or a negative gamma before
+    anything runs, OSError when the folder cannot be written, and StudyError when a notebook failed; those that do
+    not build on it have run then. Interrupted at any moment, the next call goes on from the last finished notebook
+    and the last checkpoint.
+    """
+    find_profile(profile)
+    overrides = dict(parameters or {})
+    source = Path(notebooks) if notebooks else PROJECT / "notebooks"
+    declared = {name: declared_parameters(_existing(source / f"{name}.ipynb")) for name in graph}
+    check_names(overrides, {key: None for names in declared.values() for key in names}, "The study")
+    check_values(overrides)
+    folder = (Path(output) if output else default_folder(profile, overrides)).resolve()
+    given = {"profile": profile, **overrides}
+    asked = {name: {key: value for key, value in given.items() if key in declared[name]} for name in graph}
+    workers = workers or min(2, usable_cores())  # the study's graph is never wider
+    with exclusive(folder) as lock:
+        run = _Run(source, folder, graph, asked, workers, lock)
+        run.say("", f"profile {profile}: {len(graph)} notebooks, results in {folder}")
+        origin = provenance(profile, overrides)
+        write_json(folder / "provenance.json", origin)  # the report shows it, so it is there before
+        run.everything(force)
+        write_json(folder / "provenance.json", {**origin, "wall_seconds": run.seconds()})
+        run.manifest.conclude()
+    return run.verdict()
+
+
+def default_folder(profile: str, overrides: Mapping[str, Any]) -> Path:
+    """`results/<profile>`; with overrides a folder of their own, so that they never replace the profile's results."""
+    folder = results_folder(profile)
+    if not overrides:
+        return folder
+    key = hashlib.sha256(json.dumps(dict(overrides), sort_keys=True).encode()).hexdigest()[:8]
+    return folder.with_name(f"{folder.name}-{key}")
+
+
+def check_values(parameters: Mapping[str, Any]) -> None:
+    """Raises ValueError for a negative weight gamma, alone or in a list, before hours are spent on it."""
+    for name in {"gamma", "gammas"} & parameters.keys():
+        value = parameters[name]
+        numbers = value if isinstance(value, list | tuple) else [value]
+        if not all(isinstance(number, int | float) and number >= 0 for number in numbers):
+            raise ValueError(f"{name} weighs a penalty: expected numbers of at least 0, got {value!r}.")
+
+
+def _existing(notebook: Path) -> Path:
+    if not notebook.is_file():
+        raise FileNotFoundError(f"The study's notebook {notebook} is missing: run from a checkout of the project.")
+    return notebook
+
+
+class _Run:
+    """One pass over the graph."""
+
+    def __init__(
+        self,
+        source: Path,
+        folder: Path,
+        graph: Mapping[str, tuple[str, ...]],
+        parameters: Mapping[str, Mapping[str, Any]],
+        workers: int,
+        lock: int,
+    ) -> None:
+        self.source, self.folder, self.graph, self.parameters = source, folder, graph, parameters
+        self.workers, self.lock = workers, lock
+        self.began = time.monotonic()
+        self.speaking = threading.Lock()
+        self.manifest = Manifest(folder)
+        self.digests: dict[str, str] = {}
+        self.children: set[subprocess.Popen[str]] = set()
+        self.stopping = False
+        if self.manifest.damaged:
+            self.say("", f"{self.manifest.path} is no manifest: everything runs again")
+        if said := self.manifest.renew_networks(fingerprints.training_fingerprint()):
+            self.say("", said)
+
+    def everything(self, force: bool) -> None:
+        """Each notebook as soon as those it builds on are done; returns when none is left that can run."""
+        order = TopologicalSorter(self.graph)
+        order.prepare()
+        running: dict[Future[None], str] = {}
+        pool = ThreadPoolExecutor(self.workers)
+        try:
+            while order.is_active():
+                for name in order.get_ready():
+                    now = self._fingerprint(name)
+                    if reason := self._reason_to_run(name, now, force):
+                        running[pool.submit(self._execute, name, reason, now)] = name
+                    else:
+                        order.done(name)
+                for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
+                    future.result()
+                    order.done(running.pop(future))
+        except BaseException:
+            self.say("", "stopped: the next start goes on from here")
+            raise
+        finally:
+            self.stopping = True
+            for child in list(self.children):
+                if child.stdin:
+                    child.stdin.close()  # its sign to end, see notebook_run
+            pool.shutdown(cancel_futures=True)
+
+    def verdict(self) -> Path:
+        """The results folder; raises StudyError if a notebook failed."""
+        failed = [name for name in self.graph if self.manifest.status(name) == "failed"]
+        if failed:
+            skipped = [name for name in self.graph if self.manifest.status(name) == "skipped"]
+            what = f"{' and '.join(failed)} failed" + (f"; skipped: {', '.join(skipped)}" if skipped else "")
+            error = self.manifest.states[failed[0]]["error"]
+            raise StudyError(f"{what}. {error}\n{self._copy(failed[0], 'failed')}")
+        self.say("", f"done in {_clock(self.seconds())}: {self.folder}")
+        return self.folder
+
+    def _fingerprint(self, name: str) -> fingerprints.Fingerprint:
+        upstream = {other: self.digests[other] for other in self.graph[name]}
+        now = fingerprints.fingerprint(self.source / f"{name}.ipynb", self.parameters[name], upstream)
+        self.digests[name] = fingerprints.digest(now)
+        return now
+
+    def _reason_to_run(self, name: str, now: fingerprints.Fingerprint, force: bool) -> str:
+        """Why the notebook has to run; empty if it is finished as things stand, or if it cannot run."""
+        for other in self.graph[name]:
+            if self.manifest.status(other) != "finished":
+                self.manifest.skip(name, f"{other} did not finish")
+                self.say(name, f"skipped: {other} did not finish")
+                return ""
+        reason = "asked for" if force else self.manifest.reason_to_run(name, now)
+        if not reason:
+            self.say(name, f"unchanged since {self.manifest.states[name]['finished']}")
+        return reason
+
+    def _execute(self, name: str, reason: str, now: fingerprints.Fingerprint) -> None:
+        """Run one notebook in its own process; its executed copy takes its name only when all cells have run."""
+        self.say(name, f"runs: {reason}")
+        self.manifest.begin(name, reason, now)
+        running, failed = self.folder / f".{name}.running.ipynb", self._copy(name, "failed")
+        running.unlink(missing_ok=True)
+        began, moment = time.monotonic(), time.time() - 1  # files keep their times less finely than the clock
+        with self._start(name, running) as child:
+            self.children.add(child)
+            last = self._retell(name, child.stdout or ())
+            status = child.wait()
+            self.children.discard(child)
+        if self.stopping:
+            return  # still marked as running: the next start says that it was interrupted
+        seconds = round(time.monotonic() - began, 1)
+        if status == 0:
+            os.replace(running, self._copy(name))
+            failed.unlink(missing_ok=True)
+            self.manifest.finish(name, seconds, self.manifest.outputs_since(moment))
+            self.say(name, f"finished in {_clock(seconds)}")
+        else:
+            if running.exists():
+                os.replace(running, failed)
+            self.manifest.fail(name, seconds, _error_in(failed) or last)
+            self.say(name, f"failed after {_clock(seconds)}: {self.manifest.states[name]['error']}")
+
+    def _start(self, name: str, output: Path) -> subprocess.Popen[str]:
+        threads = str(max(1, usable_cores() // self.workers))
+        parameters = json.dumps(dict(self.parameters[name]))
+        return subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "lpie.engine.notebook_run",
+                self.source / f"{name}.ipynb",
+                output,
+                parameters,
+                str(self.lock),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "LPIE_RESULTS": str(self.folder), "OMP_NUM_THREADS": threads},
+            pass_fds=(self.lock,),
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the others
+        )
+
+    def _retell(self, name: str, lines: Iterable[str]) -> str:
+        """Pass on what the notebook says; returns its last line."""
+        last = ""
+        for line in lines:
+            last = line.strip() or last
+            self.say(name, "| " + line.rstrip())
+        return last
+
+    def _copy(self, name: str, state: str = "") -> Path:
+        return self.folder / ".".join(filter(None, (name, state, "ipynb")))
+
+    def say(self, name: str, text: str) -> None:
+        width = max(map(len, self.graph))
+        with self.speaking:
+            print(f"{_clock(self.seconds()):>6}  {name:{width}}  {text}", flush=True)
+
+    def seconds(self) -> float:
+        return round(time.monotonic() - self.began, 1)
+
+
+def _error_in(notebook: Path) -> str:
+    """The error that an executed notebook ends with, or nothing if there is none."""
+    outputs = [output for cell in cells_of(notebook) for output in cell.get("outputs", ())] if notebook.exists() else []
+    errors = [f"{output['ename']}: {output['evalue']}" for output in outputs if output["output_type"] == "error"]
+    return errors[-1] if errors else ""
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

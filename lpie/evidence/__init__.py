@@ -1,0 +1,1 @@
+"""From results to statistics and verdicts, without torch."""

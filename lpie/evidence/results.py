@@ -1,0 +1,119 @@
+"""The tables of a results folder: which runs there are, and one row per run and photo of what was measured.
+
+Each run lies in `<folder>/runs/<run>/` with run.json and scores.csv; published evidence holds only the gathered
+runs.csv and scores.csv.xz. Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lpie.evidence.labels import CRITICS, FIDELITIES, NETWORKS, OPERATORS
+from lpie.records import write_csv
+
+RUN_COLUMNS = [
+    "run",
+    "operator",
+    "network",
+    "fidelity",
+    "critic",
+    "gamma",
+    "seed",
+    "objective",
+    "steps",
+    "seconds",
+    "parameters",
+    "validation_psnr",
+    "device",
+]
+"""Columns of runs.csv. A pseudo-run, which no study made, says in `network` what it is: input, target, trivial, ..."""
+
+
+def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Runs and scores of every finished run in `folder`, whichever process made it; else the gathered tables there.
+
+    Raises FileNotFoundError when `folder` holds neither.
+    """
+    folder = Path(folder)
+    finished = [path.parent for path in sorted(folder.glob("runs/*/scores.csv")) if (path.parent / "run.json").exists()]
+    if finished:
+        rows = [_run_row(json.loads((place / "run.json").read_text(encoding="utf-8"))) for place in finished]
+        tables = [pd.read_csv(place / "scores.csv") for place in finished]
+        runs, scores = pd.DataFrame(rows, columns=RUN_COLUMNS), pd.concat(tables, ignore_index=True)
+    elif (folder / "runs.csv").exists() and (gathered := [*folder.glob("scores.csv"), *folder.glob("scores.csv.xz")]):
+        runs, scores = pd.read_csv(folder / "runs.csv"), pd.read_csv(gathered[0])
+    else:
+        raise FileNotFoundError(f"{folder} holds no finished run and no runs.csv with scores.csv: run the study first.")
+    runs = runs.fillna({"fidelity": "none", "critic": "none", "gamma": 0.0, "seed": 0})
+    runs = _in_order(runs.astype({"seed": int, "gamma": float}))
+    return runs, runs[["run"]].merge(scores, on="run")
+
+
+def is_gathered(folder: Path) -> bool:
+    """Whether `folder` is evidence that `report.publish` gathered from runs that lie elsewhere.
+
+    Only that compresses its scores: the plain tables beside runs that were set aside are not evidence.
+    """
+    return (Path(folder) / "scores.csv.xz").exists() and not any(Path(folder).glob("runs/*/run.json"))
+
+
+def _in_order(runs: pd.DataFrame) -> pd.DataFrame:
+    """Runs as a reader expects them: operators, networks, then from plain objectives to heavier critics."""
+    orders = {
+        "operator": list(OPERATORS),
+        "network": list(NETWORKS),
+        "critic": list(CRITICS),
+        "fidelity": list(FIDELITIES),
+    }
+
+    def rank(column: pd.Series) -> pd.Series:
+        order = orders.get(str(column.name), [])
+        return column.map(lambda value: order.index(value) if value in order else len(order)) if order else column
+
+    critics = runs["critic"].ne("none")
+    ordered = runs.assign(taught=critics).sort_values(
+        ["operator", "network", "taught", "critic", "gamma", "fidelity", "seed", "run"], key=rank, kind="stable"
+    )
+    return ordered.drop(columns="taught").reset_index(drop=True)
+
+
+def collect_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`read_results`, also written to runs.csv and scores.csv of `folder`."""
+    runs, scores = read_results(folder)
+    write_csv(Path(folder) / "runs.csv", runs)
+    write_csv(Path(folder) / "scores.csv", scores)
+    return runs, scores
+
+
+def read_logs(folder: Path) -> pd.DataFrame:
+    """The training curves of every finished run in `folder`, column `run` first; else the gathered logs.csv.xz."""
+    paths = sorted(Path(folder).glob("runs/*/log.csv"))
+    if not paths:
+        return pd.read_csv(Path(folder) / "logs.csv.xz")
+    tables = [pd.read_csv(path).assign(run=path.parent.name) for path in paths]
+    return pd.concat(tables, ignore_index=True).set_index("run").reset_index()
+
+
+def crop_path(folder: Path, run: str, photo: str) -> Path:
+    """Where the kept window of `photo` lies: with its run, or gathered in published evidence."""
+    gathered = Path(folder) / "crops" / run / f"{photo}.png"
+    return gathered if gathered.exists() else Path(folder) / "runs" / run / "crops" / f"{photo}.png"
+
+
+def cropped_photos(folder: Path, run: str) -> list[str]:
+    """The photos of which `run` kept a window."""
+    places = (Path(folder) / "crops" / run, Path(folder) / "runs" / run / "crops")
+    return sorted({path.stem for place in places for path in place.glob("*.png")})
+
+
+def _run_row(record: dict[str, Any]) -> dict[str, Any]:
+    study = record.get("study", {})
+    row = {key: record.get(key, study.get(key)) for key in RUN_COLUMNS}
+    if study:
+        row["steps"] = study["schedule"]["steps"]
+        row["objective"] = study["fidelity"] + (f"+{study['gamma']:g}{study['critic']}" if study["gamma"] else "")
+    return row

@@ -1,0 +1,228 @@
+"""The seven claims of the paper, each held against the tables: what is found, on how much, by which test.
+
+`verdicts` says in how many cases a claim holds and shows the best one. Numbers come from the tables alone.
+
+Source: the claims are those of Talebi and Milanfar, Learned Perceptual Image Enhancement, ICCP 2018, in our words.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lpie.evidence import labels
+from lpie.evidence.comparisons import CASE, comparisons
+from lpie.evidence.gains import CRITICS, FAMILIES, chosen_configurations, photo_gains, select
+from lpie.evidence.recipe import DETAIL_RANGE, JUDGE_SLACK, LARGEST_COLOR_SHIFT, SURVIVING_SHARE
+from lpie.evidence.statistics import SIGNIFICANCE, paired_ratio_interval
+
+CLAIMS = {
+    "C1": "A network trained with L1 or L2 alone looks worse than one that also pleases a learned critic.",
+    "C2": "Adding the learned critic significantly improves what the operators make of photographs.",
+    "C3": "One method serves several operators: local tone mapping and dehazing.",
+    "C4": "Closeness to the operator and quality are optimized at the same time.",
+    "C5": "The improvement costs nothing at inference.",
+    "C6": "The critic gives a gradient that improves pictures (implied by training on it).",
+    "C7": "The critic adds what SSIM, MS-SSIM and their mix with L1 do not give.",
+}
+
+PAIRED_TEST = (
+    "Wilcoxon signed-rank over photos, Holm over the claim's comparisons, and the interval across seeds where both "
+    "sides have several"
+)
+FIDELITY_SLACK = 1.0  # dB of PSNR that may be lost while fidelity still counts as kept
+
+
+def verdicts(runs: pd.DataFrame, scores: pd.DataFrame, compared: pd.DataFrame | None = None) -> pd.DataFrame:
+    """One row per claim: claim, paper, found, n, interval, test, verdict. `compared`: `comparisons`, if at hand.
+
+    A verdict is `supported` (in every case), `partly supported` (in some), `not supported` (in none), `undecided` (too
+    few photographs for any difference to be significant) or `not attempted`.
+    """
+    table = comparisons(runs, scores) if compared is None else compared
+    found = {
+        "C1": _judged_cases(table[table["claim"] == "C1"], [*CASE, "fidelity"]),
+        "C2": _judged_cases(table[table["claim"] == "C2"], CASE),
+        "C3": _served_cases(table[table["claim"] == "C2"]),
+        "C4": _faithful_cases(table[table["claim"] == "C4"]),
+        "C5": _size_cases(runs),
+        "C6": _surviving_cases(runs, scores),
+        "C7": _judged_cases(table[table["claim"] == "C7"], [*CASE, "against"]),
+    }
+    tested = table["claim"].value_counts().to_dict()
+    tested["C3"] = tested.get("C2", 1)
+    return pd.DataFrame([_verdict(claim, cases, tested.get(claim, 1)) for claim, cases in found.items()])
+
+
+def _verdict(claim: str, cases: pd.DataFrame, comparisons_made: int) -> dict[str, str]:
+    row = {"claim": claim, "paper": CLAIMS[claim]}
+    if cases.empty:
+        nothing = {"found": "Not measured by these runs.", "n": "0", "interval": "", "test": ""}
+        return row | nothing | {"verdict": "not attempted"}
+    count = int(cases["holds"].sum())
+    best = cases.sort_values(["holds", "merit"], ascending=False, kind="stable").iloc[0]
+    verdict = "supported" if count == len(cases) else "partly supported" if count else "not supported"
+    smallest_p = 2.0 ** (1 - best["n_photos"])  # of a signed-rank test: all photos on one side
+    if smallest_p * comparisons_made >= SIGNIFICANCE:
+        verdict = "undecided"
+    return {
+        **row,
+        "found": f"Holds in {count} of {len(cases)} cases ({_tally(cases)}). {best['detail']}",
+        "n": best["n"],
+        "interval": best["interval"],
+        "test": best["test"],
+        "verdict": verdict,
+    }
+
+
+def _tally(cases: pd.DataFrame) -> str:
+    """In how many cases a claim holds, by network and, where there are two, by operator."""
+    parts = []
+    for key, names in (("network", labels.NETWORKS), ("operator", labels.OPERATORS)):
+        groups = [(name, group["holds"]) for name, group in cases.groupby(key, sort=False) if name in names]
+        if key == "network" or len(groups) > 1:
+            parts.append(", ".join(f"{names[str(name)]} {holds.sum()} of {len(holds)}" for name, holds in groups))
+    return "; ".join(part for part in parts if part)
+
+
+def _judged_cases(rows: pd.DataFrame, key: list[str]) -> pd.DataFrame:
+    """Cases in which no judge loses and at least one gains; where the critic was compared, it gains as well."""
+    cases = []
+    for _, case in rows.groupby(key, sort=False):
+        judged = case[~case["measure"].isin([f"gain_{name}" for name in CRITICS])]
+        trained = case[case["measure"] == f"gain_{case['critic'].iloc[0]}"]
+        kept = bool((judged["low"] >= JUDGE_SLACK).all() and _gains(judged).any())
+        holds = kept and bool((trained["low"] > 0).all())
+        worst = judged.iloc[int(judged["difference"].argmin())]
+        measured = pd.concat([trained, judged])
+        listed = ", ".join(f"{_name(row)} {row['difference']:+.2f}" for _, row in measured.iterrows())
+        detail = f"Best case, {_label(case.iloc[0], key)}: {listed}."
+        interval = f"{_name(worst)} {_bounds(worst)}"
+        cases.append(_case(case.iloc[0], key, holds, float(worst["difference"]), detail, interval, worst))
+    return pd.DataFrame(cases)
+
+
+def _gains(row: Any) -> Any:
+    """Whether a comparison, or each of several, is above 0 across photos and, where it is known, across seeds."""
+    seeds = (row["seed_low"] > 0) | np.isnan(row["seed_low"])
+    return (row["low"] > 0) & (row["p_holm"] < SIGNIFICANCE) & seeds
+
+
+def _served_cases(rows: pd.DataFrame) -> pd.DataFrame:
+    """Networks and critics for which C2 holds with every operator; none where fewer than two operators were run."""
+    judged = _judged_cases(rows, CASE)
+    if judged.empty or judged["operator"].nunique() < 2:
+        return pd.DataFrame()
+    cases = []
+    for (network, critic), group in judged.groupby(["network", "critic"], sort=False):
+        if group["operator"].nunique() == judged["operator"].nunique():
+            worst = group.iloc[int(group["merit"].argmin())]
+            served = [labels.OPERATORS[name] for name in group.loc[group["holds"], "operator"]]
+            name = f"{labels.NETWORKS[str(network)]} ({critic})"
+            detail = f"Best case, {name}: serves {' and '.join(served) or 'neither operator'}."
+            cases.append({**worst, "operator": "", "holds": bool(group["holds"].all()), "name": name, "detail": detail})
+    return pd.DataFrame(cases)
+
+
+def _faithful_cases(rows: pd.DataFrame) -> pd.DataFrame:
+    """Cases with some weight at which the critic gains over no critic and PSNR falls by FIDELITY_SLACK at most."""
+    cases = []
+    for _, case in rows.groupby(CASE, sort=False):
+        steps = []
+        for gamma, step in case.groupby("gamma"):
+            gain = step[step["measure"].str.startswith("gain_")].iloc[0]
+            cost = step[step["measure"] == "psnr"].iloc[0]
+            kept = _gains(gain) and cost["difference"] >= -FIDELITY_SLACK
+            steps.append((bool(kept), gain["difference"] if kept else cost["difference"], gamma, gain, cost))
+        holds, merit, gamma, gain, cost = max(steps, key=lambda step: step[:2])
+        lead = f"Most gained within {FIDELITY_SLACK:g} dB" if holds else "The weight that costs least"
+        detail = (f"{lead}, {_label(gain, CASE)} at gamma {gamma:g}: critic {gain['difference']:+.2f} "
+                  f"for {cost['difference']:+.1f} dB.")  # fmt: skip
+        interval = f"critic {_bounds(gain)}; PSNR {_bounds(cost)} dB"
+        cases.append(_case(gain, CASE, holds, merit, detail, interval, gain))
+    return pd.DataFrame(cases)
+
+
+def _size_cases(runs: pd.DataFrame) -> pd.DataFrame:
+    """Networks whose parameters are as many with a critic in training as without."""
+    trained = runs[runs["network"].isin(FAMILIES)]
+    cases = []
+    for (operator, network), group in trained.groupby(["operator", "network"], sort=False):
+        sizes = [set(group.loc[chosen, "parameters"]) for chosen in (group["gamma"] > 0, group["gamma"] == 0)]
+        if all(sizes):
+            size = f"{int(max(sizes[0])):,} parameters with and without the critic"
+            case = pd.Series({"operator": operator, "network": network, "critic": "any"})
+            detail = f"The critic is used in training only; {labels.NETWORKS[str(network)]} has {size}."
+            new = _case(case, CASE[:2], sizes[0] == sizes[1], 0.0, detail, "exact", None)
+            test = "equality of the networks' sizes"
+            cases.append({**new, "n": f"{len(group)} runs", "n_photos": np.inf, "test": test})
+    return pd.DataFrame(cases)
+
+
+def _surviving_cases(runs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """Cases whose gain survives every transformation, with the target's amount of fine detail and like colors."""
+    gains = photo_gains(runs, scores)
+    cases = []
+    for _, configuration in chosen_configurations(runs, scores).iterrows():
+        rows, critic = select(gains, configuration), configuration["critic"]
+        means = rows.groupby("photo").mean(numeric_only=True)
+        kept = {name: paired_ratio_interval(means[f"kept_{critic}_{name}"], means[f"gain_{critic}"])
+                for name in labels.TRANSFORMATIONS if f"kept_{critic}_{name}" in means}  # fmt: skip
+        if not kept:
+            continue
+        name, least = min(kept.items(), key=lambda item: item[1].mean)
+        detail_energy, shift = means["detail_energy"].mean(), means["color_shift"].mean()
+        faithful = DETAIL_RANGE[0] <= detail_energy <= DETAIL_RANGE[1] and shift <= LARGEST_COLOR_SHIFT
+        gained = means[f"gain_{critic}"].mean() > 0  # without a gain there is no share of it
+        holds = bool(gained and faithful and all(share.low >= SURVIVING_SHARE for share in kept.values()))
+        share = f"{least.mean:.0%} of the gain is left after {labels.TRANSFORMATIONS[name]}"
+        text = (f"Best case, {_label(configuration, CASE)}: {share if gained else 'the critic gains nothing'}, "
+                f"fine detail {detail_energy:.2f} of the target's, color shift {shift:.1f}.")  # fmt: skip
+        interval = f"share left {least.mean:.2f} [{least.low:.2f}, {least.high:.2f}]" if gained else "no gain"
+        merit = least.mean - abs(np.log(detail_energy)) if gained else -np.inf
+        case = _case(configuration, CASE, holds, merit, text, interval, None)
+        cases.append(
+            {
+                **case,
+                "n": _count(least.n, rows["seed"].nunique()),
+                "n_photos": least.n,
+                "test": "BCa interval of the share over photos",
+            }
+        )
+    return pd.DataFrame(cases)
+
+
+def _case(
+    case: pd.Series, key: list[str], holds: bool, merit: float, detail: str, interval: str, tested: pd.Series | None
+) -> dict[str, object]:
+    """A row of cases; `tested` is the comparison whose numbers count, if it was a paired one."""
+    row: dict[str, object] = {name: case.get(name, "") for name in CASE}
+    row |= {"name": _label(case, key), "holds": bool(holds), "merit": merit, "detail": detail, "interval": interval}
+    if tested is not None:
+        row |= {
+            "n": _count(int(tested["n_photos"]), int(tested["n_seeds"])),
+            "n_photos": tested["n_photos"],
+            "test": PAIRED_TEST,
+        }
+    return row
+
+
+def _count(photos: int, seeds: int) -> str:
+    return f"{photos} photos, {seeds} {'seed' if seeds == 1 else 'seeds'}"
+
+
+def _label(case: pd.Series, key: list[str]) -> str:
+    text = f"{labels.OPERATORS[case['operator']]}, {labels.NETWORKS[case['network']]}"
+    text += f" (critic {case['critic']})" if "critic" in key else ""
+    text += f" with {labels.FIDELITIES[case['fidelity']]}" if "fidelity" in key else ""
+    return text + (f" against {labels.FIDELITIES[case['against']]}" if "against" in key else "")
+
+
+def _name(row: pd.Series) -> str:
+    return str(row["measure"]).removeprefix("gain_")
+
+
+def _bounds(row: pd.Series) -> str:
+    return f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"

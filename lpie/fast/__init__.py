@@ -1,0 +1,1 @@
+"""Kernels, every one optional: without this folder everything still works, slower."""

@@ -1,0 +1,229 @@
+"""What was done to the pictures, drawn from the tables and the kept crops: comparison, spectrum, survival."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from lpie.evidence import labels
+from lpie.evidence.gains import (
+    CONFIGURATION,
+    FAMILIES,
+    RIVALS,
+    critic_names,
+    gained_names,
+    judge_names,
+    select,
+    trained_networks,
+)
+from lpie.evidence.recipe import SURVIVING_SHARE
+from lpie.evidence.results import crop_path, cropped_photos
+from lpie.figures.style import (
+    COLORS,
+    CRITIC_COLORS,
+    CRITIC_LINES,
+    MARKERS,
+    STYLE,
+    legend_below,
+    nearest_rivals,
+    new_figure,
+    require,
+    save_figure,
+)
+
+AMPLIFIED = 4  # how much the change of the last tile is enlarged about middle gray
+TILES = 5  # in a row
+PHOTOS_COMPARED = 1  # in a comparison figure
+
+
+@mpl.rc_context(STYLE)
+def comparison_figure(
+    folder: Path, runs: pd.DataFrame, scores: pd.DataFrame, operator: str, network: str, chosen: pd.DataFrame,
+    photos: Sequence[str] | None = None,
+) -> Figure:  # fmt: skip
+    """The same crop as input, target and every rendition of `network`, with the whole photo's scores beneath.
+
+    `chosen`: rows of CONFIGURATION columns, `evidence.chosen_configurations` with both fidelities; the first critic
+    that has one is shown. The last tile is L2 + NIMA minus L2, enlarged, about gray. A rendition that
+    was not trained or not kept is an empty tile that says so; missing input or target is an error.
+    """
+    ours = chosen[(chosen["operator"] == operator) & (chosen["network"] == network)]
+    tiles = rendition_runs(folder, runs, operator, network, ours)
+    shown = list(photos or photos_to_compare(folder, scores, tiles))
+    if not shown:
+        raise ValueError(f"No crop of {tiles['target']} is kept in {folder}: run_studies keeps them.")
+    rows_each = -(-(len(tiles) + 1) // TILES)
+    figure, axes = new_figure(rows_each * len(shown), TILES, 1.62, 2.36)
+    for block, photo in enumerate(shown):
+        places = axes[block * rows_each : (block + 1) * rows_each].ravel()
+        for place, (title, run) in zip(places, tiles.items(), strict=False):
+            crop = crop_path(folder, run, photo) if run else None
+            pixels = np.asarray(Image.open(crop)) if crop and crop.exists() else None
+            _draw_tile(place, title, pixels, "no crop kept" if run else "not trained")
+            if run:
+                place.set_xlabel(_score_lines(runs, scores, run, photo), fontsize=6.8, linespacing=1.25)
+        _draw_change(places[len(tiles)], folder, tiles["L2"], tiles["L2 + NIMA"], photo)
+        for place in places[len(tiles) + 1 :]:
+            place.set_axis_off()
+    note = f", critic: {ours['critic'].iloc[0]}, gamma {ours['gamma'].iloc[0]:g}" if len(ours) else ""
+    figure.suptitle(f"{labels.OPERATORS[operator]}, {labels.NETWORKS[network]}{note}", fontsize=10)
+    return figure
+
+
+def photos_to_compare(folder: Path, scores: pd.DataFrame, tiles: Mapping[str, str]) -> list[str]:
+    """Of the photos with a kept crop, those that the operator itself changes most."""
+    kept = cropped_photos(folder, tiles["target"])
+    psnr = scores[scores["run"] == tiles["input"]].set_index("photo")["psnr"].reindex(kept)
+    return [str(photo) for photo in psnr.sort_values(kind="stable").index[:PHOTOS_COMPARED]]
+
+
+def draw_comparisons(
+    folder: Path, runs: pd.DataFrame, scores: pd.DataFrame, operator: str, chosen: pd.DataFrame
+) -> list[Path]:
+    """`comparison_figure` of every network trained for `operator`, written to `folder`/figures; the PNGs' paths."""
+    return [
+        save_figure(
+            comparison_figure(folder, runs, scores, operator, network, chosen),
+            Path(folder) / "figures" / f"comparison-{operator}-{network}",
+        )
+        for network in trained_networks(runs, operator)
+    ]
+
+
+def rendition_runs(
+    folder: Path, runs: pd.DataFrame, operator: str, network: str, chosen: pd.DataFrame
+) -> dict[str, str]:
+    """The run behind each tile of the comparison, empty where there is none.
+
+    Of each objective the first seed of which `folder` keeps a crop, else the first.
+    """
+    references = runs[runs["operator"] == operator].set_index("network")["run"]
+    for name in ("input", "target"):
+        if name not in references:
+            raise ValueError(f"The {name} of {operator} was not evaluated: run_studies does it.")
+    first = runs[(runs["operator"] == operator) & (runs["network"] == network)].sort_values("seed")
+    critic = chosen["critic"].iloc[0] if len(chosen) else ""
+    weights = chosen.loc[chosen["critic"] == critic, "gamma"]
+    tiles = {name: str(references[name]) for name in ("input", "target")}
+    for fidelity, title in labels.FIDELITIES.items():
+        plain = first[(first["fidelity"] == fidelity) & (first["gamma"] == 0)]["run"]
+        tiles[title] = _first_kept(folder, plain)
+    for fidelity in ("l1", "l2"):
+        taught = first[(first["fidelity"] == fidelity) & (first["critic"] == critic) & first["gamma"].isin(weights)][
+            "run"
+        ]
+        tiles[f"{labels.FIDELITIES[fidelity]} + NIMA"] = _first_kept(folder, taught)
+    return tiles
+
+
+def _first_kept(folder: Path, runs: pd.Series) -> str:
+    return next((run for run in runs if cropped_photos(folder, run)), runs.iloc[0] if len(runs) else "")
+
+
+def _draw_tile(panel: Axes, title: str, pixels: np.ndarray | None, absent: str) -> None:
+    panel.set_title(title, fontsize=9, weight="bold" if "NIMA" in title else "normal", pad=3)
+    panel.set_xticks([])
+    panel.set_yticks([])
+    panel.spines[:].set_visible(pixels is None)
+    if pixels is None:
+        panel.text(0.5, 0.5, absent, ha="center", va="center", color="0.4", transform=panel.transAxes)
+        panel.set_box_aspect(1)
+    else:
+        panel.imshow(pixels)
+
+
+def _draw_change(panel: Axes, folder: Path, plain: str, taught: str, photo: str) -> None:
+    paths = [crop_path(folder, run, photo) for run in (taught, plain) if run]
+    title = f"change by NIMA, x{AMPLIFIED}"
+    if len(paths) == 2 and all(path.exists() for path in paths):
+        ours, theirs = (np.asarray(Image.open(path)).astype(float) for path in paths)
+        _draw_tile(panel, title, np.clip(128 + AMPLIFIED * (ours - theirs), 0, 255).astype(np.uint8), "")
+    else:
+        _draw_tile(panel, title, None, "no crop kept" if len(paths) == 2 else "not trained")
+
+
+def _score_lines(runs: pd.DataFrame, scores: pd.DataFrame, run: str, photo: str) -> str:
+    """PSNR and seed, then the critics' and the judges' scores of the whole photo, two a line; those that there are."""
+    row = scores[(scores["run"] == run) & (scores["photo"] == photo)].iloc[0]
+    trained = runs[runs["run"] == run].iloc[0]
+    first = "the operator" if trained["network"] == "target" else f"{row['psnr']:.1f} dB"
+    if trained["network"] in FAMILIES:
+        first += f", seed {trained['seed']:.0f}"
+    values = {name: row[f"score_{name}"] for name in (*critic_names(scores), *judge_names(scores))}
+    said = [f"{name} {value:.2f}" for name, value in values.items() if pd.notna(value)]
+    return "\n".join([first, *("  ".join(said[start : start + 2]) for start in range(0, len(said), 2))])
+
+
+@mpl.rc_context(STYLE)
+def spectrum_figure(gains: pd.DataFrame, chosen: pd.DataFrame) -> Figure:
+    """How the change of a picture spreads over octaves of frequency: chosen configurations beside the rivals.
+
+    `gains`: `evidence.photo_gains`; `chosen`: `evidence.chosen_configurations`. Shares of the change's energy; an
+    attack on a critic puts much of it into the finest octaves, a photographer's edit into the coarse ones.
+    """
+    octaves = [column for column in map(str, gains) if column.startswith("change_")]
+    operators = list(dict.fromkeys(require(chosen, "configuration at a chosen weight")["operator"]))
+    figure, axes = new_figure(1, len(operators), 4.6, 3.4, sharey=True)
+    bands = [f"1/{2 ** (octave + 2)}" for octave in range(len(octaves))]
+    for panel, operator in zip(axes[0], operators, strict=True):
+        for _, configuration in chosen[chosen["operator"] == operator].iterrows():
+            _draw_spectrum(
+                panel,
+                select(gains, configuration),
+                octaves,
+                str(configuration["network"]),
+                str(configuration["critic"]),
+            )
+        for kind in RIVALS:
+            rival = gains[(gains["operator"] == operator) & (gains["network"] == kind)]
+            if len(rival):
+                _draw_spectrum(panel, rival, octaves, kind, "")
+        panel.set_xticks(range(len(octaves)), bands)
+        panel.set_title(labels.OPERATORS[operator])
+        panel.set_xlabel("lower end of the octave (cycles per pixel)")
+    axes[0, 0].set_ylabel("share of the change's energy")
+    legend_below(figure, axes, columns=3)
+    return figure
+
+
+def _draw_spectrum(panel: Axes, rows: pd.DataFrame, octaves: Sequence[str], network: str, critic: str) -> None:
+    energies = rows[list(octaves)].mean()
+    label = labels.NETWORKS[network] + (f", critic: {critic}" if critic else "")
+    style = "--" if network in RIVALS else CRITIC_LINES[critic]
+    panel.plot(range(len(octaves)), energies / energies.sum(), style, color=COLORS[network], marker=MARKERS[network],
+               label=label)  # fmt: skip
+
+
+@mpl.rc_context(STYLE)
+def survival_figure(table: pd.DataFrame, chosen: pd.DataFrame) -> Figure:
+    """What share of the critic's gain is left after each transformation, and what share the judges follow.
+
+    `table`: `evidence.frontier`; rivals are shown at the rung whose PSNR is closest to the chosen configurations'.
+    """
+    operators = list(dict.fromkeys(require(chosen, "configuration at a chosen weight")["operator"]))
+    judges = gained_names(table)[1]
+    columns = [f"kept_{name}" for name in labels.TRANSFORMATIONS] + [f"transfer_{name}" for name in judges]
+    ticks = [*labels.TRANSFORMATIONS.values(), *(f"judge: {name}" for name in judges)]
+    figure, axes = new_figure(1, len(operators), 5.2, 5.0, sharey=True)
+    for panel, operator in zip(axes[0], operators, strict=True):
+        rows = table.merge(chosen[chosen["operator"] == operator], on=CONFIGURATION)
+        shown = pd.concat([rows, nearest_rivals(table, operator, rows["psnr"].mean())])
+        for place, (_, row) in enumerate(shown.iterrows()):
+            across = np.arange(len(columns)) + 0.7 * (place / max(1, len(shown) - 1) - 0.5)
+            label = f"{labels.NETWORKS[row['network']]}, critic: {row['critic']}"
+            panel.plot(across, row[columns].astype(float).clip(-1.5, 1.5), MARKERS[row["network"]],
+                       color=CRITIC_COLORS[row["critic"]], markeredgewidth=1.4, label=label)  # fmt: skip
+        for level, style in ((SURVIVING_SHARE, ":"), (0, "-")):
+            panel.axhline(level, color="0.4", linewidth=0.9, linestyle=style)
+        panel.set_xticks(range(len(columns)), ticks, rotation=35, ha="right")
+        panel.set_title(labels.OPERATORS[operator])
+    axes[0, 0].set_ylabel("share of the critic's gain (cut at ±1.5)")
+    legend_below(figure, axes, columns=3)
+    return figure

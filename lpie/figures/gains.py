@@ -1,0 +1,207 @@
+"""What was gained at what cost, drawn from the tables alone: frontier, weights, judges, training.
+
+Each function checks that what it is to show was measured, and returns a figure; `figure_style.save_figure` writes it.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from lpie.evidence import labels
+from lpie.evidence.gains import FAMILIES, RIVALS, gained_names
+from lpie.evidence.recipe import ENOUGH_GAIN
+from lpie.figures.style import (
+    COLORS,
+    GAIN_COLORS,
+    JUDGE_COLORS,
+    MARKERS,
+    RIVAL_PSNR,
+    STYLE,
+    error_bars,
+    legend_below,
+    nearest_rivals,
+    new_figure,
+    require,
+)
+
+SMOOTHED = 5  # rows of a training log whose median a line shows
+
+
+@mpl.rc_context(STYLE)
+def frontier_figure(table: pd.DataFrame) -> Figure:
+    """The critic's gain over the target against PSNR; color is the gain by the judge that likes it least.
+
+    `table`: `evidence.frontier`. One panel per operator and critic; a line joins the weights of a family's ladder,
+    gray bars are intervals across photos.
+    """
+    trained = require(table[(table["gamma"] > 0) & table["network"].isin(FAMILIES)], "networks trained with a critic")
+    operators = list(dict.fromkeys(table["operator"]))
+    critics = [name for name in gained_names(table)[0] if name in set(trained["critic"])]
+    table = table.assign(lowest=table[[f"gain_{name}" for name in gained_names(table)[1]]].min(axis=1))
+    reach = float(np.clip(table["lowest"].abs().quantile(0.8), 0.05, 1.0))
+    color = ScalarMappable(TwoSlopeNorm(0.0, -reach, reach), GAIN_COLORS)
+    columns = len(critics) if len(critics) > 1 else len(operators)
+    figure, axes = new_figure(len(operators) * len(critics) // columns, columns, 4.6, 3.7)
+    for panel, (operator, critic) in zip(axes.flat, product(operators, critics), strict=True):
+        points = table[(table["operator"] == operator) & table["network"].isin(FAMILIES)]
+        panel.set_xlim(points["psnr"].min() - 2, points["psnr"].max() + 2)  # wide intervals may leave the panel
+        panel.axhline(0, color="0.4", linewidth=0.8)
+        panel.axhline(ENOUGH_GAIN, color="0.4", linewidth=0.8, linestyle=":")
+        shown = table[(table["operator"] == operator) & table["critic"].isin(("none", critic))]
+        reached = shown.loc[shown["network"].isin(FAMILIES), f"gain_{critic}"]  # each critic has a range of its own
+        panel.set_ylim(min(reached.min(), 0) - 0.05, max(reached.max(), ENOUGH_GAIN) + 0.05)
+        for network, family in shown.groupby("network", sort=False):
+            _draw_family(panel, str(network), family, critic, color)
+        panel.set_title(f"{labels.OPERATORS[operator]}, critic: {critic}")
+    for panel in axes[-1]:
+        panel.set_xlabel("PSNR to the operator's target (dB)")
+    for panel in axes[:, 0]:
+        panel.set_ylabel("critic's gain over the target")
+    legend_below(figure, axes, columns=3)
+    figure.colorbar(color, ax=axes, shrink=0.7, extend="both", label="gain by the judge that likes it least")
+    return figure
+
+
+def _draw_family(panel: Axes, network: str, family: pd.DataFrame, critic: str, color: ScalarMappable) -> None:
+    """One family: its ladder (a rival's: all of it) as a line, every configuration as a point with intervals."""
+    rival = network in RIVALS
+    gain, color_of_family, marker = f"gain_{critic}", COLORS[network], MARKERS[network]
+    ladder = family if rival else family[(family["gamma"] > 0) & (family["fidelity"] == "l2")]
+    ladder = ladder.sort_values("psnr")
+    panel.plot(ladder["psnr"], ladder[gain], "--" if rival else "-", color=color_of_family, marker=marker, lw=1.1,
+               label=labels.NETWORKS[network])  # fmt: skip
+    if rival:
+        return
+    panel.errorbar(family["psnr"], family[gain], error_bars(family, gain), error_bars(family, "psnr"), fmt="none",
+                   ecolor="0.6", elinewidth=0.8, zorder=2)  # fmt: skip
+    faces = color.to_rgba(family["lowest"].to_numpy())
+    panel.scatter(family["psnr"], family[gain], s=42, c=faces, marker=marker, edgecolors=color_of_family, zorder=3)
+
+
+@mpl.rc_context(STYLE)
+def gamma_figure(table: pd.DataFrame, choices: pd.DataFrame, operator: str) -> Figure:
+    """What each weight gains and costs: gains of critic and judges above the PSNR, the chosen weight marked.
+
+    `table`: `evidence.frontier`; `choices`: `evidence.choose_gammas`. Columns are networks, pairs of rows critics.
+    """
+    ladder = table[(table["operator"] == operator) & (table["gamma"] > 0) & (table["fidelity"] == "l2")]
+    networks = list(dict.fromkeys(require(ladder, f"ladder of weights for {operator}")["network"]))
+    critics = list(dict.fromkeys(ladder["critic"]))
+    heights = [1.5, 1.0] * len(critics)
+    figure, axes = new_figure(2 * len(critics), len(networks), 3.5, 1.9, sharex=True,
+                              gridspec_kw={"height_ratios": heights})  # fmt: skip
+    for (row, critic), (column, network) in product(enumerate(critics), enumerate(networks)):
+        above, below = axes[2 * row, column], axes[2 * row + 1, column]
+        rows = ladder[(ladder["network"] == network) & (ladder["critic"] == critic)].sort_values("gamma")
+        _draw_gains(above, rows, critic)
+        below.errorbar(rows["gamma"], rows["psnr"], error_bars(rows, "psnr"), color=COLORS[network],
+                       marker=MARKERS[network])  # fmt: skip
+        chosen = choices.query("operator == @operator and network == @network and critic == @critic")
+        for panel, gamma in product((above, below), chosen["gamma"]):
+            panel.axvline(gamma, color="0.4", linewidth=1.0, linestyle=":")
+        above.set_xscale("log")
+        above.set_title(f"{labels.NETWORKS[network]}, critic: {critic}")
+    for row in range(0, 2 * len(critics), 2):
+        axes[row, 0].set_ylabel("gain over the target")
+        axes[row + 1, 0].set_ylabel("PSNR (dB)")
+    for panel in axes[-1]:
+        panel.set_xlabel("weight gamma (dotted: chosen)")
+    legend_below(figure, axes)
+    return figure
+
+
+def _draw_gains(panel: Axes, rows: pd.DataFrame, critic: str) -> None:
+    lines = [(f"gain_{critic}", "critic in training", "black", "-")]
+    lines += [(f"gain_{name}", f"judge: {name}", JUDGE_COLORS[i], "--") for i, name in enumerate(gained_names(rows)[1])]
+    for column, label, color, style in lines:
+        panel.plot(rows["gamma"], rows[column], style, color=color, marker=".", label=label, linewidth=1.2)
+        panel.fill_between(rows["gamma"], rows[f"{column}_low"], rows[f"{column}_high"], color=color, alpha=0.12, lw=0)
+    panel.axhline(0, color="0.4", linewidth=0.8)
+    reached = rows[[column for column, *_ in lines]]
+    panel.set_ylim(min(reached.min().min(), 0) - 0.1, max(reached.max().max(), 0) + 0.1)  # not of wide intervals
+
+
+@mpl.rc_context(STYLE)
+def judge_figure(table: pd.DataFrame, operator: str) -> Figure:
+    """Every configuration of `operator` as a row: PSNR and the gain by each critic and judge with its interval.
+
+    `table`: `evidence.frontier`. Blue and red where the interval across photos leaves zero out. Bold and without
+    color: the critic that trained the row, whose gain proves nothing by itself.
+    """
+    rows = table[(table["operator"] == operator) & ~table["network"].isin(RIVALS)]
+    rows = pd.concat([require(rows, f"scores for {operator}"), nearest_rivals(table, operator, RIVAL_PSNR)])
+    critics, judges = gained_names(table)
+    names = [*critics, *judges]
+    figure, axes = new_figure(1, 1, 3.1 + 1.55 * len(names), 0.6 + 0.22 * len(rows))
+    panel = axes[0, 0]
+    panel.set_axis_off()
+    panel.set_xlim(-2.0, 0.4 + len(names))
+    panel.set_ylim(len(rows), -1)
+    panel.text(0.2, -0.5, "PSNR", ha="center", va="center", weight="bold")
+    for place, name in enumerate(names):
+        kind = "critic" if name in critics else "judge"
+        panel.text(place + 0.9, -0.5, f"{kind}: {name}", ha="center", va="center", weight="bold")
+    for line, (_, row) in enumerate(rows.iterrows()):
+        label = labels.objective_label(row["fidelity"], row["critic"], row["gamma"])
+        label = f"against {row['critic']}" if row["network"] in RIVALS else label
+        panel.text(0, line + 0.5, f"{labels.NETWORKS[row['network']]}, {label}", ha="right", va="center")
+        panel.text(0.2, line + 0.5, f"{row['psnr']:.1f}", ha="center", va="center")
+        for place, name in enumerate(names):
+            bounds = [float(row[f"gain_{name}{end}"]) for end in ("", "_low", "_high")]
+            _draw_cell(panel, place + 0.4, line, bounds, own=name == row["critic"])
+    return figure
+
+
+def _draw_cell(panel: Axes, left: float, top: int, bounds: list[float], own: bool) -> None:
+    """A gain with its interval, if known; colored where zero lies outside and training did not raise this score."""
+    gain, low, high = bounds
+    if np.isnan(gain):
+        return
+    colored = (low > 0 or high < 0) and not own
+    if colored:
+        face = mpl.colormaps[GAIN_COLORS](0.5 + float(np.clip(gain, -0.5, 0.5)) * 0.8)
+        panel.add_patch(Rectangle((left, top), 1, 1, facecolor=face, edgecolor="white"))
+    text = f"{gain:+.2f}" + (f"  [{low:+.2f}, {high:+.2f}]" if np.isfinite(low) else "")
+    text = text.replace("-0.00", "+0.00")
+    color = "white" if colored and abs(gain) > 0.3 else "black"
+    weight = "bold" if own else "normal"
+    panel.text(left + 0.5, top + 0.5, text, ha="center", va="center", size=7.5, color=color, weight=weight)
+
+
+@mpl.rc_context(STYLE)
+def training_figure(logs: pd.DataFrame, runs: pd.DataFrame) -> Figure:
+    """The distance to the target during training, one panel per operator and network, one line per run.
+
+    `logs`: `results.read_logs`. Each line is a running median over SMOOTHED rows of the log, divided by its first
+    value, because the fidelities have units of their own. A line that still falls says that its run was stopped too
+    early.
+    """
+    curves = logs[["run", "step", "fidelity"]].dropna().merge(runs.drop(columns="fidelity"), on="run")
+    curves = require(curves, "training log").merge(runs[["run", "fidelity"]], on="run", suffixes=("_term", ""))
+    operators, networks = (list(dict.fromkeys(curves[column])) for column in ("operator", "network"))
+    figure, axes = new_figure(len(operators), len(networks), 3.6, 2.7, sharex="col", sharey="row")
+    shades = {name: mpl.colormaps["viridis"](place / 5) for place, name in enumerate(labels.FIDELITIES)}
+    for (row, operator), (column, network) in product(enumerate(operators), enumerate(networks)):
+        panel = axes[row, column]
+        panel.set_title(f"{labels.OPERATORS[operator]}, {labels.NETWORKS[network]}")
+        for _, run in curves[(curves["operator"] == operator) & (curves["network"] == network)].groupby("run"):
+            fidelity, gamma = run.iloc[0][["fidelity", "gamma"]]
+            term = run["fidelity_term"].rolling(SMOOTHED, min_periods=1).median()
+            color, label = ("#D55E00", "with NIMA") if gamma else (shades[fidelity], labels.FIDELITIES[fidelity])
+            panel.plot(run["step"], term / term.iloc[0], color=color, linewidth=0.9, alpha=0.8, label=label)
+        panel.set_yscale("log")
+    for panel in axes[-1]:
+        panel.set_xlabel("step")
+    for panel in axes[:, 0]:
+        panel.set_ylabel("fidelity term / its first value")
+    legend_below(figure, axes, columns=6)
+    return figure

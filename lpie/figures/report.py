@@ -1,0 +1,302 @@
+"""From a results folder to all that can be read: tables, figures, and one page that holds them.
+
+    python -m lpie.figures.report                       # draws results/published again from its tables
+    python -m lpie.figures.report FOLDER                # the same for another results folder
+    python -m lpie.figures.report FOLDER --publish  # gathers FOLDER's evidence in results/published, draws it
+
+The same tables give the same bytes. Nothing here trains, scores or needs torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import json
+import shutil
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from lpie.evidence import labels
+from lpie.evidence.comparisons import comparisons
+from lpie.evidence.gains import (
+    CONFIGURATION,
+    FAMILIES,
+    choose_gammas,
+    chosen_configurations,
+    frontier,
+    gained_names,
+    photo_gains,
+    trained_networks,
+)
+from lpie.evidence.recipe import recipe_summary, recipe_table
+from lpie.evidence.results import collect_results, crop_path, read_logs, read_results
+from lpie.evidence.verdicts import verdicts
+from lpie.figures.changes import (
+    comparison_figure,
+    photos_to_compare,
+    rendition_runs,
+    spectrum_figure,
+    survival_figure,
+)
+from lpie.figures.gains import frontier_figure, gamma_figure, judge_figure, training_figure
+from lpie.figures.style import save_figure
+from lpie.records import atomic_path, write_csv
+
+PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published"
+"""The committed evidence; only a checkout has it."""
+
+DPI, PICTURE_DPI = 92, 112  # so that the evidence stays small; every pixel of a crop is in crops/
+
+
+def write_report(folder: Path) -> Path:
+    """Write every table, figure and report.html of `folder` from its runs and scores; returns the page's path.
+
+    Figures that the tables cannot fill (no ladder, no crops, no log) are left out, and the page says so.
+    """
+    folder = Path(folder)
+    runs, scores = read_results(folder)
+    tables = write_tables(folder, runs, scores)
+    drawn, missing = draw_figures(folder, runs, scores, tables)
+    page = _page(folder, runs, tables, drawn, missing)
+    with atomic_path(folder / "report.html") as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return folder / "report.html"
+
+
+def write_tables(folder: Path, runs: pd.DataFrame, scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Write the tables that follow from runs and scores as CSV, verdicts and headline as Markdown too."""
+    checks = recipe_table(runs, scores)
+    front = frontier(runs, scores)
+    compared = comparisons(runs, scores)
+    tables = {
+        "verdicts": verdicts(runs, scores, compared),
+        "headline": headline(front),
+        "frontier": front,
+        "gammas": choose_gammas(runs, scores),
+        "recipe_summary": recipe_summary(checks),
+        "recipe": checks,
+        "comparisons": compared,
+        "time": time_table(runs),
+    }
+    if (folder / "confirmation").exists():
+        tables |= confirmation_tables(folder)
+    for name, table in tables.items():
+        write_csv(folder / f"{name}.csv", table)
+    for name in ("verdicts", "headline"):
+        with atomic_path(folder / f"{name}.md") as temporary:
+            temporary.write_text(markdown(tables[name]), encoding="utf-8")
+    return tables
+
+
+def confirmation_tables(folder: Path) -> dict[str, pd.DataFrame]:
+    """What was found on photographs that neither trained, chose nor reported, of what was taken to them.
+
+    `confirmation`: the recipe's criteria; `confirmation_headline` and `confirmation_comparisons`: as their namesakes.
+    """
+    runs, scores = read_results(folder / "confirmation")
+    taught = runs[runs["gamma"] > 0].drop_duplicates(CONFIGURATION)
+    return {
+        "confirmation": recipe_table(runs, scores).drop(columns="chosen"),  # nothing is chosen there
+        "confirmation_headline": headline(frontier(runs, scores)),
+        "confirmation_comparisons": comparisons(runs, scores, taught),
+    }
+
+
+def draw_figures(
+    folder: Path, runs: pd.DataFrame, scores: pd.DataFrame, tables: dict[str, pd.DataFrame]
+) -> tuple[dict[str, str], list[str]]:
+    """Draw `folder`/figures; returns the caption of each figure by name, and why others could not be drawn."""
+    gains = photo_gains(runs, scores)
+    front, operators = tables["frontier"], list(dict.fromkeys(runs["operator"]))
+    chosen = chosen_configurations(runs, scores)
+    both = pd.concat([chosen, chosen_configurations(runs, scores, "l1")])
+    wanted: dict[str, tuple[str, Any]] = {
+        "frontier": (
+            "The critic's gain over the operator's target against closeness to it.",
+            lambda: frontier_figure(front),
+        )
+    }
+    for operator in operators:
+        name = labels.OPERATORS[operator]
+        for network in trained_networks(runs, operator):
+            wanted[f"comparison-{operator}-{network}"] = (
+                f"The same crops through {labels.NETWORKS[network]} for {name}, with the whole photo's scores.",
+                lambda o=operator, n=network: comparison_figure(folder, runs, scores, o, n, both),
+            )
+        wanted[f"gamma-{operator}"] = (
+            f"What each weight of the critic gains and costs, {name}.",
+            lambda o=operator: gamma_figure(front, tables["gammas"], o),
+        )
+        wanted[f"judges-{operator}"] = (
+            f"Gain by every critic and judge with its 95 % interval across photos, {name}; empty: not scored.",
+            lambda o=operator: judge_figure(front, o),
+        )
+    wanted["survival"] = (
+        "What is left of the critic's gain, and what judges follow.",
+        lambda: survival_figure(front, chosen),
+    )
+    wanted["spectrum"] = ("Where in the spectrum the change lies.", lambda: spectrum_figure(gains, chosen))
+    wanted["training"] = ("Training curves.", lambda: training_figure(read_logs(folder), runs))
+    drawn, missing = {}, []
+    for name, (caption, draw) in wanted.items():
+        try:
+            figure = draw()
+            quality = (PICTURE_DPI, None) if name.startswith("comparison") else (DPI, 256)
+            save_figure(figure, folder / "figures" / name, *quality)
+            drawn[name] = caption
+        except (ValueError, FileNotFoundError) as error:
+            missing.append(f"{name}: {error}")
+    return drawn, missing
+
+
+def headline(front: pd.DataFrame) -> pd.DataFrame:
+    """The table for readers: each objective with PSNR, and the gains with their widest interval.
+
+    An interval is across seeds where there are several, else across photos.
+    """
+    critics, judges = gained_names(front)
+    rows = []
+    for _, row in front[front["network"].isin(FAMILIES)].iterrows():
+        kind = "seed_" if row["n_seeds"] > 1 else ""
+        entry = {
+            "operator": labels.OPERATORS[row["operator"]],
+            "network": labels.NETWORKS[row["network"]],
+            "objective": labels.objective_label(row["fidelity"], row["critic"], row["gamma"]),
+            "seeds": row["n_seeds"],
+            "PSNR (dB)": f"{row['psnr']:.2f}" + _half(row, "psnr", kind),
+            "SSIM": f"{row['ssim']:.3f}",
+            "LPIPS": f"{row['lpips']:.3f}" if pd.notna(row.get("lpips")) else "",
+            "color shift": f"{row['color_shift']:.2f}",
+            "fine detail": f"{row['detail_energy']:.2f}",
+        }
+        for name in (*critics, *judges):
+            gain = f"{row[f'gain_{name}']:+.3f}".replace("-0.000", "+0.000") + _half(row, f"gain_{name}", kind)
+            entry[name] = gain if pd.notna(row[f"gain_{name}"]) else ""
+        rows.append(entry)
+    table = pd.DataFrame(rows)
+    return table.drop(columns=[name for name in table if table[name].eq("").all()])  # what was measured of none
+
+
+def _half(row: pd.Series, column: str, kind: str) -> str:
+    half = (row[f"{column}_{kind}high"] - row[f"{column}_{kind}low"]) / 2
+    return f" ± {half:.3f}" if pd.notna(half) else ""
+
+
+def time_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """Training time by operator, network and device: runs, seconds each and minutes in all."""
+    timed = runs.dropna(subset=["seconds"])
+    groups = timed.groupby(["operator", "network", "device"], sort=False)["seconds"]
+    return pd.DataFrame(
+        {"runs": groups.size(), "seconds_each": groups.mean().round(1), "minutes": (groups.sum() / 60).round(1)}
+    ).reset_index()
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The table in Markdown's pipe notation."""
+    lines = [list(map(str, table.columns)), ["---"] * table.shape[1]]
+    lines += [[str(value).replace("|", "\\|") for value in row] for row in table.itertuples(index=False)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _page(
+    folder: Path, runs: pd.DataFrame, tables: dict[str, pd.DataFrame], drawn: dict[str, str], missing: list[str]
+) -> str:
+    environment = Environment(loader=PackageLoader("lpie", "."), undefined=StrictUndefined, autoescape=True)
+    chosen = tables["recipe_summary"].query("chosen")
+    origin = folder / "provenance.json"
+    return environment.get_template("report_template.html").render(
+        verdicts=_html(tables["verdicts"]),
+        headline=_html(tables["headline"]),
+        recipes=_html(chosen.drop(columns=["objective", "chosen"])),
+        confirmation=_confirmed(tables) if "confirmation" in tables else {},
+        gammas=_html(tables["gammas"]),
+        time=_html(tables["time"]),
+        figures=[{"name": name, "caption": text, "image": _embedded(folder, name)} for name, text in drawn.items()],
+        missing=missing,
+        counts={"networks": int(runs["network"].isin(FAMILIES).sum()), "runs": len(runs)},
+        provenance=json.dumps(json.loads(origin.read_text(encoding="utf-8")), indent=1) if origin.exists() else "",
+    )
+
+
+def _confirmed(tables: dict[str, pd.DataFrame]) -> dict[str, str]:
+    criteria = tables["confirmation"].drop(columns=["operator", "fidelity", "critic", "gamma", "rule"])
+    compared = tables["confirmation_comparisons"].query("claim != 'C4'")
+    return {
+        "criteria": _html(criteria),
+        "headline": _html(tables["confirmation_headline"]),
+        "comparisons": _html(compared.drop(columns=["operator", "network"])),
+    }
+
+
+def _html(table: pd.DataFrame) -> str:
+    return table.to_html(index=False, border=0, na_rep="", float_format="{:.4g}".format)
+
+
+def _embedded(folder: Path, name: str) -> str:
+    """The figure as a WebP data address, a tenth of the PNG's size."""
+    stored = io.BytesIO()
+    Image.open(folder / "figures" / f"{name}.png").convert("RGB").save(stored, "WEBP", quality=60, method=4)
+    return "data:image/webp;base64," + base64.b64encode(stored.getvalue()).decode()
+
+
+def publish(source: Path, destination: Path) -> None:
+    """Gather in `destination` what the report of `source` rests on: runs, scores, logs, and the crops it shows."""
+    runs, scores = read_results(source)
+    _gather(runs, scores, destination)
+    if (source / "confirmation").exists():
+        _gather(*read_results(source / "confirmation"), destination / "confirmation")
+    write_csv(destination / "logs.csv.xz", _thinned(read_logs(source)))
+    chosen = pd.concat([chosen_configurations(runs, scores, fidelity) for fidelity in ("l2", "l1")])
+    shutil.rmtree(destination / "crops", ignore_errors=True)
+    for operator in dict.fromkeys(runs["operator"]):
+        for network in trained_networks(runs, operator):
+            ours = chosen[(chosen["operator"] == operator) & (chosen["network"] == network)]
+            tiles = rendition_runs(source, runs, operator, network, ours)
+            for run, photo in product(filter(None, tiles.values()), photos_to_compare(source, scores, tiles)):
+                kept, gathered = crop_path(source, run, photo), destination / "crops" / run / f"{photo}.png"
+                if kept.exists() and not gathered.exists():
+                    with atomic_path(gathered) as temporary:
+                        shutil.copyfile(kept, temporary)
+
+
+def _gather(runs: pd.DataFrame, scores: pd.DataFrame, destination: Path) -> None:
+    write_csv(destination / "runs.csv", runs)
+    write_csv(destination / "scores.csv.xz", _to_five_digits(scores))
+
+
+def _to_five_digits(table: pd.DataFrame) -> pd.DataFrame:
+    """Numbers with five significant digits: a tenth of what photos differ by, and a sixth of the bytes less."""
+    return table.apply(lambda column: column.map("{:.5g}".format).astype(float) if column.dtype == float else column)
+
+
+def _thinned(logs: pd.DataFrame) -> pd.DataFrame:
+    """Every fourth row of the training curves, and all validations."""
+    position = logs.groupby("run").cumcount()
+    return logs[(position % 4 == 0) | logs["validation_psnr"].notna()]
+
+
+def main() -> None:
+    """Draw a results folder again, or publish one."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lpie.figures.report", description="Tables, figures and page of a folder."
+    )
+    parser.add_argument("folder", type=Path, nargs="?", default=PUBLISHED)
+    parser.add_argument("--publish", action="store_true", help="gather its evidence in results/published")
+    chosen = parser.parse_args()
+    folder = chosen.folder
+    if chosen.publish:
+        publish(folder, PUBLISHED)
+        folder = PUBLISHED
+    elif list(folder.glob("runs/*/run.json")):
+        collect_results(folder)
+    print(write_report(folder))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What every room needs: color, pixels, pyramids, remapping, checks of what comes in."""

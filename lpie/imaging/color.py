@@ -1,0 +1,27 @@
+"""Between sRGB values and linear light, both in [0, 1] and differentiable (IEC 61966-2-1), and luma."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lpie.vocabulary import Luminance, Photo
+
+
+def to_linear(srgb: Tensor) -> Tensor:
+    """Linear light of sRGB-encoded values; an odd continuation below 0."""
+    size = srgb.abs()
+    return srgb.sign() * torch.where(size <= 0.04045, size / 12.92, ((size.clamp_min(0.04045) + 0.055) / 1.055) ** 2.4)
+
+
+def to_srgb(linear: Tensor) -> Tensor:
+    """sRGB-encoded values of linear light; an odd continuation below 0."""
+    size = linear.abs()
+    curve = 1.055 * size.clamp_min(0.0031308) ** (1 / 2.4) - 0.055
+    return linear.sign() * torch.where(size <= 0.0031308, size * 12.92, curve)
+
+
+def luma(photo: Photo) -> Luminance:
+    """Rec. 601 luma of the sRGB values, in [0, 1]."""
+    red, green, blue = photo.split(1, dim=1)
+    return 0.299 * red + 0.587 * green + 0.114 * blue

@@ -1,0 +1,1 @@
+"""Who looks at results and never trains."""

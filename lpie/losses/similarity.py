@@ -1,0 +1,219 @@
+"""Structural similarity of two photos, at one scale (SSIM) and at five (MS-SSIM)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import Any, TypeAlias, cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from lpie.imaging.similarity_terms import (
+    SCALE_WEIGHTS,
+    SMALLEST_CONTRAST,
+    STABILIZERS,
+    STEEPEST_CONTRAST,
+    WINDOW_SIZE,
+    gaussian_window,
+    luminance_and_contrast,
+)
+from lpie.vocabulary import PerPhoto
+
+Planes: TypeAlias = Float[Tensor, "planes h w"]  # one channel of one photo each
+PerPlane: TypeAlias = Float[Tensor, " planes"]
+
+SMALLEST_SIDE = (WINDOW_SIZE - 1) * 2 ** (len(SCALE_WEIGHTS) - 1) + 1
+"""Pixels that each side of a photo needs so that the window fits at MS-SSIM's coarsest scale: 161."""
+
+RANGE_TOLERANCE = 1e-3  # how far a value may leave [0, 1] through rounding
+
+
+def ssim(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> PerPhoto:
+    """Mean structural similarity of each photo in `a` to the one in `b`: 1 if equal, at least -1.
+
+    `a`, `b`: photos in [0, 1], at least 11 x 11 px, of any floating type; the result is float32 (float64 for
+    float64). The mean runs over the channels and over the positions where the 11 x 11 Gaussian window
+    (sigma 1.5 px) lies within the photo. Differentiable in both.
+
+    Raises TypeError for anything but floating tensors, ValueError where shape, size or device do not fit and, for
+    tensors on the CPU, where values are not in [0, 1]: on other devices that check would wait for the device, so
+    that NaN gives NaN there and the range is the caller's to keep.
+
+    Source: Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural
+    similarity", 2004, section III-C, K1 = 0.01, K2 = 0.03.
+    Differs: each color channel counts as an image of its own and the values are averaged; the paper treats
+    luminance only. Channel means agree with scikit-image, torchmetrics and pytorch-msssim.
+    """
+    check_range(a, "a")
+    check_range(b, "b")
+    return unchecked_ssim(a, b)
+
+
+def ms_ssim(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> PerPhoto:
+    """Multi-scale structural similarity of each photo in `a` to the one in `b`, in (0, 1]: 1 if equal.
+
+    As `ssim`, at five scales, each half the size of the one before; each side needs 161 px.
+
+    Source: Wang, Simoncelli, Bovik, "Multi-scale structural similarity for image quality assessment", 2003,
+    equation 7 with the exponents of section 3.2.
+    Differs: (1) luminance enters at the coarsest scale window by window, as the mean of luminance x contrast, where
+    the equation takes two means, as its authors' later code does; (2) each scale's mean is kept at or above 1e-4,
+    since a power of a negative number is undefined, and the gradient is that of a mean of at least 1e-2, since the
+    power's own grows without bound; (3) color channels are averaged, as in `ssim`. Halving keeps
+    the last row and column of an odd side, as the authors' program does; other libraries drop it or pad with zeros,
+    so that values agree where both sides are multiples of 16 and otherwise to about 1e-3.
+    """
+    check_range(a, "a")
+    check_range(b, "b")
+    return unchecked_ms_ssim(a, b)
+
+
+def unchecked_ssim(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> PerPhoto:
+    """`ssim` of photos whose values may leave [0, 1], such as an untrained network's."""
+    check_pair(a, b, WINDOW_SIZE, "SSIM's window")
+    return _scale_terms(a, b, scales=1)[:, :, 0].mean(1)
+
+
+def unchecked_ms_ssim(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> PerPhoto:
+    """`ms_ssim` of photos whose values may leave [0, 1], such as an untrained network's."""
+    check_pair(a, b, SMALLEST_SIDE, "MS-SSIM's five scales")
+    terms = _scale_terms(a, b, scales=len(SCALE_WEIGHTS))
+    # Differs (2): below the floor there is a slope, so that a loss can climb out, and a bounded one, so that one photo
+    # that is far off does not outweigh its batch.
+    climb = terms / terms.detach().clamp(min=STEEPEST_CONTRAST)
+    logarithms = terms.detach().clamp(min=SMALLEST_CONTRAST).log() + (climb - climb.detach())
+    return (logarithms * constant(SCALE_WEIGHTS, terms)).sum(-1).exp().mean(1)  # prod would wait for the GPU
+
+
+def check_pair(a: Tensor, b: Tensor, smallest: int = 1, needs: str = "a photo") -> None:
+    """Raise TypeError or ValueError unless `a` and `b` are comparable photos of at least `smallest` px a side."""
+    for name, photo in (("a", a), ("b", b)):
+        if not isinstance(photo, Tensor) or not photo.is_floating_point():
+            received = photo.dtype if isinstance(photo, Tensor) else type(photo).__name__
+            raise TypeError(
+                f"Expected a floating tensor of photos in [0, 1] as {name}, got {received}: convert 8-bit photos "
+                "with lpie.imaging.pixels.from_uint8."
+            )
+    if a.shape != b.shape or a.ndim != 4:
+        raise ValueError(f"Expected two batches of one shape (N, C, H, W), got {tuple(a.shape)} and {tuple(b.shape)}.")
+    if a.device != b.device:
+        raise ValueError(f"Expected both photos on one device, got {a.device} and {b.device}: move one with .to().")
+    if min(a.shape[-2:]) < smallest or a.numel() == 0:
+        raise ValueError(
+            f"Expected at least {smallest} px a side, which {needs} needs, got a batch of shape {tuple(a.shape)}: "
+            "use larger crops or, below 161 px, ssim in place of ms_ssim."
+        )
+
+
+def check_range(photo: Tensor, name: str) -> None:
+    """Raise ValueError unless the values of a photo on the CPU are numbers in [0, 1]."""
+    if (
+        not isinstance(photo, Tensor)
+        or photo.device.type != "cpu"
+        or not photo.is_floating_point()
+        or not photo.numel()
+    ):
+        return
+    lowest, highest = (bound.item() for bound in photo.detach().aminmax())
+    if not (lowest >= -RANGE_TOLERANCE and highest <= 1 + RANGE_TOLERANCE):
+        advice = "it holds NaN" if lowest != lowest else "divide 8-bit values by 255, clip a network's raw output"
+        raise ValueError(f"Expected values in [0, 1] in {name}, got {lowest:g} to {highest:g}: {advice}.")
+
+
+def _scale_terms(a: Tensor, b: Tensor, scales: int) -> Tensor:
+    """Mean term of each photo, channel and scale (N, C, scales): luminance x contrast at the last, else contrast."""
+    with torch.autocast(a.device.type, enabled=False):
+        precision = torch.float64 if torch.float64 in (a.dtype, b.dtype) else torch.float32
+        count, channels = a.shape[:2]
+        a, b = (photo.to(precision).contiguous().flatten(0, 1) for photo in (a, b))
+        terms = []
+        for scale in range(scales):
+            if scale:
+                a, b = half_size(a), half_size(b)
+            terms.append(_mean_terms(a, b, with_luminance=scale == scales - 1))
+        return torch.stack(terms, -1).view(count, channels, scales)
+
+
+def _mean_terms(a: Planes, b: Planes, with_luminance: bool) -> PerPlane:
+    """Mean over a plane's windows of luminance x contrast, or of contrast alone: by the fastest form that applies."""
+    if a.dtype == torch.float32 and (a.device.type == "cpu" or (a.is_cuda and find_spec("triton"))):
+        return cast(Tensor, _MeanTerms.apply(a, b, with_luminance))
+    return plain_mean_terms(a, b, with_luminance)
+
+
+def plain_mean_terms(a: Planes, b: Planes, with_luminance: bool) -> PerPlane:
+    """What `_mean_terms` computes, as its definition reads, in plain torch."""
+    luminance, contrast = luminance_and_contrast(
+        blur(a), blur(b), blur(a * a + b * b), blur((a - b) ** 2), *STABILIZERS
+    )
+    return (luminance * contrast if with_luminance else contrast).mean((-2, -1))
+
+
+class _MeanTerms(torch.autograd.Function):
+    """`plain_mean_terms` in one pass over the planes, which finds the slopes too where they are wanted."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, with_luminance: bool) -> Tensor:
+        if a.is_cuda:
+            from lpie.fast.similarity_gpu import mean_terms
+        else:
+            from lpie.fast.similarity_cpu import mean_terms
+        means, *slopes = mean_terms(a, b, with_luminance, *ctx.needs_input_grad[:2])
+        ctx.save_for_backward(*slopes)
+        return means
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        return *(each if each is None else each * slope[:, None, None] for each in ctx.saved_tensors), None
+
+
+def blur(planes: Planes) -> Float[Tensor, "planes h-10 w-10"]:
+    """The Gaussian window's weighted mean at each position where it lies within the plane."""
+    window = constant(gaussian_window(), planes)
+    rows = F.conv2d(planes[:, None], window.view(1, 1, -1, 1))
+    return F.conv2d(rows, window.view(1, 1, 1, -1))[:, 0]
+
+
+def constant(values: tuple[float, ...], like: Tensor) -> Tensor:
+    """`values` as a tensor of the device and precision of `like`, made once: no copy that a CUDA graph forbids."""
+    return _constant(values, like.device, like.dtype)
+
+
+@lru_cache(maxsize=64)
+def _constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor(values, device=device, dtype=dtype)
+
+
+def half_size(planes: Planes) -> Float[Tensor, "planes h2 w2"]:
+    """Means of 2 x 2 px; the last row or column of an odd side counts as repeated, as in Wang's own program."""
+    if planes.device.type == "cpu":  # five times faster there than torch's pooling
+        return cast(Tensor, _HalfSize.apply(planes))
+    return F.avg_pool2d(planes, 2, ceil_mode=True, count_include_pad=False)
+
+
+class _HalfSize(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, planes: Tensor) -> Tensor:
+        ctx.size = height, width = planes.shape[1:]
+        if height % 2 or width % 2:
+            planes = F.pad(planes, (0, width % 2, 0, height % 2), mode="replicate")
+        rows = planes[:, ::2] + planes[:, 1::2]
+        return (rows[..., ::2] + rows[..., 1::2]).mul_(0.25)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
+        height, width = ctx.size
+        planes, rows, columns = slope.shape
+        spread = (slope * 0.25)[:, :, None, :, None].expand(planes, rows, 2, columns, 2).contiguous()
+        spread = spread.view(planes, 2 * rows, 2 * columns)[:, :height, :width]
+        if height % 2:
+            spread[:, -1] *= 2
+        if width % 2:
+            spread[..., -1] *= 2
+        return spread

@@ -1,0 +1,1 @@
+"""Photographs as files: reading, writing, tiles, enhancing, scoring."""

@@ -1,0 +1,1 @@
+"""The study: settings, targets, training, evaluation."""

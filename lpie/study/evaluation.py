@@ -1,0 +1,230 @@
+"""How an enhanced photo compares with its target, and what critics and judges say of it: one row per photo.
+
+Everything is measured on what a file would hold: eight bits a channel. A critic is the NIMA that trains networks; a
+judge took no part in training or choosing. Where a critic's gain comes from shows in the survival columns (its score
+after JPEG, a change of size, a shift or a blur), in the fine-detail energy and in the spectrum of the change.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import TypeAlias
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, UInt8
+from skimage.color import deltaE_ciede2000, rgb2lab
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lpie.evidence.labels import CRITICS
+from lpie.imaging.color import luma
+from lpie.imaging.pixels import from_uint8, to_uint8
+from lpie.judges.judges import Judge
+from lpie.judges.lpips import alexnet_is_here, lpips
+from lpie.judges.robustness import SURVIVAL, octave_energy
+from lpie.losses.similarity import SMALLEST_SIDE, ms_ssim, ssim
+from lpie.operators.nonlocal_dehazing import Dehazed
+from lpie.study.targets import Scene
+from lpie.vocabulary import Luminance, PerPhoto, Photo
+
+PixelPhoto: TypeAlias = UInt8[Tensor, "3 h w"]
+
+OCTAVES = 6
+"""Rings of the spectrum of a change, finest first: from 1/4 cycle per pixel up, 1/8 to 1/4 and so on."""
+
+PIXELS_AT_ONCE = 4_000_000  # bounds the memory of one pass over photos of equal size
+
+
+def evaluate(
+    network: nn.Module, run: str, scenes: Sequence[Scene], judges: Mapping[str, Judge], device: torch.device | str
+) -> pd.DataFrame:
+    """One row per scene for what `network` makes of it; the columns are those of `measure`.
+
+    `judges` (critics among them) must already be on `device`.
+    """
+    return measure(run, render(network, scenes, device), scenes, judges, device)
+
+
+@torch.inference_mode()
+def render(network: nn.Module, scenes: Sequence[Scene], device: torch.device | str) -> list[Tensor]:
+    """What `network` makes of each scene's photo, uint8 (3, H, W) on the CPU.
+
+    Photos pass one by one: a network may normalize by the statistics of what it is shown.
+    """
+    training = network.training
+    network = network.to(device).eval()
+    outputs = []
+    for scene in scenes:
+        photo = from_uint8(scene.photo[None]).to(device)
+        if getattr(network, "uses_estimate", False):
+            enhanced = network(photo, _estimate(scene, photo))
+        else:
+            enhanced = network(photo)
+        if not torch.isfinite(enhanced).all():
+            raise ValueError(f"The network's output for {scene.name!r} has values that are not finite: train it again.")
+        outputs.append(to_uint8(enhanced.float().clamp(0, 1))[0].cpu())
+    network.train(training)
+    return outputs
+
+
+def evaluate_references(
+    scenes: Sequence[Scene], judges: Mapping[str, Judge], device: torch.device | str, prefix: str = ""
+) -> pd.DataFrame:
+    """The rows of two pseudo-runs, `input` and `target`: the operator's photo and its rendition, unlearned.
+
+    `prefix` comes before both names, such as `tone-`, so that two operators can share one table.
+    """
+    shown = {"input": [scene.photo for scene in scenes], "target": [scene.target for scene in scenes]}
+    tables = [measure(f"{prefix}{name}", outputs, scenes, judges, device) for name, outputs in shown.items()]
+    return pd.concat(tables, ignore_index=True)
+
+
+@torch.inference_mode()
+def measure(
+    run: str,
+    outputs: Sequence[Tensor],
+    scenes: Sequence[Scene],
+    judges: Mapping[str, Judge],
+    device: torch.device | str,
+) -> pd.DataFrame:
+    """One row per scene for `outputs`, uint8 (3, H, W) each, the size of its scene.
+
+    Columns
+        run, photo, split: which output this is.
+        psnr: dB to the target, over all pixels and channels; infinite where equal. psnr_truth: to the photo without
+        haze, where a scene has one.
+        ssim, ms_ssim: to the target; ms_ssim is not a number where a side is below 161 px.
+        lpips: to the target, lower is closer; not a number where AlexNet's weights are missing.
+        color_shift: CIEDE2000 to the target, averaged over pixels.
+        detail_energy: see `detail_energy`, divided by the target's.
+        change_1 .. change_6: see `change_spectrum`, of output minus target, finest octave first.
+        score_<judge>: the judge's score of the output, higher is better.
+        survives_<critic>_<transformation>: the critic's score after the transformation.
+
+    Raises ValueError when an output and its scene differ in size.
+    """
+    for output, scene in zip(outputs, scenes, strict=True):
+        if output.shape != scene.target.shape or output.dtype != torch.uint8:
+            raise ValueError(
+                f"Output for {scene.name!r} must be uint8 of shape {tuple(scene.target.shape)}, the target's; "
+                f"got {output.dtype} of shape {tuple(output.shape)}."
+            )
+    cores = os.cpu_count()  # NumPy lets other threads run inside its loops
+    with ThreadPoolExecutor(cores) as background, ThreadPoolExecutor(cores) as pool:
+        color_shifts = background.map(color_shift, outputs, [scene.target for scene in scenes])
+        rows: dict[int, dict[str, float]] = {}
+        for members in _equal_sizes(scenes):
+            batch = [outputs[i] for i in members], [scenes[i] for i in members]
+            columns = _measure_batch(*batch, judges, device, pool)
+            for place, index in enumerate(members):
+                rows[index] = {name: values[place] for name, values in columns.items()}
+        table = pd.DataFrame([rows[index] for index in range(len(scenes))])
+        table["color_shift"] = list(color_shifts)
+    table.insert(0, "run", run)
+    table.insert(1, "photo", [scene.name for scene in scenes])
+    table.insert(2, "split", [scene.split for scene in scenes])
+    return table
+
+
+def _measure_batch(
+    outputs: list[Tensor], scenes: list[Scene], judges: Mapping[str, Judge], device: torch.device | str, pool: Executor
+) -> dict[str, list[float]]:
+    output = from_uint8(torch.stack(outputs).to(device))
+    target = from_uint8(torch.stack([scene.target for scene in scenes]).to(device))
+    columns = {
+        "psnr": psnr(output, target),
+        "psnr_truth": _psnr_to_truth(output, scenes),
+        "ssim": ssim(output, target),
+        "ms_ssim": ms_ssim(output, target) if min(output.shape[-2:]) >= SMALLEST_SIDE else _unknown(output),
+        "lpips": lpips(output, target) if alexnet_is_here() else _unknown(output),
+        "color_shift": _unknown(output),  # holds the column's place
+        "detail_energy": detail_energy(luma(output)) / detail_energy(luma(target)),
+    }
+    change = change_spectrum(output - target)
+    columns |= {f"change_{octave + 1}": change[:, octave] for octave in range(OCTAVES)}
+    columns |= {f"score_{name}": judge(output) for name, judge in judges.items()}
+    survivors = {name: judge for name, judge in judges.items() if name in CRITICS}
+    for transformation, transform in SURVIVAL.items() if survivors else ():
+        transformed = torch.cat(list(pool.map(transform, output.split(1))))  # JPEG works on the CPU, photo by photo
+        columns |= {f"survives_{name}_{transformation}": judge(transformed) for name, judge in survivors.items()}
+    return {name: values.double().cpu().tolist() for name, values in columns.items()}
+
+
+def psnr(a: Photo, b: Photo) -> PerPhoto:
+    """Peak signal-to-noise ratio in dB for a peak of 1, over all pixels and channels; infinite where equal."""
+    return -10 * torch.log10((a - b).square().mean(dim=(1, 2, 3)))
+
+
+def color_shift(output: PixelPhoto, target: PixelPhoto) -> float:
+    """CIEDE2000 color difference, averaged over pixels; about 1 is just noticeable. D65, by scikit-image."""
+    lab = [rgb2lab(photo.permute(1, 2, 0).numpy().astype(np.float32) / 255) for photo in (output, target)]
+    return float(deltaE_ciede2000(*lab).mean())
+
+
+def detail_energy(luminance: Luminance) -> PerPhoto:
+    """Mean square of the finest band-pass layer, the finest octave of an undecimated Laplacian pyramid.
+
+    That layer is the luminance minus its convolution with the separable binomial [1 4 6 4 1] / 16, borders mirrored.
+
+    Source: Burt and Adelson, The Laplacian Pyramid as a Compact Image Code, 1983, equation 1 (kernel with a = 3/8).
+    Differs: the blurred layer keeps its resolution, so that a shift of the photo by one pixel changes nothing.
+    """
+    return (luminance - _binomial(luminance)).square().mean(dim=(1, 2, 3))
+
+
+def _binomial(luminance: Luminance) -> Luminance:
+    mode = "reflect" if min(luminance.shape[-2:]) > 2 else "replicate"
+    padded = functional.pad(luminance, (2, 2, 2, 2), mode=mode)
+    taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=luminance.dtype, device=luminance.device) / 16
+    rows = functional.conv2d(padded, taps.view(1, 1, 1, 5))
+    return functional.conv2d(rows, taps.view(1, 1, 5, 1))
+
+
+def change_spectrum(change: Photo) -> Float[Tensor, "n octaves"]:
+    """Mean square of `change` in each octave of radial frequency, finest first (see `robustness.octave_energy`).
+
+    A Hann window keeps the photo's borders from leaking into the high frequencies.
+    """
+    height, width = change.shape[-2:]
+    window = _hann(height, change)[:, None] * _hann(width, change)[None, :]
+    return octave_energy(change * window, OCTAVES) / (3 * window.square().sum())
+
+
+def _hann(size: int, like: Tensor) -> Tensor:
+    return torch.hann_window(size + 2, periodic=False, dtype=like.dtype, device=like.device)[1:-1]
+
+
+def _psnr_to_truth(output: Photo, scenes: list[Scene]) -> PerPhoto:
+    values = _unknown(output)
+    for place, scene in enumerate(scenes):
+        if scene.truth is not None and scene.truth.shape == scene.target.shape:
+            values[place] = psnr(output[place, None], from_uint8(scene.truth[None].to(output.device)))[0]
+    return values
+
+
+def _unknown(output: Photo) -> PerPhoto:
+    return output.new_full((len(output),), torch.nan)
+
+
+def _estimate(scene: Scene, photo: Photo) -> Dehazed | None:
+    """What the dehazing operator estimated for the scene, so that it need not be estimated again."""
+    if scene.airlight is None or scene.transmission is None:
+        return None
+    transmission = scene.transmission[None].to(photo.device).float() / 255
+    return Dehazed(from_uint8(scene.target[None]).to(photo.device), transmission, scene.airlight[None].to(photo.device))
+
+
+def _equal_sizes(scenes: Sequence[Scene]) -> Iterator[list[int]]:
+    """Indices of scenes of one size, at most PIXELS_AT_ONCE together."""
+    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for index, scene in enumerate(scenes):
+        groups[tuple(scene.target.shape)].append(index)
+    for (_, height, width), members in groups.items():
+        count = max(1, PIXELS_AT_ONCE // (height * width))
+        for start in range(0, len(members), count):
+            yield members[start : start + count]

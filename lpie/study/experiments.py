@@ -1,0 +1,266 @@
+"""Trains and evaluates the rows of a table, each once, whatever interrupts it; several processes may share the work.
+
+A run's folder holds all that is known of it: weights, log, record, scores and crops, so that nothing else needs to
+know how the work was divided.
+
+    python -m lpie.study.experiments --profile study --stage fidelity --operator tone --network grid --results FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
+
+from lpie.evidence.results import collect_results, is_gathered, read_results
+from lpie.judges.judges import Judge, available_judges, load_judge
+from lpie.judges.lpips import alexnet_is_here, fetch_alexnet
+from lpie.records import atomic_path, results_folder, write_csv, write_json
+from lpie.study.evaluation import measure, render
+from lpie.study.settings import (
+    OPERATORS,
+    CriticName,
+    NetworkName,
+    OperatorName,
+    Profile,
+    Study,
+    baseline,
+    fidelity_studies,
+    find_profile,
+    ladder_studies,
+)
+from lpie.study.targets import Scene, load_scenes
+from lpie.study.training import default_device, is_trained, load_network, train
+
+log = logging.getLogger(__name__)
+
+CROP = 224  # px, square: what of a photo is kept to be shown in figures
+CROPS = 3  # photos of which a crop is kept, by the first seed of every study
+TOGETHER = 8  # studies that train at once on a GPU; a CPU takes one
+
+
+def run_studies(
+    profile: Profile, studies: Sequence[Study], folder: Path, device: str | None = None, together: int = TOGETHER
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Train and evaluate each of `studies` that is not finished in `folder`; then the tables of all results there.
+
+    The tables are those of `results.read_results`: runs, and scores with one row per run and photo of the validation
+    and test splits. The operators' inputs and targets are evaluated once, as the pseudo-runs `<operator>-input` and
+    `<operator>-target`. Where `folder` holds published evidence, it is read as it stands: nothing is trained. Raises
+    FloatingPointError, once all others are evaluated, for networks that diverged.
+    """
+    if is_gathered(folder):
+        log.info("%s holds gathered tables: read, nothing is trained", folder)
+        return read_results(folder)
+    folder, device = Path(folder), device or default_device()
+    judges = load_judges(profile, device)
+    diverged: list[str] = []
+    for operator in dict.fromkeys(study.operator for study in studies):
+        asked = [study for study in studies if study.operator == operator]
+        pending = [study for study in asked if not is_evaluated(folder, study.name, judges)]
+        references = [name for name in ("input", "target") if not is_evaluated(folder, f"{operator}-{name}", judges)]
+        log.info("%s: %d of %d runs to do", operator, len(pending), len(asked))
+        if not pending and not references:
+            continue
+        scenes = load_scenes(profile, operator, folder / "targets")
+        reported = [scene for scene in scenes if scene.split != "train"]
+        for name in references:
+            outputs = [scene.photo if name == "input" else scene.target for scene in reported]
+            save_pseudo_run(folder, operator, name, outputs, reported, judges, device)
+        at_once = together if device.startswith("cuda") else 1
+        for start in range(0, len(pending), at_once):
+            group = pending[start : start + at_once]
+            try:
+                train(group, scenes, folder / "runs", device)
+            except FloatingPointError as error:
+                diverged.append(str(error))
+            for study in (study for study in group if is_trained(study, folder / "runs")):
+                network = load_network(study, folder / "runs").to(device)
+                _evaluate_run(folder, study, network, reported, judges, device)
+    if diverged:
+        raise FloatingPointError(" ".join(diverged))
+    return collect_results(folder)
+
+
+def load_judges(profile: Profile, device: str) -> dict[str, Judge]:
+    """The profile's critics and judges that can be loaded now, on `device`; the log names those that cannot.
+
+    Where the profile asks for LPIPS, AlexNet's weights are downloaded too.
+    """
+    if profile.lpips:
+        fetch_alexnet()
+    wanted = dict.fromkeys((*profile.critics, *profile.judges))
+    missing = [name for name in wanted if name not in available_judges()]
+    if missing:
+        log.warning("not available here, so without their scores: %s", ", ".join(missing))
+    return {name: load_judge(name, device) for name in wanted if name not in missing}
+
+
+def is_evaluated(folder: Path, run: str, judges: Mapping[str, Judge]) -> bool:
+    """Whether `run` is finished, scored by every one of `judges`, and measured by LPIPS where that can be done."""
+    place = folder / "runs" / run
+    if not (place / "scores.csv").exists() or not (place / "run.json").exists():
+        return False
+    first = pd.read_csv(place / "scores.csv", nrows=1)
+    measured = "lpips" in first and (first["lpips"].notna().all() or not alexnet_is_here())
+    return bool(measured) and all(f"score_{name}" in first for name in judges)
+
+
+def _evaluate_run(
+    folder: Path, study: Study, network: nn.Module, scenes: list[Scene], judges: Mapping[str, Judge], device: str
+) -> None:
+    began = time.monotonic()
+    place = folder / "runs" / study.name
+    outputs = render(network, scenes, device)
+    if study.seed == 0:
+        save_crops(place, outputs, scenes)
+    table = measure(study.name, outputs, scenes, judges, device)
+    write_csv(place / "scores.csv", table)
+    scores = ", ".join(f"{name} {table[f'score_{name}'].mean():.3f}" for name in judges)
+    log.info("%s: %.2f dB; %s (%.1f s)", study.name, table["psnr"].mean(), scores, time.monotonic() - began)
+
+
+def save_pseudo_run(
+    folder: Path,
+    operator: OperatorName,
+    name: str,
+    outputs: Sequence[Tensor],
+    scenes: Sequence[Scene],
+    judges: Mapping[str, Judge],
+    device: str,
+    **columns: Any,
+) -> None:
+    """Evaluate `outputs` that no study made and keep them as the run `<operator>-<name>`, `columns` in its record."""
+    run = f"{operator}-{name}"
+    place = folder / "runs" / run
+    save_crops(place, outputs, scenes)
+    write_csv(place / "scores.csv", measure(run, outputs, scenes, judges, device))
+    write_json(place / "run.json", {"run": run, "operator": operator, "network": name, "objective": name} | columns)
+
+
+def save_crops(place: Path, outputs: Sequence[Tensor], scenes: Sequence[Scene]) -> None:
+    """Keep the telling window of some test photos as `place/crops/<photo>.png`, the same window for every run."""
+    for index in shown_scenes(scenes):
+        top, left = crop_corner(scenes[index])
+        window = outputs[index][:, top : top + CROP, left : left + CROP].permute(1, 2, 0).contiguous().numpy()
+        with atomic_path(place / "crops" / f"{scenes[index].name}.png") as temporary:
+            Image.fromarray(window).save(temporary)
+
+
+def shown_scenes(scenes: Sequence[Scene]) -> list[int]:
+    """Indices of the photos whose crops are kept: spread evenly over the test split."""
+    test = [index for index, scene in enumerate(scenes) if scene.split == "test"]
+    return sorted({test[int((place + 0.5) * len(test) / CROPS)] for place in range(CROPS)}) if test else []
+
+
+def crop_corner(scene: Scene) -> tuple[int, int]:
+    """Top and left of the window in which the operator changes the photo most, on a lattice of 16 px."""
+    change = (scene.target.float() - scene.photo.float()).square().mean(dim=0)
+    window = [min(CROP, side) for side in change.shape]
+    means = avg_pool2d(change[None, None], window, stride=16)[0, 0]
+    row, column = divmod(int(means.argmax()), means.shape[1])
+    return 16 * row, 16 * column
+
+
+def headline_studies(
+    profile: Profile, operator: OperatorName, network: NetworkName, critic: CriticName, gamma: float
+) -> tuple[Study, ...]:
+    """L2 (every seed) and L1 (fewer seeds) with the critic at the weight that validation chose."""
+    plain = replace(baseline(profile, operator, network), critic=critic, gamma=gamma)
+    l2 = [replace(plain, fidelity="l2", seed=seed) for seed in profile.seeds]
+    l1 = [replace(plain, fidelity="l1", seed=seed) for seed in profile.fewer_seeds]
+    return (*l2, *l1)
+
+
+def headline_at(profile: Profile, operator: OperatorName) -> tuple[Study, ...]:
+    """The headline of every network and critic of `profile` at each of its weights, whatever validation chose."""
+    weights = product(profile.networks, profile.critics, profile.gammas)
+    return tuple(study for weight in weights for study in headline_studies(profile, operator, *weight))
+
+
+def every_study(profile: Profile) -> tuple[Study, ...]:
+    """All that the stages may train: the baselines, the ladder, and the headline at any weight of the ladder."""
+    plain = [study for operator in OPERATORS for study in fidelity_studies(profile, operator)]
+    ladders = [study for operator in OPERATORS for study in ladder_studies(profile, operator)]
+    weights = {(study.operator, study.network, study.critic, study.gamma) for study in ladders}
+    headline = [study for weight in sorted(weights) for study in headline_studies(profile, *weight)]
+    return tuple(dict.fromkeys([*plain, *ladders, *headline]))
+
+
+def preview_studies(profile: Profile, operator: OperatorName) -> tuple[Study, ...]:
+    """L2 and L1 with the first critic at the middle weight of the ladder: what the critic does, before choosing."""
+    middle = profile.gammas[len(profile.gammas) // 2]
+    taught = [s for s in ladder_studies(profile, operator) if (s.critic, s.gamma) == (profile.critics[0], middle)]
+    return tuple(replace(study, fidelity=fidelity) for study in taught for fidelity in ("l2", "l1"))
+
+
+def main() -> None:
+    """Run one stage of a profile, or the part of it that the filters leave."""
+    parser = argparse.ArgumentParser(prog="python -m lpie.study.experiments", description=__doc__.split("\n")[0])
+    parser.add_argument("--profile", default="study")
+    parser.add_argument("--stage", choices=("fidelity", "ladder", "headline", "rivals"), required=True)
+    parser.add_argument("--results", type=Path, help="the profile's folder when left out")
+    parser.add_argument("--device")
+    parser.add_argument("--together", type=int, default=TOGETHER, help="studies that train at once on a GPU")
+    parser.add_argument("--operator", nargs="+", choices=OPERATORS, default=OPERATORS)
+    parser.add_argument("--fidelity", nargs="+", help="only these")
+    for name, kind in (("network", str), ("critic", str), ("seed", int), ("gamma", float)):
+        parser.add_argument(f"--{name}", nargs="+", type=kind, help=f"instead of the profile's {name} values")
+    chosen = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    profile = find_profile(chosen.profile)
+    given = {
+        name: tuple(getattr(chosen, name)) for name in ("network", "critic", "seed", "gamma") if getattr(chosen, name)
+    }
+    swept: Any = {f"{name}s": values for name, values in given.items()}
+    if chosen.seed:
+        swept["fewer_seeds"] = tuple(seed for seed in profile.fewer_seeds if seed in chosen.seed)
+    asked = replace(profile, **swept)  # what is trained; who judges stays the profile's
+    folder = chosen.results or results_folder(chosen.profile)
+    if chosen.stage == "rivals":
+        from lpie.study.rivals import run_rivals
+
+        for operator in chosen.operator:
+            run_rivals(profile, operator, folder, asked.critics, chosen.device or default_device())
+        return
+    studies: list[Study] = []
+    for operator in chosen.operator:
+        given = chosen.stage == "headline" and chosen.gamma
+        studies += headline_at(asked, operator) if given else stage_studies(asked, operator, chosen.stage, folder)
+    if chosen.fidelity:
+        studies = [study for study in studies if study.fidelity in chosen.fidelity]
+    if not studies:
+        parser.error("no study is left by these filters")
+    run_studies(profile, studies, folder, chosen.device, chosen.together)
+
+
+def stage_studies(profile: Profile, operator: OperatorName, stage: str, folder: Path) -> tuple[Study, ...]:
+    """The studies of a stage; the headline's weights are chosen from the ladder's results in `folder`.
+
+    Of the headline, those networks and critics that the profile has.
+    """
+    if stage == "fidelity":
+        return fidelity_studies(profile, operator)
+    if stage == "ladder":
+        return ladder_studies(profile, operator)
+    from lpie.evidence.gains import choose_gammas
+    from lpie.evidence.results import read_results
+
+    choices = choose_gammas(*read_results(folder))
+    chosen = choices[choices["operator"] == operator][["network", "critic", "gamma"]].itertuples(index=False)
+    weights: list[tuple[Any, Any, float]] = [tuple(row) for row in chosen]
+    return tuple(study for weight in weights for study in headline_studies(profile, operator, *weight))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,280 @@
+"""Trains networks on (photo, target) scenes: one visible step, exact resume, several networks at once on a GPU.
+
+Every draw of a run (which scene, which crop, which flip) is made before its first step, so a run that was
+interrupted continues with the very numbers it would have had.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from lpie import networks
+from lpie.critic.nima import NIMA
+from lpie.losses.objective import PerceptualObjective
+from lpie.records import read_tensors, write_csv, write_json, write_tensors
+from lpie.study.crops import CropPool, draw_crops
+from lpie.study.settings import Study
+from lpie.study.targets import Scene
+from lpie.weights import open_weights
+
+log = logging.getLogger(__name__)
+
+LOGGED = ("loss", "fidelity", "score")
+
+
+def default_device() -> str:
+    """`cuda` where there is one, else `cpu`."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def train(
+    studies: Sequence[Study], scenes: Sequence[Scene], folder: Path, device: str | None = None
+) -> list[nn.Module]:
+    """The network of each study, trained on the training scenes or read from `folder/<study.name>`.
+
+    All studies advance step by step together, which keeps a GPU busy that one small network would not fill.
+    Each run's folder receives checkpoint.safetensors on the way and weights.safetensors, log.csv, run.json at
+    its end. Started again, unfinished runs continue from their checkpoints; on the same device the bytes are
+    those of an undisturbed run. Raises FloatingPointError, once the others are done, for runs that diverged.
+    """
+    device = device or default_device()
+    folder = Path(folder)
+    unfinished = [study for study in studies if not is_trained(study, folder)]
+    if unfinished:
+        pools: dict[bool, CropPool] = {}
+        runs = [Run(study, scenes, folder / study.name, device, pools) for study in unfinished]
+        _advance(runs)
+    return [load_network(study, folder).to(device) for study in studies]
+
+
+def is_trained(study: Study, folder: Path) -> bool:
+    """Whether `folder` holds the finished network of `study`."""
+    return all((Path(folder) / study.name / part).exists() for part in ("run.json", "weights.safetensors"))
+
+
+def load_network(study: Study, folder: Path) -> nn.Module:
+    """The finished network of `study`, in eval mode."""
+    network = networks.build(study.network, study.operator)
+    tensors, _ = read_tensors(Path(folder) / study.name / "weights.safetensors")
+    network.load_state_dict(tensors)
+    return network.eval()
+
+
+def _advance(runs: list[Run]) -> None:
+    """One step of every run in turn, until all are done; those that diverged are named at the end."""
+    diverged: list[str] = []
+    total = sum(run.study.schedule.steps - run.step for run in runs)
+    spoken = time.monotonic()
+    with tqdm(total=total, desc=f"training {len(runs)} network(s)", unit="step", mininterval=1.0, disable=None) as bar:
+        while pending := [run for run in runs if run.step < run.study.schedule.steps]:
+            began = time.monotonic()
+            for run in pending:
+                run.advance()
+            share = (time.monotonic() - began) / len(pending)  # a GPU does not say whose work it was
+            for run in pending:
+                run.seconds += share
+                try:
+                    run.keep()
+                except FloatingPointError as error:
+                    diverged.append(str(error))
+            bar.update(len(pending))
+            if bar.disable and time.monotonic() - spoken > 5:
+                log.info("step %d of %d, %d network(s)", pending[0].step, pending[0].study.schedule.steps, len(runs))
+                spoken = time.monotonic()
+    if diverged:
+        raise FloatingPointError(" ".join(diverged))
+
+
+class Run:
+    """One study in training: network, optimizer, its draws, and what it has logged so far."""
+
+    def __init__(
+        self, study: Study, scenes: Sequence[Scene], folder: Path, device: str, pools: dict[bool, CropPool]
+    ) -> None:
+        self.study, self.folder, self.device = study, folder, torch.device(device)
+        schedule = study.schedule
+        torch.manual_seed(study.seed)
+        self.network = networks.build(study.network, study.operator)
+        if study.initial:
+            self.network.load_state_dict(open_weights(study.initial)[0])
+        self.network.to(self.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        critic = NIMA.from_pretrained(study.critic) if study.critic != "none" else None
+        self.objective = PerceptualObjective(study.fidelity, critic, study.gamma).to(self.device)
+
+        uses_estimate = bool(self.network.uses_estimate)
+        if uses_estimate not in pools:
+            pools[uses_estimate] = CropPool(scenes, uses_estimate, self.device)
+        self.pool = pools[uses_estimate]
+        self.draws = draw_crops(study.seed, schedule, self.pool.train_sizes).to(self.device)
+        cosine = [0.5 * (1 + math.cos(math.pi * step / schedule.steps)) for step in range(schedule.steps)]
+        self.rates = schedule.learning_rate * torch.tensor(cosine, device=self.device)
+        rate = torch.tensor(schedule.learning_rate, device=self.device)
+        on_gpu = self.device.type == "cuda"
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=rate, fused=True, capturable=on_gpu)
+        self.counter = torch.zeros((), dtype=torch.long, device=self.device)  # the step, where the GPU can read it
+        self.history = torch.zeros(schedule.steps, len(LOGGED), device=self.device)
+        self.validation: list[tuple[int, float]] = []
+        self.step, self.seconds = 0, 0.0
+        self._prepare_optimizer()
+        self._resume()
+        self.stream = torch.cuda.Stream() if on_gpu else None
+        self.graph = self._capture() if on_gpu else None
+
+    def advance(self) -> None:
+        """One step; at its marks also a validation."""
+        if self.graph is None:
+            self._one_step()
+        else:
+            with torch.cuda.stream(self.stream):
+                self.graph.replay()
+        self.step += 1
+        schedule = self.study.schedule
+        if self.step == schedule.steps or self.step % schedule.validate_every == 0:
+            self.validation.append((self.step, self._validate()))
+
+    def keep(self) -> None:
+        """At its marks a checkpoint, and at the end the finished run."""
+        schedule = self.study.schedule
+        if self.step == schedule.steps:
+            self._finish()
+        elif self.step % schedule.checkpoint_every == 0:
+            self._save_checkpoint()
+
+    def _one_step(self) -> None:
+        """The whole method: crops, objective, gradient, Adam. Reads its position from the device, never the host."""
+        here = self.counter[None]  # a tensor of one index: indexing by a scalar tensor would wait for the GPU
+        photo, target, estimate = self.pool.crops(self.draws.index_select(0, here)[0], self.study.schedule.crop)
+        with self._precision():
+            enhanced = self.network(photo, estimate) if estimate is not None else self.network(photo)
+            parts = self.objective.parts(enhanced, target)
+        parts["loss"].backward()
+        self.optimizer.param_groups[0]["lr"].copy_(self.rates.index_select(0, here)[0])
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        row = torch.stack([parts[key].detach().float() for key in LOGGED])
+        self.history.index_copy_(0, here, row[None])
+        self.counter += 1
+
+    def _precision(self) -> torch.autocast | nullcontext[None]:
+        on_gpu = self.device.type == "cuda"
+        return torch.autocast("cuda", dtype=torch.bfloat16, cache_enabled=False) if on_gpu else nullcontext()
+
+    @torch.no_grad()
+    def _validate(self) -> float:
+        """Mean PSNR to the target, in dB, over the middle of the first validation scenes."""
+        if self.stream is not None:
+            self.stream.synchronize()
+        photo, target, estimate = self.pool.validation(self.study.schedule.crop)
+        self.network.eval()
+        enhanced = self.network(photo, estimate) if estimate is not None else self.network(photo)
+        self.network.train()
+        errors = (enhanced.float().clamp(0, 1) - target).square().mean(dim=(1, 2, 3))
+        return float((-10 * errors.log10()).mean())
+
+    # What a run leaves ------------------------------------------------------------------------------------------
+
+    def _state(self) -> dict[str, Tensor]:
+        """Every tensor that the next step depends on; the live ones, not copies."""
+        state = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        for index, moments in enumerate(self.optimizer.state.values()):
+            state.update({f"adam.{index}.{name}": tensor for name, tensor in moments.items()})
+        return state | {"counter": self.counter, "history": self.history}
+
+    def _prepare_optimizer(self) -> None:
+        """Lets Adam make its state with a step of zero gradients and zero rate, then resets its clock."""
+        for parameter in self.network.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        rate = self.optimizer.param_groups[0]["lr"]
+        rate.zero_()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        rate.fill_(self.study.schedule.learning_rate)
+        for moments in self.optimizer.state.values():
+            for tensor in moments.values():
+                tensor.zero_()
+
+    @torch.no_grad()
+    def _restore(self, saved: dict[str, Tensor]) -> None:
+        for name, tensor in self._state().items():
+            tensor.copy_(saved[name])
+
+    def _save_checkpoint(self) -> None:
+        position = {"step": self.step, "seconds": self.seconds, "validation": self.validation}
+        if self.stream is not None:
+            self.stream.synchronize()
+        metadata = {"study": self.study.digest, "position": json.dumps(position)}
+        write_tensors(self.folder / "checkpoint.safetensors", self._state(), metadata)
+
+    def _resume(self) -> None:
+        path = self.folder / "checkpoint.safetensors"
+        if not path.exists():
+            return
+        saved, metadata = read_tensors(path)
+        if metadata["study"] != self.study.digest:
+            raise ValueError(
+                f"{path} belongs to another study ({metadata['study']}, not {self.study.digest}): remove it."
+            )
+        self._restore(saved)
+        position = json.loads(metadata["position"])
+        self.step, self.seconds = position["step"], position["seconds"]
+        self.validation = [(step, psnr) for step, psnr in position["validation"]]
+        log.info("%s continues at step %d", self.study.name, self.step)
+
+    def _finish(self) -> None:
+        if not all(parameter.isfinite().all() for parameter in self.network.parameters()):
+            raise FloatingPointError(
+                f"{self.study.name} diverged: its weights are not finite. Lower the learning rate."
+            )
+        history = self.history.cpu().numpy()
+        table = pd.DataFrame(history, columns=list(LOGGED)).assign(step=range(1, len(history) + 1))
+        every = max(1, len(table) // 200)
+        table = table.groupby((table["step"] - 1) // every).mean().assign(step=lambda rows: rows["step"].round())
+        psnr = pd.DataFrame(self.validation, columns=["step", "validation_psnr"])
+        write_csv(self.folder / "log.csv", pd.concat([table, psnr]).sort_values("step"))
+        settings: dict[str, str] = self.network.metadata()  # type: ignore[operator]
+        metadata = {**settings, "study": json.dumps(asdict(self.study), sort_keys=True)}
+        write_tensors(self.folder / "weights.safetensors", self.network.state_dict(), metadata)
+        record = {
+            "run": self.study.name,
+            "study": asdict(self.study),
+            "seconds": round(self.seconds, 3),
+            "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
+            "validation_psnr": self.validation[-1][1],
+            "device": torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu",
+            "torch": torch.__version__,
+        }
+        write_json(self.folder / "run.json", record)  # last: its presence says that the run is whole
+        (self.folder / "checkpoint.safetensors").unlink(missing_ok=True)
+
+    def _capture(self) -> torch.cuda.CUDAGraph | None:
+        """The whole step as one CUDA graph, None where it cannot be one; the steps that warm it up leave no trace."""
+        saved = {name: tensor.clone() for name, tensor in self._state().items()}
+        graph = torch.cuda.CUDAGraph()
+        torch.cuda.synchronize()
+        with torch.cuda.stream(self.stream):
+            for _ in range(3):
+                self._one_step()
+        torch.cuda.synchronize()
+        try:
+            with torch.cuda.graph(graph, stream=self.stream):
+                self._one_step()
+        except RuntimeError as error:  # some operation waits for the GPU: slower, not wrong
+            log.warning("%s trains without a CUDA graph: %s", self.study.name, str(error).splitlines()[0])
+            return None
+        finally:
+            torch.cuda.synchronize()
+            self._restore(saved)
+            torch.cuda.synchronize()
+        return graph
