@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import lzma
 import os
-import tempfile
+import secrets
+import shutil
+import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,27 +40,38 @@ PART = ".part-"
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside `path` that takes its name when the block ends well.
 
-    A reader sees the old file or the new one, never a part; an error or a kill leaves the old one.
+    A reader sees the old file or the new one, never a part; an error or a kill leaves the old one. A file that is
+    replaced passes on its mode and, where that is allowed, its owner. Raises PermissionError if it is read-only.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=final.parent, prefix=f"{PART}{final.stem}-", suffix=final.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    old = final.stat() if final.exists() else None
+    if old is not None and not old.st_mode & stat.S_IWUSR:
+        raise PermissionError(errno.EACCES, "The file is read-only: make it writable or name another", os.fspath(final))
+    temporary = final.with_name(f"{PART}{final.stem[:40]}-{secrets.token_hex(4)}{final.suffix}")
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # the system applies the umask
     try:
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        if old is not None:
+            with suppress(PermissionError):
+                shutil.chown(temporary, old.st_uid, old.st_gid)
+            temporary.chmod(stat.S_IMODE(old.st_mode))
         os.replace(temporary, final)
+        _sync_folder(final.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _sync_folder(folder: Path) -> None:
+    """Put the folder's entries on the disk, so that a name that was replaced stays so when the power fails."""
+    with suppress(OSError):  # some file systems cannot
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_json(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -30,6 +31,42 @@ def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path: P
         raise RuntimeError("broke")
     assert json.loads((tmp_path / "record.json").read_text()) == {"kept": True}
     assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_a_rewritten_file_keeps_its_mode_and_a_new_one_gets_that_of_the_umask(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    write_json(tmp_path / "new.json", {})
+    assert (tmp_path / "new.json").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    (tmp_path / "new.json").chmod(0o640)
+    write_json(tmp_path / "new.json", {"again": 1})
+    assert (tmp_path / "new.json").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_rewritten_file_keeps_its_owner(tmp_path: Path) -> None:
+    write_json(tmp_path / "record.json", {})
+    os.chown(tmp_path / "record.json", 1234, 2345)
+    write_json(tmp_path / "record.json", {"again": 1})
+    assert ((tmp_path / "record.json").stat().st_uid, (tmp_path / "record.json").stat().st_gid) == (1234, 2345)
+
+
+def test_a_read_only_file_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    write_json(tmp_path / "record.json", {"kept": True})
+    (tmp_path / "record.json").chmod(0o444)
+    with pytest.raises(PermissionError, match="read-only"):
+        write_json(tmp_path / "record.json", {"kept": False})
+    assert json.loads((tmp_path / "record.json").read_text()) == {"kept": True}
+    assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_writing_never_touches_the_umask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("the umask belongs to the whole process"))
+    write_json(tmp_path / "record.json", {})
+
+
+def test_a_name_as_long_as_names_may_be_is_written(tmp_path: Path) -> None:
+    write_json(tmp_path / ("n" * 250 + ".json"), {})
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_file_that_is_no_safetensors_is_named(tmp_path: Path) -> None:
