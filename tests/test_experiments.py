@@ -26,7 +26,7 @@ from lpie.study.experiments import (
     run_studies,
     shown_scenes,
 )
-from lpie.study.settings import Profile, Schedule, Study, find_profile
+from lpie.study.settings import Profile, Schedule, Study, ToneSettings, find_profile
 from lpie.study.targets import Scene
 
 SHORT = Schedule(steps=2, batch=1, crop=24, checkpoint_every=2, validate_every=2)
@@ -66,6 +66,16 @@ def test_runs_and_scores_come_back_whole_and_lie_on_disk(folder: Path) -> None:
     assert (row["fidelity"], row["seed"], row["steps"], row["objective"]) == ("l1", 1, 2, "l1")
     pd.testing.assert_frame_equal(pd.read_csv(folder / "scores.csv"), read_results(folder)[1])
     assert set(read_logs(folder)["run"]) == {study.name for study in STUDIES}
+
+
+def test_studies_of_another_target_do_not_mix_with_those_of_a_folder(folder: Path) -> None:
+    smoke, tone = find_profile("smoke"), ToneSettings(alpha=0.3)
+    run_studies(smoke, STUDIES[:1], folder, "cpu")
+    other = replace(STUDIES[0], tone=tone)
+    with pytest.raises(ValueError, match="other settings than the profile"):
+        run_studies(smoke, [other], folder, "cpu")
+    with pytest.raises(ValueError, match="name another folder"):
+        run_studies(replace(smoke, tone=tone), [other], folder, "cpu")
 
 
 def test_a_finished_run_is_neither_trained_nor_scored_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

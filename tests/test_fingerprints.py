@@ -29,8 +29,8 @@ def test_a_notebook_rests_on_what_its_imports_import(tmp_path: Path) -> None:
         tmp_path / "n.ipynb", "%matplotlib inline\nfrom lpie.losses.objective import l1", "import numpy as np"
     )
     found = names(imported_by(notebook))
-    assert {"losses.py", "structural_similarity.py", "vocabulary.py"} <= found
-    assert "training.py" not in found
+    assert {"losses/objective.py", "losses/similarity.py", "vocabulary.py"} <= found
+    assert "study/training.py" not in found
     assert "cli.py" not in found
 
 

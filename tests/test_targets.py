@@ -33,6 +33,20 @@ def test_the_tone_target_is_the_local_laplacian_of_the_reduced_photo(tmp_path: P
     assert min(scene.photo.shape[-2:]) == 64
 
 
+def test_another_alpha_makes_other_targets(tmp_path: Path) -> None:
+    photo = reduced(photographs.demo_photographs()["astronaut"], 64)
+    expected = local_laplacian(photo, alpha=0.3, beta=0.7, sigma_r=0.2)
+    targets.load_scenes(SMALL, "tone", tmp_path)
+    scene = targets.load_scenes(replace(SMALL, tone=ToneSettings(alpha=0.3)), "tone", tmp_path)[0]
+    assert scene.name == "astronaut"
+    assert (from_uint8(scene.target[None]) - expected).abs().max() <= 0.5 / 255 + 1e-6
+
+
+def test_targets_are_made_again_when_what_the_operators_import_changes() -> None:
+    rests_on = targets._operator_source()
+    assert {"operators/local_laplacian.py", "imaging/pyramids.py", "fast/local_laplacian_cpu.py"} <= rests_on.keys()
+
+
 def test_scenes_read_back_equal_scenes_computed(tmp_path: Path) -> None:
     first = targets.load_scenes(SMALL, "dehaze", tmp_path)
     second = targets.load_scenes(SMALL, "dehaze", tmp_path)

@@ -6,18 +6,15 @@ A fingerprint is a nested dictionary of short strings, JSON as it stands. Two eq
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from lpie.engine import provenance
 from lpie.engine.notebook_parameters import cells_of
-
-PACKAGE = Path(__file__).resolve().parents[1]
+from lpie.study.dependencies import PACKAGE, imports, reachable, source_digests
 
 Fingerprint = dict[str, Any]
 
@@ -38,7 +35,7 @@ def fingerprint(notebook: Path, parameters: Mapping[str, Any], upstream: Mapping
 def training_fingerprint() -> Fingerprint:
     """What every trained and evaluated network rests on besides its own study: the code, and the shipped weights."""
     return {
-        "package source": source_digests(reachable({PACKAGE / "experiments.py"})),
+        "package source": source_digests(reachable({PACKAGE / "study" / "experiments.py"})),
         "weights": _weights(),
     }
 
@@ -80,54 +77,4 @@ def notebook_digest(notebook: Path) -> str:
 def imported_by(notebook: Path) -> set[Path]:
     """The package's modules that the notebook imports, and those that these import, to the end."""
     lines = [line for cell in cells_of(notebook) if cell["cell_type"] == "code" for line in cell["source"].splitlines()]
-    return reachable(_imports("\n".join(line for line in lines if not line.startswith(("%", "!")))))
-
-
-def reachable(modules: set[Path]) -> set[Path]:
-    """`modules` and everything of the package that they import, directly or not."""
-    found: set[Path] = set()
-    waiting = set(modules)
-    while waiting:
-        module = waiting.pop()
-        found.add(module)
-        waiting |= _imports(module.read_text(encoding="utf-8"), module) - found
-    return found
-
-
-def source_digests(modules: set[Path]) -> dict[str, str]:
-    """The digest of each module's text by its path in the package."""
-    return {
-        module.relative_to(PACKAGE).as_posix(): (provenance.file_digest(module) or "")[:16]
-        for module in sorted(modules)
-    }
-
-
-def _imports(source: str, importing: Path | None = None) -> set[Path]:
-    """Files of the package that a source imports; its public names may lead anywhere, so they mean all of it."""
-    found: set[Path] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.level == 0:
-            named = [f"{node.module}.{alias.name}" for alias in node.names]
-            for name in named:
-                found |= _files(name) or _files(str(node.module)) if name.startswith("lpie.") else set()
-        elif isinstance(node, ast.Import):
-            for alias in node.names:
-                found |= _files(alias.name)
-    if PACKAGE / "__init__.py" in found and importing is None:
-        return found | set(_all_modules())
-    return found
-
-
-@cache
-def _all_modules() -> tuple[Path, ...]:
-    return tuple(sorted(PACKAGE.rglob("*.py")))
-
-
-def _files(dotted: str) -> set[Path]:
-    """The file of a module, or the __init__ of a package; empty if `dotted` is neither."""
-    first, *rest = dotted.split(".")
-    if first != "lpie":
-        return set()
-    place = PACKAGE.joinpath(*rest)
-    candidates = (place.with_suffix(".py"), place / "__init__.py")
-    return {candidate for candidate in candidates if candidate.is_file()}
+    return reachable(imports("\n".join(line for line in lines if not line.startswith(("%", "!")))))

@@ -9,6 +9,7 @@ know how the work was divided.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -39,7 +40,7 @@ from lpie.study.settings import (
     find_profile,
     ladder_studies,
 )
-from lpie.study.targets import Scene, load_scenes
+from lpie.study.targets import Scene, load_scenes, target_settings
 from lpie.study.training import default_device, is_trained, load_network, train
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ def run_studies(
     diverged: list[str] = []
     for operator in dict.fromkeys(study.operator for study in studies):
         asked = [study for study in studies if study.operator == operator]
+        targets = _one_target(profile, operator, asked, folder)
         pending = [study for study in asked if not is_evaluated(folder, study.name, judges)]
         references = [name for name in ("input", "target") if not is_evaluated(folder, f"{operator}-{name}", judges)]
         log.info("%s: %d of %d runs to do", operator, len(pending), len(asked))
@@ -76,7 +78,7 @@ def run_studies(
         reported = [scene for scene in scenes if scene.split != "train"]
         for name in references:
             outputs = [scene.photo if name == "input" else scene.target for scene in reported]
-            save_pseudo_run(folder, operator, name, outputs, reported, judges, device)
+            save_pseudo_run(folder, operator, name, outputs, reported, judges, device, targets=targets)
         at_once = together if device.startswith("cuda") else 1
         for start in range(0, len(pending), at_once):
             group = pending[start : start + at_once]
@@ -90,6 +92,22 @@ def run_studies(
     if diverged:
         raise FloatingPointError(" ".join(diverged))
     return collect_results(folder)
+
+
+def _one_target(profile: Profile, operator: OperatorName, studies: Sequence[Study], folder: Path) -> dict[str, Any]:
+    """The settings of the targets that `studies` share with each other, with `profile` and with what `folder` holds.
+
+    Raises ValueError where they do not: gains over two targets cannot stand in one table.
+    """
+    if {(study.tone, study.haze) for study in studies} - {(profile.tone, profile.haze)}:
+        raise ValueError(f"Studies of {operator} have other settings than the profile: give both the same.")
+    asked, record = target_settings(profile, operator), folder / "runs" / f"{operator}-target" / "run.json"
+    before = json.loads(record.read_text(encoding="utf-8")).get("targets", asked) if record.exists() else asked
+    if before != asked:
+        raise ValueError(
+            f"{folder} holds results for {operator} targets of {before}, not {asked}: name another folder."
+        )
+    return asked
 
 
 def load_judges(profile: Profile, device: str) -> dict[str, Judge]:

@@ -101,6 +101,8 @@ class Profile:
     own_schedules: tuple[tuple[NetworkName, Schedule], ...] = ()
     initial: bool = False  # start from the shipped plain networks
     shortest_side: int = 0  # px to which photographs are reduced first; 0 keeps them
+    tone: ToneSettings = field(default_factory=ToneSettings)
+    haze: HazeSettings = field(default_factory=HazeSettings)
     lpips: bool = False  # measure it, for which AlexNet (233 MB) is downloaded
 
 
@@ -183,6 +185,8 @@ def baseline(profile: Profile, operator: OperatorName, network: NetworkName) -> 
         operator=operator,
         network=network,
         photographs=profile.photographs,
+        tone=profile.tone,
+        haze=profile.haze,
         schedule=dict(profile.own_schedules).get(network, profile.schedule),
         initial=f"{operator}-{network}-plain" if profile.initial else "",
     )

@@ -16,19 +16,20 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from lpie import operators
 from lpie.imaging.pixels import quantize, to_uint8
 from lpie.imaging.resampling import reduced
 from lpie.operators import local_laplacian, nonlocal_dehazing, synthetic_haze
 from lpie.photos import photographs
 from lpie.records import read_tensors, write_tensors
 from lpie.registry import fetch, files_of
+from lpie.study.dependencies import modules_in, reachable, source_digests
 from lpie.study.settings import OperatorName, Profile, Study
 from lpie.study.splits import DEMO_SPLITS, Split, real_haze_split
 
@@ -69,9 +70,8 @@ def load_scenes(profile: Profile, operator: OperatorName, folder: Path) -> list[
     Always computed on the CPU, so that scenes do not depend on the device that trains; many at once, one a core.
     Raises FileNotFoundError, through the registry, when the profile's photographs are not to be had.
     """
-    settings = Study(operator=operator)
-    chosen = settings.tone if operator == "tone" else settings.haze
-    key = json.dumps([asdict(chosen), profile.shortest_side, _source_digest()])
+    settings = Study(operator=operator, tone=profile.tone, haze=profile.haze)
+    key = json.dumps([target_settings(profile, operator), _operator_source()], sort_keys=True)
     folder = Path(folder) / f"{operator}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
     sources = list(_sources(profile, operator))
     missing = [index for index, source in enumerate(sources) if not _path(folder, source).exists()]
@@ -86,10 +86,16 @@ def load_scenes(profile: Profile, operator: OperatorName, folder: Path) -> list[
     return [_read_scene(source, folder) for source in sources]
 
 
-def _source_digest() -> str:
-    """Changes when the code of the operators does, whichever of its modules holds it."""
-    modules = sorted(Path(operators.__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"".join(module.read_bytes() for module in modules)).hexdigest()
+def target_settings(profile: Profile, operator: OperatorName) -> dict[str, Any]:
+    """All that the targets of an operator depend on besides photographs and code; JSON types."""
+    chosen = profile.tone if operator == "tone" else profile.haze
+    return json.loads(json.dumps({**asdict(chosen), "shortest_side": profile.shortest_side}))
+
+
+@lru_cache
+def _operator_source() -> dict[str, str]:
+    """Digests of the operators' modules, of what they import, and of every kernel that may stand in for them."""
+    return source_digests(reachable(modules_in("operators", "imaging")) | set(modules_in("fast")))
 
 
 def _keep_nth(profile: Profile, operator: OperatorName, settings: Study, folder: Path, index: int) -> None:
