@@ -24,7 +24,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 
 ROOMS: tuple[tuple[str, ...], ...] = (
-    ("vocabulary", "records", "registry", "weights"),
+    ("vocabulary", "names", "records", "registry", "weights"),
     ("imaging",),
     ("fast",),
     ("operators", "losses", "critic"),

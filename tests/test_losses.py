@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from lpie.imaging.similarity_terms import gaussian_window
-from lpie.losses.objective import (
-    FIDELITIES,
+from lpie.losses import FIDELITIES
+from lpie.losses.fidelity import (
     MIX_ALPHA,
-    PerceptualObjective,
     earth_movers_distance,
     gaussian_l1,
     l1,
@@ -21,6 +20,7 @@ from lpie.losses.objective import (
     ms_ssim_loss,
     ssim_loss,
 )
+from lpie.losses.objective import PerceptualObjective
 from lpie.losses.similarity import ms_ssim, ssim
 from lpie.study.settings import FIDELITIES as STUDIED
 
@@ -82,7 +82,7 @@ def test_earth_movers_distance_refuses_other_shapes_and_orders() -> None:
 
 @pytest.mark.parametrize("name", list(FIDELITIES))
 def test_a_batch_of_two_costs_the_mean_of_two_batches_of_one(name: str) -> None:
-    loss = FIDELITIES[name]
+    loss = FIDELITIES[name].loss
     enhanced, target = photos()
     single = [loss(enhanced[i : i + 1], target[i : i + 1]) for i in range(2)]
     torch.testing.assert_close(loss(enhanced, target), torch.stack(single).mean(), atol=1e-6, rtol=1e-5)
@@ -90,7 +90,7 @@ def test_a_batch_of_two_costs_the_mean_of_two_batches_of_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(FIDELITIES))
 def test_every_fidelity_is_zero_at_the_target_and_its_gradient_leads_there(name: str) -> None:
-    loss = FIDELITIES[name]
+    loss = FIDELITIES[name].loss
     enhanced, target = photos()
     torch.testing.assert_close(loss(target, target), torch.zeros(()), atol=1e-6, rtol=0)
     start = enhanced.clone().requires_grad_()
@@ -103,7 +103,7 @@ def test_every_fidelity_is_zero_at_the_target_and_its_gradient_leads_there(name:
 
 @pytest.mark.parametrize("name", list(FIDELITIES))
 def test_half_precision_and_autocast_do_not_move_a_loss(name: str) -> None:
-    loss = FIDELITIES[name]
+    loss = FIDELITIES[name].loss
     enhanced, target = photos()
     enhanced = enhanced.bfloat16()
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -192,7 +192,7 @@ def test_objective_refuses_what_makes_no_sense() -> None:
         PerceptualObjective("l2", BrightnessCritic(), gamma=float("nan"))
     with pytest.raises(ValueError, match="there is no critic"):
         PerceptualObjective("l2", gamma=0.1)
-    with pytest.raises(ValueError, match="choose one of l1, l2, ssim, ms_ssim, mix"):
+    with pytest.raises(ValueError, match="Choose one of l1, l2, ssim, ms_ssim, mix"):
         PerceptualObjective("psnr")
 
 

@@ -22,7 +22,7 @@ from lpie.critic.nima import NIMA
 from lpie.critic_training.ratings import RatedPhotographs
 from lpie.imaging.pixels import from_uint8, to_uint8
 from lpie.imaging.resampling import resize
-from lpie.losses.objective import earth_movers_distance
+from lpie.losses.fidelity import earth_movers_distance
 from lpie.photos.photographs import read_photo
 from lpie.records import read_tensors, write_tensors
 

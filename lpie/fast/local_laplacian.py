@@ -16,8 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lpie.fast.local_laplacian_taps import expanding, expanding_back, reducing, reducing_back
-from lpie.imaging.remapping import remap_gain
-from lpie.operators.local_laplacian_plain import Settings
+from lpie.imaging.remapping import Settings, remap_gain
 
 STEPS = 2**15  # table entries over the range of values: finer than the noise of float32 filters
 CENTERS = 16  # held at a time where a volume is only reduced

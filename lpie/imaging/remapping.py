@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+Settings = tuple[Tensor, Tensor, Tensor, Tensor]
+"""alpha, beta, sigma_r and noise of the local Laplacian filter, each (N, 1, 1, 1)."""
+
 NOISE = 0.01  # differences up to this are noise, from twice this signal (Paris et al. 2011, detail manipulation)
 SMALLEST = 1e-6  # relative to sigma_r: keeps powers and their gradients finite at a difference of 0
 

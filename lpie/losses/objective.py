@@ -1,118 +1,19 @@
-"""What training minimizes: fidelity to the operator's target, and the objective that adds a critic's opinion.
-
-Every loss is the mean over the photos of a batch, computed in float32 (float64 for float64) whatever the autocast
-setting: in half precision SSIM reads 0.65 where 0.996 is right.
-"""
+"""What training minimizes: fidelity to the operator's target, and the objective that adds a critic's opinion."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from lpie.imaging.similarity_terms import gaussian_window
-from lpie.losses.similarity import check_pair, check_range, constant, unchecked_ms_ssim, unchecked_ssim
-from lpie.vocabulary import PerPhoto, Photo
+from lpie.losses import FIDELITIES, FidelityName
+from lpie.losses.fidelity import Scalar
+from lpie.losses.similarity import check_range
+from lpie.names import find
+from lpie.vocabulary import Photo
 
-Scalar = Float[Tensor, ""]
 HIGHEST_SCORE = 10.0  # of the ratings 1..10 that NIMA predicts
-MIX_ALPHA = 0.84  # share of MS-SSIM in the mix (Zhao et al. 2017, section 3.2.4)
-MIX_SIGMA = 8.0  # px, the Gaussian of Zhao's coarsest scale
-MIX_WINDOW = 33  # px, two standard deviations to each side
-
-
-def l1(enhanced: Photo, target: Photo) -> Scalar:
-    """Mean absolute difference, in units of the photo's range of 1."""
-    enhanced, target = _comparable(enhanced, target)
-    return (enhanced - target).abs().mean()
-
-
-def l2(enhanced: Photo, target: Photo) -> Scalar:
-    """Mean squared difference, in units of the photo's range of 1, squared."""
-    enhanced, target = _comparable(enhanced, target)
-    return (enhanced - target).square().mean()
-
-
-def ssim_loss(enhanced: Photo, target: Photo) -> Scalar:
-    """1 - SSIM, in [0, 2]; needs 11 x 11 px. `enhanced` may leave [0, 1], as a network in training does."""
-    enhanced, target = _comparable(enhanced, target)
-    return 1 - unchecked_ssim(enhanced, target).mean()
-
-
-def ms_ssim_loss(enhanced: Photo, target: Photo) -> Scalar:
-    """1 - MS-SSIM, in [0, 1); needs 161 x 161 px. `enhanced` may leave [0, 1], as a network in training does."""
-    enhanced, target = _comparable(enhanced, target)
-    return 1 - unchecked_ms_ssim(enhanced, target).mean()
-
-
-def mix_loss(enhanced: Photo, target: Photo) -> Scalar:
-    """0.84 (1 - MS-SSIM) + 0.16 (Gaussian-weighted L1); needs 161 x 161 px.
-
-    The weighted L1 is the mean, over the positions where a 33 x 33 Gaussian window (sigma 8 px) lies within the
-    photo, of the window's weighted mean of absolute differences.
-
-    Source: Zhao, Gallo, Frosio, Kautz, "Loss functions for image restoration with neural networks", 2017,
-    equation 14 and section 3.2.4.
-    Differs: MS-SSIM halves the photo from scale to scale (Wang et al. 2003), where Zhao et al. widen the Gaussian at
-    full size instead (sigma 0.5, 1, 2, 4, 8).
-    """
-    enhanced, target = _comparable(enhanced, target)
-    structure = 1 - unchecked_ms_ssim(enhanced, target).mean()
-    return MIX_ALPHA * structure + (1 - MIX_ALPHA) * gaussian_l1(enhanced, target)
-
-
-def gaussian_l1(enhanced: Photo, target: Photo) -> Scalar:
-    """Mean of `mix_loss`'s Gaussian-weighted absolute differences; needs 33 x 33 px.
-
-    The mean over windows of a window's weighted mean is itself one weighted mean, whose weights are 1 inside and
-    fall off over the last 32 px: no blur is needed.
-    """
-    height, width = enhanced.shape[-2:]
-    if min(height, width) < MIX_WINDOW:
-        raise ValueError(f"Expected at least {MIX_WINDOW} px a side, got {height} x {width}: use larger crops.")
-    difference = (enhanced - target).abs()
-    rows, columns = (constant(_window_share(side), difference) for side in (height, width))
-    return (difference.mean((0, 1)) * (rows[:, None] * columns)).sum()
-
-
-@lru_cache(maxsize=16)
-def _window_share(side: int) -> tuple[float, ...]:
-    """How much each pixel of a row counts in the mean over all windows within the row; sums to 1."""
-    window = gaussian_window(MIX_WINDOW, MIX_SIGMA)
-    positions = side - MIX_WINDOW + 1
-    # Pixel i lies in the windows that start at i - 32 .. i, of which 0 .. positions - 1 exist.
-    return tuple(sum(window[max(0, i - positions + 1) : i + 1]) / positions for i in range(side))
-
-
-def earth_movers_distance(p: Float[Tensor, "n k"], q: Float[Tensor, "n k"], r: int | float = 2) -> PerPhoto:
-    """Distance between two score distributions, one value per row: `(1/K sum_k |CDF_p(k) - CDF_q(k)|^r)^(1/r)`.
-
-    `p`, `q`: probabilities of K ordered scores, rows summing to 1. `r`: 2 to train, 1 to report. The root is taken
-    for each row, so that the mean over a batch is the mean of its rows' distances. Equal rows give 0 with slope 0.
-
-    Raises ValueError for other shapes or r below 1. Source: Talebi and Milanfar, "NIMA", 2018, equation 1.
-    """
-    if p.ndim != 2 or p.shape != q.shape:
-        raise ValueError(f"Expected two tensors of one shape (N, K), got {tuple(p.shape)} and {tuple(q.shape)}.")
-    if r < 1:
-        raise ValueError(f"Expected r of at least 1 for a distance, got {r}.")
-    with torch.autocast(p.device.type, enabled=False):
-        precision = torch.float64 if torch.float64 in (p.dtype, q.dtype) else torch.float32
-        difference = (p.to(precision) - q.to(precision)).cumsum(1)
-        return torch.linalg.vector_norm(difference, ord=r, dim=1) / p.shape[1] ** (1 / r)
-
-
-FIDELITIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "l1": l1,
-    "l2": l2,
-    "ssim": ssim_loss,
-    "ms_ssim": ms_ssim_loss,
-    "mix": mix_loss,
-}
 
 
 class PerceptualObjective(nn.Module):
@@ -127,10 +28,9 @@ class PerceptualObjective(nn.Module):
     values that no photo can hold.
     """
 
-    def __init__(self, fidelity: str, critic: nn.Module | None = None, gamma: int | float = 0.0) -> None:
+    def __init__(self, fidelity: FidelityName, critic: nn.Module | None = None, gamma: int | float = 0.0) -> None:
         super().__init__()
-        if fidelity not in FIDELITIES:
-            raise ValueError(f"Unknown fidelity {fidelity!r}: choose one of {', '.join(FIDELITIES)}.")
+        self._distance = find(FIDELITIES, fidelity, "fidelity").loss
         if not 0 <= gamma < float("inf"):
             raise ValueError(f"gamma weighs a penalty and must be a number of at least 0, got {gamma}.")
         if gamma > 0 and critic is None:
@@ -149,7 +49,7 @@ class PerceptualObjective(nn.Module):
         if not self._range_checked:  # once, since on a GPU it waits for the device
             check_range(target.detach().cpu(), "target")
             self._range_checked = True
-        fidelity = FIDELITIES[self.fidelity](enhanced, target)
+        fidelity = self._distance(enhanced, target)
         if self.critic is None:
             return {"loss": fidelity, "fidelity": fidelity.detach(), "score": torch.full_like(fidelity, float("nan"))}
         # Differs: clipped, see the class.
@@ -157,11 +57,3 @@ class PerceptualObjective(nn.Module):
             score = self.critic.mean_score(enhanced.float().clamp(0, 1)).float().mean()
         loss = fidelity + self.gamma * (HIGHEST_SCORE - score) if self.gamma else fidelity
         return {"loss": loss, "fidelity": fidelity.detach(), "score": score.detach()}
-
-
-def _comparable(enhanced: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in float32 or float64, after checking that they fit; the target's range is checked on the CPU only."""
-    check_pair(enhanced, target)
-    check_range(target, "target")
-    precision = torch.float64 if torch.float64 in (enhanced.dtype, target.dtype) else torch.float32
-    return enhanced.to(precision), target.to(precision)

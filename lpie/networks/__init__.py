@@ -1,52 +1,109 @@
-"""What learns the operators, from the most to the least free."""
+"""The networks that learn the operators, from the most to the least free, a row each in `FAMILIES`."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from lpie.names import find
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
-    from lpie.study.settings import NetworkName, OperatorName
+    NetworkName = Literal["can24", "can32", "grid", "parameters"]  # for type checkers; at run time the table decides
+else:
+    NetworkName = str
+
+__all__ = ["FAMILIES", "Family", "NetworkName", "build", "from_pretrained"]
 
 
-def build(network: NetworkName, operator: OperatorName) -> nn.Module:
-    """An untrained network, as every study starts with: `can24`, `can32`, `grid` or `parameters`, for `operator`.
+@dataclass(frozen=True)
+class Family:
+    """One kind of network.
+
+    A network takes a photo and returns the enhanced one; `uses_estimate` says whether it also takes what the operator's
+    `estimate` found, and `metadata()` gives what `open` needs beside its tensors, under `network` the family's name.
+    """
+
+    name: str
+    label: str
+    """What readers of tables and figures call it."""
+    build: Callable[..., Any]
+    """(operator's name) -> untrained network."""
+    open: Callable[..., Any]
+    """(tensors, metadata) -> trained network; raises ValueError where they do not belong together."""
+
+
+def _build_aggregation(width: int, operator: str) -> nn.Module:
+    from lpie.networks.context_aggregation import ContextAggregationNetwork
+
+    return ContextAggregationNetwork(width=width)
+
+
+def _open_aggregation(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> nn.Module:
+    from lpie.networks.context_aggregation import ContextAggregationNetwork
+
+    return ContextAggregationNetwork.from_tensors(tensors, metadata)
+
+
+def _build_grid(operator: str) -> nn.Module:
+    from lpie.networks.bilateral_grid import BilateralGrid
+
+    return BilateralGrid()
+
+
+def _open_grid(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> nn.Module:
+    from lpie.networks.bilateral_grid import BilateralGrid
+
+    return BilateralGrid.from_tensors(tensors, metadata)
+
+
+def _build_parameters(operator: str) -> nn.Module:
+    from lpie.networks.operator_parameters import OperatorParameters
+
+    return OperatorParameters(operator)
+
+
+def _open_parameters(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> nn.Module:
+    from lpie.networks.operator_parameters import OperatorParameters
+
+    return OperatorParameters.from_tensors(tensors, metadata)
+
+
+FAMILIES: dict[str, Family] = {
+    row.name: row
+    for row in (
+        Family("can24", "CAN24", partial(_build_aggregation, 24), _open_aggregation),
+        Family("can32", "CAN32", partial(_build_aggregation, 32), _open_aggregation),
+        Family("grid", "bilateral grid", _build_grid, _open_grid),
+        Family("parameters", "operator parameters", _build_parameters, _open_parameters),
+    )
+}
+
+
+def build(network: NetworkName, operator: str) -> nn.Module:
+    """An untrained network of the family `network`, as every study starts with, for `operator`.
 
     Raises ValueError for other names.
     """
-    from lpie.networks.bilateral_grid import BilateralGrid
-    from lpie.networks.context_aggregation import ContextAggregationNetwork
-    from lpie.networks.operator_parameters import OperatorParameters
-
-    if network in ("can24", "can32"):
-        return ContextAggregationNetwork(width=int(network.removeprefix("can")))
-    if network == "grid":
-        return BilateralGrid()
-    if network == "parameters":
-        return OperatorParameters(operator)
-    raise ValueError(f"Unknown network {network!r}: choose can24, can32, grid or parameters.")
+    return find(FAMILIES, network, "network").build(operator)
 
 
 def from_pretrained(name: str | os.PathLike[str]) -> nn.Module:
-    """A trained network of whichever kind its weights say, in eval mode: a shipped name or a safetensors file.
+    """A trained network of whichever family its weights say, in eval mode: a shipped name or a safetensors file.
 
     Raises FileNotFoundError if there is no such file, ValueError if it holds no network of this package.
     """
-    from lpie.networks.bilateral_grid import BilateralGrid
-    from lpie.networks.context_aggregation import ContextAggregationNetwork
-    from lpie.networks.operator_parameters import OperatorParameters
     from lpie.weights import open_weights
 
     tensors, metadata = open_weights(name)
-    kind = "can" if "beta" in tensors else metadata.get("network", "")
-    if kind.startswith("can"):
-        return ContextAggregationNetwork.from_pretrained(name)
-    if kind == "grid":
-        return BilateralGrid.from_pretrained(name)
-    if kind == "parameters":
-        return OperatorParameters.from_pretrained(name)
-    raise ValueError(
-        f"{name}: expected an enhancing network (network = can24, can32, grid or parameters), got {kind!r}."
-    )
+    family = metadata.get("network", "")
+    if "beta" in tensors or (family.startswith("can") and family not in FAMILIES):
+        family = "can32"  # the authors' own networks, and context aggregation networks of other widths
+    if family not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise ValueError(f"{name}: expected an enhancing network (network = one of {known}), got {family!r}.")
+    return FAMILIES[family].open(tensors, metadata)

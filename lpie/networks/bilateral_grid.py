@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -71,7 +72,11 @@ class BilateralGrid(nn.Module):
 
         Raises FileNotFoundError if there is no such file, ValueError if it holds another network.
         """
-        tensors, metadata = open_weights(name, network="grid")
+        return cls.from_tensors(*open_weights(name, network="grid"))
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> BilateralGrid:
+        """A trained network, in eval mode, from what `state_dict` and `metadata` gave."""
         network = cls(int(metadata["thumbnail"]), int(metadata["bins"]))
         network.load_state_dict(tensors)
         return network.eval()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import cast
 
@@ -107,13 +107,18 @@ class ContextAggregationNetwork(nn.Module):
         Raises FileNotFoundError if there is no such file, ValueError if it holds another network.
         """
         tensors, metadata = open_weights(name)
-        if "beta" in tensors:
-            tensors = _from_authors(tensors)
-        elif not metadata.get("network", "").startswith("can"):
+        if "beta" not in tensors and not metadata.get("network", "").startswith("can"):
             raise ValueError(
                 f"{name}: expected a context aggregation network (network = can24 or can32 in the metadata), got "
                 f"network = {metadata.get('network')!r}: open it with that network's own from_pretrained."
             )
+        return cls.from_tensors(tensors, metadata)
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> ContextAggregationNetwork:
+        """A trained network, in eval mode, from what `state_dict` and `metadata` gave, or the authors' tensors."""
+        if "beta" in tensors:
+            tensors = _from_authors(tensors)
         width = tensors["last.weight"].shape[1]
         given = metadata.get("dilations")
         network = cls(width, tuple(map(int, given.split(","))) if given else None)
@@ -287,7 +292,7 @@ def tile_windows(size: Sequence[int], tile: int, margin: int) -> Iterator[tuple[
             yield y - top, x - left, (top, min(y + tile + margin, height), left, min(x + tile + margin, width))
 
 
-def _from_authors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _from_authors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The authors' tensors under this project's names, their BGR ends turned to RGB."""
     renamed = {f"last.{part}": tensors[f"last.{part}"].flip(0) for part in ("weight", "bias")}
     for layer in range(len(tensors["w0"])):

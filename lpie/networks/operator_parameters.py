@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lpie.imaging.resampling import resize
+from lpie.names import find
 from lpie.networks.photo_check import check_photo
-from lpie.operators import nonlocal_dehazing
+from lpie.operators import OPERATORS, OperatorName, Range
 from lpie.operators.adjustments import contrast, exposure, saturation, white_balance_stops
-from lpie.operators.local_laplacian import local_laplacian
-from lpie.operators.nonlocal_dehazing import FLOOR, HAZE_KEPT, Dehazed, restore
+from lpie.operators.haze_model import Dehazed
 from lpie.vocabulary import PerPhoto, Photo
 from lpie.weights import open_weights
 
@@ -24,14 +24,6 @@ HIDDEN = 64
 SAMPLES = 64  # centers of the local Laplacian filter: 52 dB from its default of 256
 
 
-class Range(NamedTuple):
-    """Where a setting may lie, and where an untrained network puts it."""
-
-    low: float
-    start: float
-    high: float
-
-
 ADJUSTMENTS = {
     "exposure": Range(-1, 0, 1),  # stops
     "contrast": Range(0.7, 1, 1.4),  # slope at middle gray
@@ -39,25 +31,14 @@ ADJUSTMENTS = {
     "temperature": Range(-0.3, 0, 0.3),  # stops of red against blue
     "tint": Range(-0.2, 0, 0.2),  # stops of both against green
 }
-RANGES: dict[str, dict[str, Range]] = {
-    "tone": {
-        "alpha": Range(0.25, 1, 1.5),
-        "beta": Range(0.25, 1, 1.5),
-        "sigma_r": Range(0.05, 0.2, 0.5),
-        **ADJUSTMENTS,
-    },
-    "dehaze": {
-        "airlight_red": Range(-0.15, 0, 0.15),  # added to the estimate
-        "airlight_green": Range(-0.15, 0, 0.15),
-        "airlight_blue": Range(-0.15, 0, 0.15),
-        "floor": Range(0.05, FLOOR, 0.5),  # below 0.1 it does nothing: `dehaze` finds no lower transmission
-        "haze_kept": Range(0, HAZE_KEPT, 0.5),
-        **ADJUSTMENTS,
-    },
-}
-HINTS: dict[str, int] = {"tone": 0, "dehaze": 4}  # what the estimate adds: airlight and mean transmission
+HINTS = 4  # numbers that an estimate of the haze adds to the thumbnail's: airlight and mean transmission
 
 Settings = dict[str, PerPhoto]
+
+
+def ranges_of(operator: str) -> dict[str, Range]:
+    """Every setting that a network chooses for `operator`, the adjustments last; units as the operator's own."""
+    return {**find(OPERATORS, operator, "operator").learned, **ADJUSTMENTS}
 
 
 class OperatorParameters(nn.Module):
@@ -65,7 +46,8 @@ class OperatorParameters(nn.Module):
 
     `operator`: `tone` (local Laplacian filter: alpha, beta, sigma_r) or `dehaze` (the last equation of non-local
     dehazing: correction of the airlight, floor of the transmission, haze kept), each followed by exposure, white
-    balance, contrast and saturation; every setting is bounded by `RANGES`. `samples`: of the local Laplacian filter.
+    balance, contrast and saturation; every setting is bounded, see `ranges_of`.
+    `samples`: of the local Laplacian filter.
     An untrained tone network returns the photo, an untrained dehazing network what `dehaze` makes of it.
 
     Source: the design is this project's; Talebi and Milanfar 2018 ("Learned perceptual image enhancement") speak of
@@ -77,13 +59,15 @@ class OperatorParameters(nn.Module):
     span: Tensor
     start: Tensor
 
-    def __init__(self, operator: str = "tone", samples: int = SAMPLES) -> None:
+    def __init__(self, operator: OperatorName = "tone", samples: int = SAMPLES) -> None:
         super().__init__()
-        if operator not in RANGES:
-            raise ValueError(f"Unknown operator {operator!r}: choose one of {', '.join(RANGES)}.")
+        self._row = find(OPERATORS, operator, "operator")
+        if self._row.render is None:
+            raise ValueError(f"The operator {operator!r} has no settings that a network could choose: train another.")
+        self.ranges = ranges_of(operator)
         self.operator, self.samples = operator, samples
-        self.uses_estimate = operator == "dehaze"
-        ranges = torch.tensor(list(RANGES[operator].values()))
+        self.uses_estimate = self._row.estimate is not None
+        ranges = torch.tensor(list(self.ranges.values()))
         self.register_buffer("low", ranges[:, 0], persistent=False)
         self.register_buffer("span", ranges[:, 2] - ranges[:, 0], persistent=False)
         start = torch.logit((ranges[:, 1] - ranges[:, 0]).double() / (ranges[:, 2] - ranges[:, 0]).double())
@@ -92,7 +76,7 @@ class OperatorParameters(nn.Module):
             nn.Conv2d(before, after, 3, stride=2, padding=1)
             for before, after in zip((3, *WIDTHS), WIDTHS, strict=False)
         )
-        self.hidden = nn.Linear(WIDTHS[-1] + HINTS[operator], HIDDEN)
+        self.hidden = nn.Linear(WIDTHS[-1] + (HINTS if self.uses_estimate else 0), HIDDEN)
         self.last = nn.Linear(HIDDEN, len(ranges))
         self._start_where_ranges_do()
 
@@ -110,7 +94,11 @@ class OperatorParameters(nn.Module):
 
         Raises FileNotFoundError if there is no such file, ValueError if it holds another network.
         """
-        tensors, metadata = open_weights(name, network="parameters")
+        return cls.from_tensors(*open_weights(name, network="parameters"))
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> OperatorParameters:
+        """A trained network, in eval mode, from what `state_dict` and `metadata` gave."""
         network = cls(metadata["operator"], int(metadata["samples"]))
         network.load_state_dict(tensors)
         return network.eval()
@@ -131,7 +119,7 @@ class OperatorParameters(nn.Module):
 
     @torch.no_grad()
     def parameters_for(self, photo: Photo, estimate: Dehazed | None = None) -> Settings:
-        """What this network sets for each photo, by name; the units stand at `RANGES`."""
+        """What this network sets for each photo, by name; within `ranges_of` the operator."""
         check_photo(photo, self)
         return self.choose(resize(photo, *self.thumbnail_size), self._estimate(photo, estimate))
 
@@ -146,26 +134,13 @@ class OperatorParameters(nn.Module):
                 summary = torch.cat([summary, estimate.airlight, estimate.transmission.mean(dim=(2, 3))], dim=1)
             raw = self.last(F.relu(self.hidden(summary)))
             chosen = self.low + self.span * torch.sigmoid(raw + self.start)
-        return dict(zip(RANGES[self.operator], chosen.unbind(dim=1), strict=True))
+        return dict(zip(self.ranges, chosen.unbind(dim=1), strict=True))
 
     def render(self, photo: Photo, settings: Settings, estimate: Dehazed | None = None) -> Photo:
         """The photo under the operator so set, then adjusted."""
         with torch.autocast(photo.device.type, enabled=False):
             photo = photo.float()
-            if estimate is None:
-                rendered = local_laplacian(
-                    photo,
-                    alpha=settings["alpha"],
-                    beta=settings["beta"],
-                    sigma_r=settings["sigma_r"],
-                    samples=self.samples,
-                )
-            else:
-                correction = torch.stack([settings[f"airlight_{color}"] for color in ("red", "green", "blue")], dim=1)
-                airlight = (estimate.airlight + correction).clamp(0, 1)
-                floor, kept = settings["floor"], settings["haze_kept"]
-                rendered = restore(photo, estimate.transmission, airlight, floor=floor, haze_kept=kept)
-            return self.finish(rendered, settings)
+            return self.finish(self._row.render(photo, settings, estimate, self.samples), settings)
 
     def finish(self, rendered: Photo, settings: Settings) -> Photo:
         """What the operator gave, adjusted."""
@@ -173,11 +148,11 @@ class OperatorParameters(nn.Module):
         return enhanced if self.training else enhanced.clamp(0, 1)
 
     def _estimate(self, photo: Photo, estimate: Dehazed | None) -> Dehazed | None:
-        if self.operator == "tone":
+        if self._row.estimate is None:
             return None
         if estimate is None:
             with torch.no_grad():
-                return nonlocal_dehazing.dehaze(photo.float())
+                return self._row.estimate(photo.float())
         return estimate
 
 

@@ -1,1 +1,122 @@
-"""What the networks learn to imitate."""
+"""The image operators that networks imitate: local tone mapping and dehazing, a row each in `OPERATORS`.
+
+A further operator is one file and one row: what it is called, what it is set to, and what it does to a photo. Rows
+name functions that import their module when they are called, so that reading the table does not wait for torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from lpie.operators.settings import (
+    DEHAZE_LEARNED,
+    DEHAZE_SLIDERS,
+    TONE_LEARNED,
+    TONE_SLIDERS,
+    DehazeSettings,
+    Range,
+    Slider,
+    ToneSettings,
+)
+
+if TYPE_CHECKING:
+    from lpie.operators.haze_model import Dehazed
+    from lpie.vocabulary import PerPhoto, Photo
+
+    OperatorName = Literal["tone", "dehaze"]  # for type checkers; at run time the table decides
+else:
+    OperatorName = str
+
+__all__ = ["OPERATORS", "DehazeSettings", "Operator", "OperatorName", "Range", "Slider", "ToneSettings"]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One image operator, and what training, widgets and figures need to know of it."""
+
+    name: str
+    label: str
+    """What readers of tables and figures call it."""
+    settings: Callable[[], Any]
+    """A frozen dataclass of numbers, whose defaults are the operator as it is studied."""
+    apply: Callable[..., Any]
+    """(photo, settings) -> photo: sRGB in [0, 1], (N, 3, H, W), in and out."""
+    ranges: Mapping[str, Slider] = field(default_factory=dict)
+    """Settings that a person may move."""
+    learned: Mapping[str, Range] = field(default_factory=dict)
+    """Settings that a network may choose photo by photo; none where `OperatorParameters` does not serve."""
+    render: Callable[..., Any] | None = None
+    """(photo, chosen, estimate, samples) -> photo: differentiable in `chosen`, one value per photo and name."""
+    estimate: Callable[..., Any] | None = None
+    """photo -> Dehazed: what is found about a photo's haze and held while settings change; None where haze does not
+    matter. Scenes of such an operator are hazy photographs, and clear ones under synthetic haze."""
+
+
+def _tone(photo: Photo, settings: ToneSettings) -> Photo:
+    from lpie.operators.local_laplacian import local_laplacian
+
+    return local_laplacian(photo, alpha=settings.alpha, beta=settings.beta, sigma_r=settings.sigma_r)
+
+
+def _render_tone(photo: Photo, chosen: Mapping[str, PerPhoto], estimate: None, samples: int) -> Photo:
+    from lpie.operators.local_laplacian import local_laplacian
+
+    settings = {name: chosen[name] for name in TONE_LEARNED}
+    return local_laplacian(photo, **settings, samples=samples)
+
+
+def _dehaze(photo: Photo, settings: DehazeSettings) -> Photo:
+    from lpie.operators.nonlocal_dehazing import dehaze
+
+    found = dehaze(
+        photo,
+        gamma=settings.gamma,
+        smoothness=settings.smoothness,
+        floor=settings.floor,
+        haze_kept=settings.haze_kept,
+    )
+    return found.photo
+
+
+def _render_dehazed(photo: Photo, chosen: Mapping[str, PerPhoto], estimate: Dehazed, samples: int) -> Photo:
+    import torch
+
+    from lpie.operators.haze_model import restore
+
+    correction = torch.stack([chosen[f"airlight_{color}"] for color in ("red", "green", "blue")], dim=1)
+    airlight = (estimate.airlight + correction).clamp(0, 1)
+    return restore(photo, estimate.transmission, airlight, floor=chosen["floor"], haze_kept=chosen["haze_kept"])
+
+
+def _estimate_haze(photo: Photo) -> Dehazed:
+    from lpie.operators.nonlocal_dehazing import dehaze
+
+    return dehaze(photo)
+
+
+OPERATORS: dict[str, Operator] = {
+    row.name: row
+    for row in (
+        Operator(
+            name="tone",
+            label="tone mapping",
+            settings=ToneSettings,
+            apply=_tone,
+            ranges=TONE_SLIDERS,
+            learned=TONE_LEARNED,
+            render=_render_tone,
+        ),
+        Operator(
+            name="dehaze",
+            label="dehazing",
+            settings=DehazeSettings,
+            apply=_dehaze,
+            ranges=DEHAZE_SLIDERS,
+            learned=DEHAZE_LEARNED,
+            render=_render_dehazed,
+            estimate=_estimate_haze,
+        ),
+    )
+}

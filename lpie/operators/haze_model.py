@@ -11,21 +11,25 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lpie.operators.settings import DehazeSettings
 from lpie.vocabulary import Airlight, PerPhoto, Photo, Transmission
 
-FLOOR = 0.1  # smallest transmission that is divided by
-HAZE_KEPT = 0.06  # share of the haze left in the result: a distant scene with none at all looks unnatural
+FLOOR, HAZE_KEPT = DehazeSettings.floor, DehazeSettings.haze_kept
 
 Number = float | Float[Tensor, ""] | PerPhoto  # one for all photos, or one for each
 
 
 @dataclass(frozen=True)
 class Dehazed:
-    """A hazy photo taken apart: the scene without haze in [0, 1], its transmission in [0.1, 1], its airlight."""
+    """A hazy photo taken apart: the scene without haze in [0, 1], its transmission in [0.1, 1], its airlight.
+
+    `presence`: how sure it is that each photo shows haze, see `haze_presence`; None where that was not asked.
+    """
 
     photo: Photo
     transmission: Transmission
     airlight: Airlight
+    presence: PerPhoto | None = None
 
 
 def restore(

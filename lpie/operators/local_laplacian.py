@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lpie.imaging.color import to_linear, to_srgb
 from lpie.imaging.pyramids import collapse, full_depth, gaussian_pyramid, laplacian_pyramid
-from lpie.imaging.remapping import NOISE, remap
+from lpie.imaging.remapping import NOISE, Settings, remap
 from lpie.operators import local_laplacian_plain as plain
 from lpie.vocabulary import Luminance, PerPhoto, Photo
 
@@ -109,7 +109,7 @@ def recolored(photo: Photo, luminance: Luminance, changed: Luminance) -> Photo:
     return torch.cat([((c + RATIO_FLOOR) * ratio - RATIO_FLOOR).clamp(0, 1) for c in photo.split(1, dim=1)], 1)
 
 
-def filtered(luminance: Luminance, settings: plain.Settings, samples: int, levels: int) -> Luminance:
+def filtered(luminance: Luminance, settings: Settings, samples: int, levels: int) -> Luminance:
     """The filter itself, on the fastest path there is for the type, device and need of gradients."""
     if samples < 2:
         raise ValueError(f"Interpolation needs at least 2 samples, got samples={samples}.")
@@ -137,7 +137,7 @@ def _depth(photo: Tensor, levels: int | None) -> int:
     return deepest if levels is None else min(levels, deepest)
 
 
-def _settings(photo: Tensor, alpha: Number, beta: Number, sigma_r: Number, noise: Number) -> plain.Settings:
+def _settings(photo: Tensor, alpha: Number, beta: Number, sigma_r: Number, noise: Number) -> Settings:
     return (
         _per_photo(alpha, photo, "alpha"),
         _per_photo(beta, photo, "beta"),

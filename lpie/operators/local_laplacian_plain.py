@@ -14,10 +14,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from lpie.imaging.pyramids import collapse, differences, expansion, gaussian_pyramid, reduction
-from lpie.imaging.remapping import remap_gain
-
-Settings = tuple[Tensor, Tensor, Tensor, Tensor]
-"""alpha, beta, sigma_r and noise, each (N, 1, 1, 1)."""
+from lpie.imaging.remapping import Settings, remap_gain
 
 AT_A_TIME = 2**24  # remapped values held at a time
 

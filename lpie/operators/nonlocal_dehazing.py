@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import torch
 
 from lpie.imaging.checks import check_airlight, check_photo
@@ -11,12 +9,11 @@ from lpie.imaging.color import luma
 from lpie.operators.airlight import estimate_airlight, haze_presence
 from lpie.operators.haze_lines import transmission_along_lines
 from lpie.operators.haze_model import FLOOR, HAZE_KEPT, Dehazed, Number, per_photo, restore
+from lpie.operators.settings import DehazeSettings
 from lpie.operators.smoothing import gradient_links, weighted_least_squares
 from lpie.vocabulary import Airlight, Photo, Transmission
 
-log = logging.getLogger(__name__)
-
-SMOOTHNESS = 0.1  # lambda, weight of the transmission's changes between neighbors
+SMOOTHNESS = DehazeSettings.smoothness
 STRETCHED = 0.005  # share of the values that a display stretch clips at either end
 
 
@@ -24,7 +21,7 @@ def dehaze(
     photo: Photo,
     airlight: Airlight | None = None,
     *,
-    gamma: float = 1.0,
+    gamma: float = DehazeSettings.gamma,
     smoothness: float = SMOOTHNESS,
     floor: Number = FLOOR,
     haze_kept: Number = HAZE_KEPT,
@@ -33,7 +30,7 @@ def dehaze(
 
     photo: (N, 3, H, W), sRGB in [0, 1], any height and width.
     airlight: color of the haze in the photo's own encoding, (N, 3); None estimates it, and then also whether there is
-        haze at all: a photo without comes back as it is, transmission 1, and a message in the log says so.
+        haze at all: a photo without comes back as it is, with transmission 1 and presence 0.
     gamma: above 0; haze is undone in photo ** gamma, the result is raised to 1 / gamma. 2.2 comes near linear light.
     smoothness: above 0; how much the transmission keeps to its neighbors where the photo does not change.
     floor, haze_kept: see `restore`.
@@ -57,7 +54,6 @@ def dehaze(
         if airlight is None:
             airlight = estimate_airlight(seen)
             presence = haze_presence(seen, airlight)
-            _report(airlight, presence)
         else:
             check_airlight(airlight, photo)
             airlight = airlight.float()
@@ -73,7 +69,7 @@ def dehaze(
         floor=floor,
         haze_kept=haze_kept,
     ).clamp(0, 1)
-    return Dehazed(scene if gamma == 1 else scene ** (1 / gamma), transmission, airlight)
+    return Dehazed(scene if gamma == 1 else scene ** (1 / gamma), transmission, airlight, presence)
 
 
 def estimate_transmission(photo: Photo, airlight: Airlight, smoothness: float = SMOOTHNESS) -> Transmission:
@@ -106,15 +102,3 @@ def _check_range(floor: Number, haze_kept: Number) -> None:
         raise ValueError(f"floor divides and must be in (0, 1], got {floor}.")
     if isinstance(haze_kept, float | int) and not haze_kept >= 0:
         raise ValueError(f"haze_kept is a share of the haze and must be at least 0, got {haze_kept}.")
-
-
-def _report(airlight: Airlight, presence: torch.Tensor) -> None:
-    """Say of each photo what was found; the one place that waits for a GPU."""
-    for color, share in zip(airlight.tolist(), presence.tolist(), strict=True):
-        named = ", ".join(f"{value:.2f}" for value in color)
-        if share == 0:
-            log.info("No haze found (airlight capped at %s): the photo comes back as it is.", named)
-        elif share < 1:
-            log.info("Little haze found: %.0f %% of it is undone, airlight %s.", 100 * share, named)
-        else:
-            log.debug("Haze found, airlight %s.", named)

@@ -12,19 +12,12 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from typing import Literal
 
-OperatorName = Literal["tone", "dehaze"]
-NetworkName = Literal["can24", "can32", "grid", "parameters"]
-FidelityName = Literal["l1", "l2", "ssim", "ms_ssim", "mix"]
+from lpie import losses, operators
+from lpie.losses import FidelityName
+from lpie.networks import NetworkName
+from lpie.operators import OperatorName, ToneSettings
+
 CriticName = Literal["none", "compact", "ava", "robust"]
-
-
-@dataclass(frozen=True)
-class ToneSettings:
-    """The local Laplacian filter that tone networks imitate (Paris et al. 2011, section 5)."""
-
-    alpha: float = 0.5  # below 1 enhances detail
-    beta: float = 0.7  # below 1 compresses tone
-    sigma_r: float = 0.2  # amplitude that separates detail from edges, in units of luminance
 
 
 @dataclass(frozen=True)
@@ -106,8 +99,8 @@ class Profile:
     lpips: bool = False  # measure it, for which AlexNet (233 MB) is downloaded
 
 
-FIDELITIES: tuple[FidelityName, ...] = ("l1", "l2", "ssim", "ms_ssim", "mix")
-OPERATORS: tuple[OperatorName, ...] = ("tone", "dehaze")
+FIDELITIES: tuple[FidelityName, ...] = tuple(losses.FIDELITIES)
+OPERATORS: tuple[OperatorName, ...] = tuple(operators.OPERATORS)
 
 DEMO_SCHEDULE = Schedule(steps=24, batch=2, crop=192, checkpoint_every=12, validate_every=12)
 
