@@ -6,9 +6,11 @@ import errno
 import json
 import lzma
 import os
+import re
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,8 +34,74 @@ def results_folder(profile: str) -> Path:
     return (checkout if (checkout / "notebooks").is_dir() else Path.cwd()) / "results" / profile
 
 
-PART = ".part-"
-"""How the names of files begin that are not whole yet; a killed process leaves them."""
+PART = ".lpie-part-"
+"""How the names of files begin that are not whole yet, then the process that writes; a killed one leaves them."""
+
+_held: set[Path] = set()  # folders that this process keeps for itself
+
+
+@contextmanager
+def exclusive(folder: Path, patience: int = 20) -> Iterator[int]:
+    """Makes `folder`, sees that it can be written, and keeps every other writer out of it until the block ends.
+
+    What killed processes left half-written in it is removed. Yields the descriptor that holds the lock: a process that
+    inherits it holds it too. Waits up to `patience` seconds, more than the processes of a killed run need to end.
+    Raises OSError, naming the folder, when it cannot be written, and BlockingIOError when another run is at work in it.
+    """
+    import psutil
+
+    with _locked(folder, "EXCLUSIVE", patience) as handle:
+        for part in folder.rglob(f"{PART}*"):
+            writer = re.match(r"(\d+)-[0-9a-f]{8}-", part.name.removeprefix(PART))
+            if writer and not psutil.pid_exists(int(writer[1])):
+                part.unlink(missing_ok=True)
+        _held.add(folder.resolve())
+        try:
+            yield handle
+        finally:
+            _held.discard(folder.resolve())
+
+
+@contextmanager
+def sharing(folder: Path, patience: int = 5) -> Iterator[None]:
+    """Lets other writers of single runs into `folder` too, but no `exclusive` one; errors as `exclusive`.
+
+    Nothing is locked where this process has `folder` for itself already, or the one that LPIE_LOCKED says started it.
+    """
+    if folder.resolve() in _held or os.environ.get("LPIE_LOCKED") == str(folder.resolve()):
+        yield
+    else:
+        with _locked(folder, "SHARED", patience):
+            yield
+
+
+@contextmanager
+def _locked(folder: Path, kind: str, patience: int) -> Iterator[int]:
+    from portalocker import LockFlags, lock
+    from portalocker.exceptions import LockException
+
+    def opener(path: str, flags: int) -> int:  # a link is not followed: it may lead to anybody's file
+        return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / ".lock", "a", opener=opener)  # noqa: SIM115 - closed below
+    except OSError as error:
+        why = {errno.ENOSPC: "the disk is full", errno.ELOOP: "its .lock is a symbolic link"}
+        reason = why.get(error.errno or 0, str(error.strerror).lower())
+        message = f"The results folder {folder} cannot be written ({reason}): name another one."
+        raise OSError(error.errno, message) from error
+    with file:
+        for left in range(patience, -1, -1):
+            try:
+                lock(file, LockFlags[kind] | LockFlags.NON_BLOCKING)
+                break
+            except LockException as error:
+                if not left:
+                    message = f"Another run is at work in {folder}: wait for it, or name another folder."
+                    raise BlockingIOError(errno.EWOULDBLOCK, message) from error
+                time.sleep(1)
+        yield file.fileno()
 
 
 @contextmanager
@@ -42,13 +110,14 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     A reader sees the old file or the new one, never a part; an error or a kill leaves the old one. A file that is
     replaced passes on its mode and, where that is allowed, its owner. Raises PermissionError if it is read-only.
+    Where LPIE_OUTPUTS names a file, the path is added to it: so a notebook's run knows what the notebook wrote.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
     old = final.stat() if final.exists() else None
     if old is not None and not old.st_mode & stat.S_IWUSR:
         raise PermissionError(errno.EACCES, "The file is read-only: make it writable or name another", os.fspath(final))
-    temporary = final.with_name(f"{PART}{final.stem[:40]}-{secrets.token_hex(4)}{final.suffix}")
+    temporary = final.with_name(f"{PART}{os.getpid()}-{secrets.token_hex(4)}-{final.stem[:40]}{final.suffix}")
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # the system applies the umask
     try:
         yield temporary
@@ -60,6 +129,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.chmod(stat.S_IMODE(old.st_mode))
         os.replace(temporary, final)
         _sync_folder(final.parent)
+        if written_here := os.environ.get("LPIE_OUTPUTS"):
+            with open(written_here, "a", encoding="utf-8") as outputs:
+                outputs.write(json.dumps(os.path.abspath(final)) + "\n")
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -74,14 +146,34 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The JSON object in a file; raises ValueError, naming the file, where it holds something else."""
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error}): remove it, and it is made again.") from error
+    if not isinstance(record, dict):
+        raise ValueError(f"{path} is damaged (a {type(record).__name__}, no object): remove it, and it is made again.")
+    return record
+
+
 def write_json(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
     """Write `record` as indented JSON, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(record, indent=1, sort_keys=True, default=str) + "\n", encoding="utf-8")
 
 
+FORMULA = r"^([=@\t\r]|[+-](?![\d.]+%?(?:\s|$)))"
+"""How a text begins that spreadsheets run; a signed number is none."""
+
+
 def write_csv(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
-    """Write `table` as CSV with six significant digits, atomically; compressed where `path` ends in .xz."""
+    """Write `table` as CSV with six significant digits, atomically; compressed where `path` ends in .xz.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe before it.
+    """
+    words = table.select_dtypes(include=["object", "string"]).columns
+    table = table.assign(**{name: table[name].replace(FORMULA, r"'\1", regex=True) for name in words})
     text = table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
     with atomic_path(path) as temporary:  # neither the time nor the temporary name goes into compressed bytes
         temporary.write_bytes(lzma.compress(text, preset=9) if str(path).endswith(".xz") else text)

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 
-from lpie.records import atomic_path, read_tensors, results_folder, write_csv, write_json, write_tensors
+from lpie.records import (
+    atomic_path,
+    exclusive,
+    read_json,
+    read_tensors,
+    results_folder,
+    sharing,
+    write_csv,
+    write_json,
+    write_tensors,
+)
 
 
 def test_the_same_tensors_and_metadata_give_the_same_bytes(tmp_path: Path) -> None:
@@ -90,3 +102,56 @@ def test_a_compressed_table_reads_back_and_has_the_same_bytes_at_any_time(tmp_pa
     assert (tmp_path / "first.csv.xz").read_bytes()[:2] == b"\xfd7"
     assert (tmp_path / "first.csv.xz").read_bytes() == (tmp_path / "second.csv.xz").read_bytes()
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "first.csv.xz"), table)
+
+
+def test_a_formula_in_a_table_is_made_text_and_a_signed_number_is_left(tmp_path: Path) -> None:
+    texts = ["=1+1", "@sum", "+cmd|' /C calc'!A0", "-2+3+cmd|x", "+0.5 [0.1, 0.9]", "-3.5", "plain"]
+    write_csv(tmp_path / "a.csv", pd.DataFrame({"text": texts, "n": range(len(texts))}))
+    read = pd.read_csv(tmp_path / "a.csv")["text"].tolist()
+    assert read == [f"'{text}" for text in texts[:4]] + texts[4:]
+
+
+def test_only_one_writer_has_a_folder_for_itself_and_trainings_share_it(tmp_path: Path) -> None:
+    with sharing(tmp_path), sharing(tmp_path), pytest.raises(BlockingIOError, match="Another run"):
+        exclusive(tmp_path, patience=0).__enter__()
+    other = f"from pathlib import Path; from lpie.records import *; sharing(Path({str(tmp_path)!r}), 0).__enter__()"
+    with exclusive(tmp_path, patience=0), sharing(tmp_path):  # what a run starts in its own process may write
+        refused = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, check=False)
+        started = {**os.environ, "LPIE_LOCKED": str(tmp_path)}
+        assert subprocess.run([sys.executable, "-c", other], env=started, check=False).returncode == 0
+    assert "Another run is at work" in refused.stderr
+
+
+def test_only_what_a_dead_process_of_the_package_left_half_written_is_removed(tmp_path: Path) -> None:
+    died = subprocess.Popen([sys.executable, "-c", ""])
+    died.wait()
+    names = [f".lpie-part-{died.pid}-0123abcd-checkpoint.safetensors", ".part-mine", ".lpie-part-of-mine.txt"]
+    for name in names:
+        (tmp_path / name).touch()
+    with atomic_path(tmp_path / "checkpoint") as alive, exclusive(tmp_path, patience=0):
+        assert alive.exists()
+        alive.write_text("whole")
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "checkpoint", *names[1:]}
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "theirs").touch()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / ".lock").symlink_to(tmp_path / "theirs")
+    with pytest.raises(OSError, match="symbolic link"):
+        exclusive(tmp_path / "results").__enter__()
+
+
+def test_what_is_written_is_recorded_where_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LPIE_OUTPUTS", str(tmp_path / "outputs"))
+    write_json(tmp_path / "a.json", {})
+    with pytest.raises(RuntimeError, match="broke"), atomic_path(tmp_path / "b.json"):
+        raise RuntimeError("broke")
+    assert [json.loads(line) for line in (tmp_path / "outputs").read_text().splitlines()] == [str(tmp_path / "a.json")]
+
+
+@pytest.mark.parametrize("text", ['{"half', "[1, 2]", "[" * 100_000])
+def test_a_damaged_record_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(ValueError, match=r"run\.json is damaged"):
+        read_json(tmp_path / "run.json")

@@ -18,13 +18,17 @@ import papermill
 import pytest
 
 from lpie.engine import run_all as module
-from lpie.engine.manifest import Manifest, exclusive
+from lpie.engine.manifest import Manifest
 from lpie.engine.run_all import StudyError, default_folder, run_all
+from lpie.records import exclusive
 
 CHAIN = {"first": (), "second": ("first",)}
 FORK = {"first": (), "second": ("first",), "third": ()}
 
-WRITES = "from pathlib import Path\nimport os\nPath(os.environ['LPIE_RESULTS'], '{name}.csv').write_text(str(strength))"
+WRITES = (
+    "from pathlib import Path\nimport os\nfrom lpie.records import atomic_path\n"
+    "with atomic_path(Path(os.environ['LPIE_RESULTS'], '{name}.csv')) as part:\n    part.write_text(str(strength))"
+)
 FAILS = "raise RuntimeError('the operator broke')"
 WAITS = (
     "from pathlib import Path\nimport os, time\n"
@@ -91,7 +95,9 @@ def test_what_is_unchanged_is_not_run_again_and_the_rest_says_why(study: Path, c
     manifest = run(study, FORK, workers=2)
     assert {state["status"] for state in manifest.values()} == {"finished"}
     assert manifest["first"]["reason"] == "it has not run here yet"
-    assert "first.csv" in manifest["first"]["outputs"]
+    assert {name: state["outputs"] for name, state in manifest.items()} == {
+        name: [f"{name}.csv", f"{name}.ipynb"] for name in FORK
+    }  # though they ran side by side
     record = json.loads((study / "results" / "manifest.json").read_text())
     assert record["outputs_sha256"]["first.csv"] == hashlib.sha256(b"1.0").hexdigest()
     origin = json.loads((study / "results" / "provenance.json").read_text())
@@ -203,21 +209,6 @@ def test_two_runs_in_one_folder_do_not_mix(study: Path, monkeypatch: pytest.Monk
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(BlockingIOError, match="Another run is at work"):
             run(study)
-
-
-def test_what_a_killed_run_left_half_written_is_removed(study: Path) -> None:
-    killed = f"""
-import os, signal
-from pathlib import Path
-from lpie.records import atomic_path
-with atomic_path(Path({str(study / "results" / "figures" / "a.pdf")!r})) as temporary:
-    temporary.write_text("half of")
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-    subprocess.run([sys.executable, "-c", killed], check=False)
-    assert len(list((study / "results" / "figures").iterdir())) == 1
-    run(study)
-    assert list((study / "results" / "figures").iterdir()) == []
 
 
 def test_a_results_folder_that_cannot_be_written_is_named(study: Path) -> None:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
-import os
 import shutil
 import threading
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from lpie.engine import fingerprints
 from lpie.engine.provenance import file_digest
-from lpie.records import PART, write_json
+from lpie.records import read_json, write_json
 
-NOT_OUTPUTS = ("runs", "runs-before", "targets", "manifest.json", "provenance.json", "run_all.ipynb")
-"""What lies in a results folder without being the result of one notebook; the first three check themselves."""
+CHECKED_ALONE = ("runs", "targets", "confirmation")
+"""What notebooks write that is no result of one of them: each file there says itself whether it is finished."""
 
 
 class Manifest:
@@ -39,10 +34,10 @@ class Manifest:
         self.networks: dict[str, Any] = {}
         if self.path.exists():
             try:
-                record = json.loads(self.path.read_text(encoding="utf-8"))
-                self.states = {name: dict(state) for name, state in record["notebooks"].items()}
+                record = read_json(self.path)
+                self.states = {str(name): _state(state) for name, state in dict(record["notebooks"]).items()}
                 self.networks = dict(record.get("networks", {}))
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except (ValueError, KeyError, TypeError):
                 self.damaged = True
 
     def status(self, name: str) -> str:
@@ -92,12 +87,12 @@ class Manifest:
         outputs = sorted({file for state in self.states.values() for file in state.get("outputs", [])})
         self._save({"outputs_sha256": {file: file_digest(self.folder / file) for file in outputs}})
 
-    def outputs_since(self, moment: float) -> list[str]:
-        """The folder's tables, figures and notebooks written since `moment`, in seconds of the epoch."""
-        found = (path.relative_to(self.folder) for path in self.folder.rglob("*") if path.is_file())
-        kept = (path for path in found if path.parts[0] not in NOT_OUTPUTS and not path.name.startswith("."))
-        recent = (path for path in kept if (self.folder / path).stat().st_mtime >= moment)
-        return sorted(path.as_posix() for path in recent if not path.name.endswith(".failed.ipynb"))
+    def written(self, record: Path) -> list[str]:
+        """The tables, figures and pages named in `record`, the file that LPIE_OUTPUTS named while a notebook ran."""
+        lines = record.read_text(encoding="utf-8").splitlines() if record.exists() else []
+        paths = {Path(json.loads(line)) for line in lines}
+        inside = (path.relative_to(self.folder) for path in paths if path.is_relative_to(self.folder))
+        return sorted(path.as_posix() for path in inside if path.parts[0] not in CHECKED_ALONE)
 
     def _change(self, name: str, state: dict[str, Any]) -> None:
         with self.changing:
@@ -108,38 +103,10 @@ class Manifest:
         write_json(self.path, {"notebooks": self.states, "networks": self.networks, **more})
 
 
-@contextmanager
-def exclusive(folder: Path, patience: int = 20) -> Iterator[int]:
-    """Makes `folder`, sees that it can be written, and keeps other runs out of it until the block ends.
-
-    What a killed run left half-written is removed. Yields the descriptor that holds the lock: a process that
-    inherits it holds it too. Waits up to `patience` seconds, more than the processes of a killed run need to end.
-    Raises OSError, naming the folder, when it cannot be written, and BlockingIOError when another run is at work in it.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        why = "the disk is full" if error.errno == errno.ENOSPC else str(error.strerror).lower()
-        message = f"The results folder {folder} cannot be written ({why}): name another one."
-        raise OSError(error.errno, message) from error
-    try:
-        _lock(handle, folder, patience)
-        for part in folder.rglob(f"{PART}*"):  # of a run that was killed: nobody else writes here now
-            part.unlink(missing_ok=True)
-        yield handle
-    finally:
-        os.close(handle)
-
-
-def _lock(handle: int, folder: Path, patience: int) -> None:
-    for left in range(patience, -1, -1):
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if not left:
-                message = f"Another run is at work in {folder}: wait for it, or name another folder."
-                raise BlockingIOError(errno.EWOULDBLOCK, message) from error
-            time.sleep(1)
-        else:
-            return
+def _state(state: Any) -> dict[str, Any]:
+    """One notebook's state as it was saved; raises TypeError or ValueError where it is none."""
+    checked = {"status": "", "fingerprint": {}, "outputs": [], **dict(state)}
+    kinds = {"status": str, "fingerprint": dict, "outputs": list}
+    if not all(isinstance(checked[key], kind) for key, kind in kinds.items()):
+        raise TypeError(f"Expected the state of a notebook, got {state!r:.200}.")
+    return checked

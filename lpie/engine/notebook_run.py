@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -21,9 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import papermill
+import psutil
 from jupyter_client.manager import AsyncKernelManager
 from papermill.exceptions import PapermillExecutionError
 
+SOCKETS = "lpie-sockets-"  # folders under the temporary directory, then the number of the process
 SPEAK_EVERY = 15  # seconds without a line, after which the section at work is said again
 
 
@@ -39,11 +42,13 @@ class InheritingKernelManager(AsyncKernelManager):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.transport = "ipc"
-        self.ip = os.path.join(self.sockets, "kernel")
+        if os.name == "posix":
+            self.transport = "ipc"
+            self.ip = os.path.join(self.sockets, "kernel")
 
     async def _async_launch_kernel(self, kernel_cmd: list[str], **settings: Any) -> None:
-        await super()._async_launch_kernel(kernel_cmd, pass_fds=(self.lock,), **settings)
+        inherited = {"pass_fds": (self.lock,)} if os.name == "posix" else {}
+        await super()._async_launch_kernel(kernel_cmd, **inherited, **settings)
         type(self).process_group = getattr(self.provisioner, "pgid", None)
 
 
@@ -89,15 +94,25 @@ def end_with_parent() -> None:
         if InheritingKernelManager.process_group:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(InheritingKernelManager.process_group, signal.SIGKILL)
+        shutil.rmtree(InheritingKernelManager.sockets, ignore_errors=True)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
+def _remove_sockets_of_the_dead() -> None:
+    """Removes the folders of sockets whose process was killed before it could."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{SOCKETS}*"):
+        owner = folder.name.removeprefix(SOCKETS).partition("-")[0]
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def execute(notebook: Path, output: Path, parameters: dict[str, Any], lock: int) -> None:
     """Run every cell and write `output` after each; raises PapermillExecutionError when one fails."""
     narrator = Narrator(notebook)
-    with tempfile.TemporaryDirectory(prefix="lpie-") as sockets:
+    _remove_sockets_of_the_dead()
+    with tempfile.TemporaryDirectory(prefix=f"{SOCKETS}{os.getpid()}-") as sockets:
         InheritingKernelManager.lock, InheritingKernelManager.sockets = lock, sockets
         papermill.execute_notebook(
             notebook,

@@ -13,6 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from lpie.registry import find, registry_path, sources
 from lpie.study.settings import find_profile
 
@@ -68,7 +70,7 @@ def hardware() -> dict[str, Any]:
     return {
         "processor": _processor_name(),
         "cores": usable_cores(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "graphics_cards": cards.splitlines() if cards else [],
         "system": f"{platform.system()} {platform.machine()}",
     }

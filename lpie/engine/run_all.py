@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from lpie.engine import fingerprints
-from lpie.engine.manifest import Manifest, exclusive
+from lpie.engine.manifest import Manifest
 from lpie.engine.notebook_parameters import cells_of, check_names, declared_parameters
 from lpie.engine.provenance import PROJECT, provenance, usable_cores
-from lpie.records import results_folder, write_json
+from lpie.records import exclusive, results_folder, write_json
 from lpie.study.settings import find_profile
 
 GRAPH: dict[str, tuple[str, ...]] = {
@@ -198,8 +198,10 @@ class _Run:
         self.say(name, f"runs: {reason}")
         self.manifest.begin(name, reason, now)
         running, failed = self.folder / f".{name}.running.ipynb", self._copy(name, "failed")
-        running.unlink(missing_ok=True)
-        began, moment = time.monotonic(), time.time() - 1  # files keep their times less finely than the clock
+        record = self._record(name)
+        for leftover in (running, record):
+            leftover.unlink(missing_ok=True)
+        began = time.monotonic()
         with self._start(name, running) as child:
             self.children.add(child)
             last = self._retell(name, child.stdout or ())
@@ -211,7 +213,8 @@ class _Run:
         if status == 0:
             os.replace(running, self._copy(name))
             failed.unlink(missing_ok=True)
-            self.manifest.finish(name, seconds, self.manifest.outputs_since(moment))
+            self.manifest.finish(name, seconds, [*self.manifest.written(record), self._copy(name).name])
+            record.unlink(missing_ok=True)
             self.say(name, f"finished in {_clock(seconds)}")
         else:
             if running.exists():
@@ -236,10 +239,20 @@ class _Run:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "LPIE_RESULTS": str(self.folder), "OMP_NUM_THREADS": threads},
-            pass_fds=(self.lock,),
+            env={
+                **os.environ,
+                "LPIE_RESULTS": str(self.folder),
+                "LPIE_LOCKED": str(self.folder),
+                "LPIE_OUTPUTS": str(self._record(name)),
+                "OMP_NUM_THREADS": threads,
+            },
+            **({"pass_fds": (self.lock,)} if os.name == "posix" else {}),
             start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the others
         )
+
+    def _record(self, name: str) -> Path:
+        """Where a notebook's process notes what it writes."""
+        return self.folder / f".{name}.outputs"
 
     def _retell(self, name: str, lines: Iterable[str]) -> str:
         """Pass on what the notebook says; returns its last line."""
