@@ -7,14 +7,8 @@ import pandas as pd
 import pytest
 from synthetic_records import JUDGES, TRANSFORMATIONS, invent_study
 
-from lpie.evidence.gains import (
-    SAFE_GAIN,
-    choose_gammas,
-    chosen_configurations,
-    frontier,
-    judge_names,
-    photo_gains,
-)
+from lpie.evidence import Evidence
+from lpie.evidence.gains import SAFE_GAIN, photo_gains
 from lpie.evidence.recipe import recipe_check, trivial_at
 
 
@@ -48,15 +42,16 @@ def _ladder(psnrs: list[float], gains: list[float]) -> tuple[pd.DataFrame, pd.Da
 def test_the_weight_is_the_smallest_that_gains_enough_and_keeps_the_picture(
     psnrs: list[float], gains: list[float], gamma: float
 ) -> None:
-    assert choose_gammas(*_ladder(psnrs, gains))["gamma"].tolist() == [gamma]
+    assert Evidence(*_ladder(psnrs, gains)).choices["gamma"].tolist() == [gamma]
 
 
 def test_the_choice_sees_neither_judges_nor_test_photos(study: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     runs, scores = study
     blind = scores[scores["split"] == "validation"].drop(columns=[f"score_{judge}" for judge in JUDGES])
-    pd.testing.assert_frame_equal(choose_gammas(runs, scores), choose_gammas(runs, blind))
-    assert (choose_gammas(runs, scores)["gamma"] == 1e-2).all()
-    assert (choose_gammas(runs, scores)["critic_gain"] > SAFE_GAIN).all()
+    choices = Evidence(runs, scores).choices
+    pd.testing.assert_frame_equal(choices, Evidence(runs, blind).choices)
+    assert (choices["gamma"] == 1e-2).all()
+    assert (choices["critic_gain"] > SAFE_GAIN).all()
 
 
 def test_gains_are_differences_to_the_target_of_the_same_photo(study: tuple[pd.DataFrame, pd.DataFrame]) -> None:
@@ -67,7 +62,7 @@ def test_gains_are_differences_to_the_target_of_the_same_photo(study: tuple[pd.D
     assert row["gain_technical"] == pytest.approx(row["score_technical"] - target["score_technical"])
     assert row["kept_ava_blur"] == pytest.approx(row["survives_ava_blur"] - target["survives_ava_blur"])
     assert set(gains["split"]) == {"test"}
-    assert judge_names(scores) == list(JUDGES)
+    assert Evidence(runs, scores).judges == list(JUDGES)
 
 
 def test_gains_without_the_target_are_refused(study: tuple[pd.DataFrame, pd.DataFrame]) -> None:
@@ -77,7 +72,7 @@ def test_gains_without_the_target_are_refused(study: tuple[pd.DataFrame, pd.Data
 
 
 def test_the_frontier_recovers_what_was_invented(study: tuple[pd.DataFrame, pd.DataFrame]) -> None:
-    table = frontier(*study).set_index(["operator", "network", "objective"])
+    table = Evidence(*study).frontier.set_index(["operator", "network", "objective"])
     honest = table.loc[("tone", "parameters", "l2+0.01compact")]
     attack = table.loc[("dehaze", "can32", "l2+0.01ava")]
     assert honest["n_seeds"] == 3
@@ -95,18 +90,18 @@ def test_the_frontier_recovers_what_was_invented(study: tuple[pd.DataFrame, pd.D
 
 def test_one_photo_more_or_less_moves_no_other_operator(study: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     runs, scores = study
-    whole = frontier(runs, scores)
-    fewer = frontier(runs, scores[scores["photo"] != "dehaze-test-0"])
+    whole = Evidence(runs, scores).frontier
+    fewer = Evidence(runs, scores[scores["photo"] != "dehaze-test-0"]).frontier
     pd.testing.assert_frame_equal(whole[whole["operator"] == "tone"], fewer[fewer["operator"] == "tone"])
 
 
 def test_the_recipe_passes_an_enhancement_and_fails_an_attack(study: tuple[pd.DataFrame, pd.DataFrame]) -> None:
-    gains = photo_gains(*study)
-    chosen = chosen_configurations(*study).set_index(["operator", "network", "critic"], drop=False)
-    honest = recipe_check(gains, chosen.loc[("tone", "parameters", "compact")])
+    evidence = Evidence(*study)
+    chosen = evidence.chosen_with("l2").set_index(["operator", "network", "critic"], drop=False)
+    honest = recipe_check(evidence, chosen.loc[("tone", "parameters", "compact")])
     assert honest["passed"].all()
     assert len(honest) == 1 + 3 + 1 + len(TRANSFORMATIONS) + 3 + 4
-    attack = recipe_check(gains, chosen.loc[("tone", "can32", "compact")]).set_index("criterion")
+    attack = recipe_check(evidence, chosen.loc[("tone", "can32", "compact")]).set_index("criterion")
     assert attack.loc["critic's gain over the target", "passed"]
     assert not attack.loc["technical not below the target", "passed"]
     assert not attack.loc["gain left after jpeg90", "passed"]
@@ -124,7 +119,7 @@ def test_the_trivial_edit_compared_with_may_change_at_least_as_much(study: tuple
 
 def test_a_recipe_without_the_trivial_edit_is_not_passed_and_says_why() -> None:
     study = invent_study(networks=("parameters",), operators=("tone",), rivals=False)
-    check = recipe_check(photo_gains(*study), chosen_configurations(*study).iloc[0])
+    check = recipe_check(Evidence(*study), Evidence(*study).chosen.iloc[0])
     missing = check[check["criterion"].str.contains("not evaluated")]
     assert len(missing) == 4
     assert not missing["passed"].any()

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lpie.evidence.gains import choose_gammas
+from lpie.evidence import Evidence
 from lpie.evidence.results import RUN_COLUMNS, crop_path, read_logs, read_results
 from lpie.study import experiments
 from lpie.study.experiments import (
@@ -203,7 +203,7 @@ def test_the_headline_stage_follows_the_ladders_choice(folder: Path) -> None:
     (place / "run.json").write_text(json.dumps({"run": "tone-target", "operator": "tone", "network": "target"}))
     target = {"run": "tone-target", "photo": "a", "split": "validation", "psnr": 99.0, "score_compact": 5.0}
     pd.DataFrame([target]).to_csv(place / "scores.csv", index=False)
-    assert choose_gammas(*read_results(folder))["gamma"].tolist() == [1e-2]
+    assert Evidence.read(folder).choices["gamma"].tolist() == [1e-2]
     studies = experiments.stage_studies(profile, "tone", "headline", folder)
     assert {study.gamma for study in studies} == {1e-2}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +12,15 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageChops, ImageStat
 from synthetic_records import invent_study
 
-from lpie.evidence.gains import choose_gammas, chosen_configurations, frontier, photo_gains
+from lpie.evidence import Evidence
 from lpie.figures.changes import comparison_figure, rendition_runs, spectrum_figure, survival_figure
 from lpie.figures.gains import frontier_figure, gamma_figure, judge_figure, training_figure
 from lpie.figures.style import save_figure
 
 
 @pytest.fixture(scope="module")
-def study() -> tuple[pd.DataFrame, pd.DataFrame]:
-    return invent_study(operators=("tone",), seeds=2)
-
-
-@pytest.fixture(scope="module")
-def front(study: tuple[pd.DataFrame, pd.DataFrame]) -> pd.DataFrame:
-    return frontier(*study)
+def study() -> Evidence:
+    return Evidence(*invent_study(operators=("tone",), seeds=2))
 
 
 def texts(figure: Figure) -> list[str]:
@@ -32,80 +28,81 @@ def texts(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
 
 
-def test_the_same_table_gives_the_same_bytes_and_both_files(front: pd.DataFrame, tmp_path: Path) -> None:
-    first, second = (save_figure(frontier_figure(front), tmp_path / name) for name in ("a", "b"))
+def test_the_same_table_gives_the_same_bytes_and_both_files(study: Evidence, tmp_path: Path) -> None:
+    first, second = (save_figure(frontier_figure(study), tmp_path / name) for name in ("a", "b"))
     assert first.read_bytes() == second.read_bytes()
     assert first.with_suffix(".pdf").read_bytes() == second.with_suffix(".pdf").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pdf", "a.png", "b.pdf", "b.png"]
 
 
-def test_a_changed_number_changes_the_picture(front: pd.DataFrame, tmp_path: Path) -> None:
-    moved = front.assign(gain_compact=front["gain_compact"] + 0.2 * (front["gamma"] == 1e-2))
-    first, second = (save_figure(frontier_figure(table), tmp_path / n) for n, table in (("a", front), ("b", moved)))
+def test_a_changed_number_changes_the_picture(study: Evidence, tmp_path: Path) -> None:
+    raised = study.scores["run"].str.contains("l2\\+0.01compact")
+    moved = Evidence(study.runs, study.scores.assign(score_compact=study.scores["score_compact"] + 0.2 * raised))
+    first, second = (save_figure(frontier_figure(one), tmp_path / n) for n, one in (("a", study), ("b", moved)))
     assert first.read_bytes() != second.read_bytes()
 
 
-def test_the_frontier_has_every_family_and_both_critics(front: pd.DataFrame) -> None:
-    shown = texts(frontier_figure(front))
+def test_the_frontier_has_every_family_and_both_critics(study: Evidence) -> None:
+    shown = texts(frontier_figure(study))
     for name in ("CAN32", "operator parameters", "trivial edit", "universal attack", "CNN attack"):
         assert name in shown
     assert {"tone mapping, critic: compact", "tone mapping, critic: ava"} <= set(shown)
 
 
-def test_a_ladder_is_drawn_where_the_table_says(front: pd.DataFrame) -> None:
-    panel = frontier_figure(front).axes[0]
+def test_a_ladder_is_drawn_where_the_table_says(study: Evidence) -> None:
+    panel = frontier_figure(study).axes[0]
     line = next(line for line in panel.get_lines() if line.get_label() == "operator parameters")
+    front = study.frontier
     rows = front[(front["network"] == "parameters") & (front["critic"] == "compact") & (front["fidelity"] == "l2")]
     rows = rows.sort_values("psnr")
     np.testing.assert_allclose(line.get_xydata(), rows[["psnr", "gain_compact"]])
 
 
-def test_the_chosen_weight_is_marked(study: tuple[pd.DataFrame, pd.DataFrame], front: pd.DataFrame) -> None:
-    figure = gamma_figure(front, choose_gammas(*study), "tone")
+def test_the_chosen_weight_is_marked(study: Evidence) -> None:
+    figure = gamma_figure(study, "tone")
     dotted = [line for line in figure.axes[0].get_lines() if line.get_linestyle() == ":"]
     assert [line.get_xdata()[0] for line in dotted] == [1e-2]
 
 
-def test_the_table_of_judges_shows_each_gain_with_its_interval(front: pd.DataFrame) -> None:
+def test_the_table_of_judges_shows_each_gain_with_its_interval(study: Evidence) -> None:
+    front = study.frontier
     row = front[(front["network"] == "can32") & (front["objective"] == "l2+0.1ava")].iloc[0]
     expected = "{:+.2f}  [{:+.2f}, {:+.2f}]".format(*(row[f"gain_oasis{end}"] for end in ("", "_low", "_high")))
-    assert expected in texts(judge_figure(front, "tone"))
+    assert expected in texts(judge_figure(study, "tone"))
 
 
-def test_nothing_to_draw_is_an_error_that_says_what_is_missing(
-    study: tuple[pd.DataFrame, pd.DataFrame], front: pd.DataFrame
-) -> None:
-    plain = front[front["gamma"] == 0]
+def test_nothing_to_draw_is_an_error_that_says_what_is_missing(study: Evidence) -> None:
+    plain = Evidence(study.runs[study.runs["gamma"] == 0], study.scores)
     with pytest.raises(ValueError, match="no networks trained with a critic"):
         frontier_figure(plain)
     with pytest.raises(ValueError, match="no ladder of weights for tone"):
-        gamma_figure(plain, choose_gammas(*study), "tone")
+        gamma_figure(plain, "tone")
     with pytest.raises(ValueError, match="no scores for dehaze"):
-        judge_figure(front, "dehaze")
+        judge_figure(study, "dehaze")
     logs = pd.DataFrame({"run": ["unknown"], "step": [1], "fidelity": [0.1]})
     with pytest.raises(ValueError, match="no training log"):
-        training_figure(logs, study[0])
+        training_figure(logs, study.runs)
     with pytest.raises(ValueError, match="no configuration at a chosen weight"):
-        survival_figure(front, chosen_configurations(*study).iloc[:0])
+        survival_figure(plain)
 
 
-def test_spectrum_shares_sum_to_one(study: tuple[pd.DataFrame, pd.DataFrame]) -> None:
-    figure = spectrum_figure(photo_gains(*study), chosen_configurations(*study))
+def test_spectrum_shares_sum_to_one(study: Evidence) -> None:
+    figure = spectrum_figure(study)
     lines = figure.axes[0].get_lines()
     assert len(lines) == 4 + 3  # two networks with two critics each, three rivals
     for line in lines:
         assert line.get_ydata().sum() == pytest.approx(1)
 
 
-def test_survival_shows_the_shares_of_the_table(study: tuple[pd.DataFrame, pd.DataFrame], front: pd.DataFrame) -> None:
-    panel = survival_figure(front, chosen_configurations(*study)).axes[0]
+def test_survival_shows_the_shares_of_the_table(study: Evidence) -> None:
+    panel = survival_figure(study).axes[0]
     labels = [line.get_label() for line in panel.get_lines()]
     line = panel.get_lines()[labels.index("CAN32, critic: compact")]
     np.testing.assert_allclose(line.get_ydata()[:4], 0.4, atol=0.03)
 
 
-def test_training_curves_are_one_line_a_run_in_its_panel(study: tuple[pd.DataFrame, pd.DataFrame]) -> None:
-    runs = study[0]
+def test_training_curves_are_one_line_a_run_in_its_panel(study: Evidence) -> None:
+    runs = study.runs
     trained = runs[runs["network"] == "can32"]["run"]
     logs = pd.DataFrame([{"run": run, "step": step, "fidelity": term, "score": 5.0, "validation_psnr": psnr}
                          for run in trained
@@ -119,21 +116,18 @@ def test_training_curves_are_one_line_a_run_in_its_panel(study: tuple[pd.DataFra
 
 
 @pytest.fixture
-def crops(study: tuple[pd.DataFrame, pd.DataFrame], tmp_path: Path) -> Path:
-    """A folder with one crop of every run of CAN32, gray by its place in the table."""
-    for shade, run in enumerate(study[0]["run"]):
+def crops(study: Evidence, tmp_path: Path) -> Evidence:
+    """The same evidence with a folder with one crop of every run of CAN32, gray by its place in the table."""
+    for shade, run in enumerate(study.runs["run"]):
         place = tmp_path / "runs" / run / "crops"
         place.mkdir(parents=True)
         Image.new("RGB", (32, 32), (shade, shade, shade)).save(place / "tone-test-3.png")
-    return tmp_path
+    return replace(study, folder=tmp_path)
 
 
-def test_the_comparison_shows_input_target_and_seven_renditions_with_scores(
-    study: tuple[pd.DataFrame, pd.DataFrame], crops: Path
-) -> None:
-    runs, scores = study
-    chosen = pd.concat([chosen_configurations(runs, scores, fidelity) for fidelity in ("l2", "l1")])
-    figure = comparison_figure(crops, runs, scores, "tone", "can32", chosen)
+def test_the_comparison_shows_input_target_and_seven_renditions_with_scores(crops: Evidence) -> None:
+    runs, scores = crops.runs, crops.scores
+    figure = comparison_figure(crops, "tone", "can32")
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == ["input", "target", "L1", "L2", "SSIM", "MS-SSIM", "mix", "L1 + NIMA", "L2 + NIMA",
                       "change by NIMA, x4"]  # fmt: skip
@@ -147,34 +141,29 @@ def test_the_comparison_shows_input_target_and_seven_renditions_with_scores(
     assert figure.axes[9].get_images()[0].get_array()[0, 0, 0] == 128 + 4 * (taught - plain)
 
 
-def test_a_rendition_that_was_not_trained_is_said_to_be_missing(
-    study: tuple[pd.DataFrame, pd.DataFrame], crops: Path
-) -> None:
-    runs, scores = study
-    fewer = runs[runs["fidelity"] != "mix"]
-    figure = comparison_figure(crops, fewer, scores, "tone", "can32", chosen_configurations(runs, scores).iloc[:0])
+def test_a_rendition_that_was_not_trained_is_said_to_be_missing(crops: Evidence, tmp_path: Path) -> None:
+    plain = crops.runs[(crops.runs["fidelity"] != "mix") & (crops.runs["gamma"] == 0)]
+    figure = comparison_figure(replace(crops, runs=plain), "tone", "can32")
     assert [text for text in texts(figure) if text == "not trained"] == ["not trained"] * 4  # mix, both NIMA, change
-    with pytest.raises(ValueError, match="target of tone was not evaluated"):
-        rendition_runs(crops, runs[runs["network"] != "target"], "tone", "can32", runs.iloc[:0])
+    with pytest.raises(ValueError, match="target of tone has no scores"):
+        rendition_runs(replace(crops, runs=plain[plain["network"] != "target"]), "tone", "can32")
     with pytest.raises(ValueError, match="No crop of tone-target"):
-        comparison_figure(crops / "elsewhere", runs, scores, "tone", "can32", runs.iloc[:0])
+        comparison_figure(replace(crops, folder=tmp_path / "elsewhere"), "tone", "can32")
 
 
-def test_a_rendition_is_of_the_first_seed_that_kept_a_crop(
-    study: tuple[pd.DataFrame, pd.DataFrame], tmp_path: Path
-) -> None:
-    runs, scores = study
-    chosen = chosen_configurations(runs, scores).iloc[:0]
-    assert rendition_runs(tmp_path, runs, "tone", "can32", chosen)["L2"] == "tone-can32-l2-s0"
+def test_a_rendition_is_of_the_first_seed_that_kept_a_crop(study: Evidence, tmp_path: Path) -> None:
+    evidence = replace(study, folder=tmp_path)
+    assert rendition_runs(evidence, "tone", "can32")["L2"] == "tone-can32-l2-s0"
     kept = tmp_path / "crops" / "tone-can32-l2-s1" / "tone-test-3.png"
     kept.parent.mkdir(parents=True)
     kept.touch()
-    assert rendition_runs(tmp_path, runs, "tone", "can32", chosen)["L2"] == "tone-can32-l2-s1"
+    assert rendition_runs(evidence, "tone", "can32")["L2"] == "tone-can32-l2-s1"
 
 
 def test_a_drawing_of_few_colors_is_smaller_and_looks_the_same(tmp_path: Path) -> None:
-    runs, scores = invent_study(networks=("parameters",), operators=("tone",), seeds=1, rivals=True)
-    figure = frontier_figure(frontier(runs, scores))
+    figure = frontier_figure(
+        Evidence(*invent_study(networks=("parameters",), operators=("tone",), seeds=1, rivals=True))
+    )
     whole, reduced = save_figure(figure, tmp_path / "whole"), save_figure(figure, tmp_path / "reduced", colors=64)
     assert reduced.stat().st_size < 0.6 * whole.stat().st_size
     with Image.open(whole) as first, Image.open(reduced) as second:

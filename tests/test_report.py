@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from synthetic_records import invent_study
 
-from lpie.evidence.gains import FAMILIES, frontier
+from lpie.evidence import Evidence
+from lpie.evidence.gains import FAMILIES
 from lpie.evidence.results import read_results
 from lpie.figures.gains import judge_figure
 from lpie.figures.report import PUBLISHED, headline, markdown, publish, time_table, write_report
@@ -76,8 +77,9 @@ def test_what_cannot_be_drawn_is_said(folder: Path, tmp_path: Path) -> None:
 
 
 def test_the_headline_says_which_interval_it_gives() -> None:
-    front = frontier(*invent_study(networks=("parameters",), operators=("tone",), seeds=2))
-    table = headline(front).set_index("objective")
+    evidence = Evidence(*invent_study(networks=("parameters",), operators=("tone",), seeds=2))
+    front = evidence.frontier
+    table = headline(evidence).set_index("objective")
     several, one = table.loc["L2 + 0.01 NIMA (compact)"], table.loc["L2 + 0.1 NIMA (compact)"]
     row = front[front["objective"] == "l2+0.01compact"].iloc[0]
     half = (row["gain_oasis_seed_high"] - row["gain_oasis_seed_low"]) / 2
@@ -170,14 +172,15 @@ def test_a_critic_that_did_not_score_every_run_leaves_an_empty_cell() -> None:
     runs, scores = invent_study(networks=("parameters",), operators=("tone",), seeds=2, rivals=False)
     run = "tone-parameters-l2-s1"
     scores.loc[scores["run"] == run, "score_ava"] = float("nan")
-    front = frontier(runs, scores)
+    evidence = Evidence(runs, scores)
+    front = evidence.frontier
     unknown = front[front["gain_ava"].isna()]
     assert unknown["objective"].tolist() == ["l2"]
-    table = headline(front).set_index("objective")
+    table = headline(evidence).set_index("objective")
     assert table.loc["L2", "ava"] == ""
     assert table.loc["L2", "compact"] != ""
     assert (table.drop("L2")["ava"] != "").all()
-    assert judge_figure(front, "tone").axes
+    assert judge_figure(evidence, "tone").axes
 
 
 def test_published_scores_keep_five_digits(tmp_path: Path) -> None:

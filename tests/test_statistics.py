@@ -11,7 +11,6 @@ from lpie.evidence.statistics import (
     holm,
     paired_interval,
     paired_ratio_interval,
-    sign_test,
     signed_rank_test,
     student_interval,
     welch_interval,
@@ -81,12 +80,6 @@ def test_unknown_values_are_left_out_and_infinite_ones_refused() -> None:
         paired_interval([1.0, np.inf])
     with pytest.raises(ValueError, match="at least one number"):
         student_interval([np.nan])
-
-
-def test_nine_of_ten_signs_have_the_binomial_probability() -> None:
-    differences = [1.0] * 9 + [-1.0] + [0.0] * 5
-    assert sign_test(differences) == pytest.approx(2 * (1 + 10) / 2**10)
-    assert sign_test([0.0, 0.0]) == 1.0
 
 
 def test_the_signed_rank_test_of_all_above_zero_is_exact() -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from synthetic_records import invent_study
 
+from lpie.evidence import Evidence
 from lpie.evidence.comparisons import comparisons
 from lpie.evidence.verdicts import CLAIMS, verdicts
 
@@ -23,7 +24,7 @@ def mixed() -> tuple[pd.DataFrame, pd.DataFrame]:
 def test_a_study_in_which_one_of_two_networks_enhances_supports_in_part(
     mixed: tuple[pd.DataFrame, pd.DataFrame],
 ) -> None:
-    table = verdicts(*mixed)
+    table = verdicts(Evidence(*mixed))
     assert list(table["claim"]) == list(CLAIMS)
     expected = dict.fromkeys(("C1", "C2", "C3", "C6", "C7"), "partly supported")
     assert verdict_of(table) == expected | {"C4": "not supported", "C5": "supported"}
@@ -34,59 +35,59 @@ def test_a_study_in_which_one_of_two_networks_enhances_supports_in_part(
 
 
 def test_an_honest_network_alone_is_supported_and_an_attack_alone_is_not() -> None:
-    honest = verdict_of(verdicts(*invent_study(networks=("parameters",))))
-    attack = verdict_of(verdicts(*invent_study(networks=("can32",))))
+    honest = verdict_of(verdicts(Evidence(*invent_study(networks=("parameters",)))))
+    attack = verdict_of(verdicts(Evidence(*invent_study(networks=("can32",)))))
     for claim in ("C1", "C2", "C3", "C6", "C7"):
         assert honest[claim] == "supported"
         assert attack[claim] == "not supported"
 
 
 def test_two_operators_cannot_be_served_where_one_was_run() -> None:
-    table = verdicts(*invent_study(networks=("parameters",), operators=("tone",)))
+    table = verdicts(Evidence(*invent_study(networks=("parameters",), operators=("tone",))))
     assert verdict_of(table)["C3"] == "not attempted"
 
 
 def test_without_a_critic_in_training_nothing_is_attempted(mixed: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     runs, scores = mixed
     plain = runs[runs["gamma"] == 0]
-    assert set(verdicts(plain, scores)["verdict"]) == {"not attempted"}
+    assert set(verdicts(Evidence(plain, scores))["verdict"]) == {"not attempted"}
 
 
 def test_three_photographs_decide_nothing(mixed: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     runs, scores = mixed
     few = scores[~scores["photo"].str.contains("-test-") | scores["photo"].str.contains("-test-[012]$")]
-    assert verdict_of(verdicts(runs, few))["C2"] == "undecided"
+    assert verdict_of(verdicts(Evidence(runs, few)))["C2"] == "undecided"
 
 
 def test_as_many_photographs_as_no_comparison_can_be_significant_with_decide_nothing(
     mixed: tuple[pd.DataFrame, pd.DataFrame],
 ) -> None:
     runs, scores = mixed
-    made = (comparisons(runs, scores)["claim"] == "C2").sum()
+    made = (comparisons(Evidence(runs, scores))["claim"] == "C2").sum()
     fewest = int(np.ceil(1 + np.log2(made / 0.05)))  # 2^(1 - n) times the comparisons is below 0.05 from here on
     numbers = scores["photo"].str.extract(r"-test-(\d+)$")[0].astype(float)
     for count, decided in ((fewest, True), (fewest - 1, False)):
-        verdict = verdict_of(verdicts(runs, scores[~(numbers >= count)]))["C2"]
+        verdict = verdict_of(verdicts(Evidence(runs, scores[~(numbers >= count)])))["C2"]
         assert (verdict != "undecided") == decided
 
 
 def test_a_difference_that_one_seed_made_counts_for_nothing(mixed: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     runs, scores = mixed
-    assert "operator parameters 4 of 4" in verdicts(runs, scores).set_index("claim").loc["C2", "found"]
+    assert "operator parameters 4 of 4" in verdicts(Evidence(runs, scores)).set_index("claim").loc["C2", "found"]
     judges = [column for column in scores if column.startswith("score_")]
     seeds = scores["run"].map(runs.set_index("run")["seed"])
     taught = scores["run"].isin(runs.loc[runs["gamma"] > 0, "run"])
     uneven = scores.copy()
     uneven.loc[taught & (seeds == 1), judges] += 3  # the mean is higher than before, and no longer certain
     uneven.loc[taught & (seeds == 2), judges] -= 2
-    assert "operator parameters 0 of 4" in verdicts(runs, uneven).set_index("claim").loc["C2", "found"]
+    assert "operator parameters 0 of 4" in verdicts(Evidence(runs, uneven)).set_index("claim").loc["C2", "found"]
 
 
 def test_a_gain_within_a_decibel_counts_as_both_at_once(mixed: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     runs, scores = mixed
     mild = scores["run"].str.contains("parameters-l2\\+0.001")
     close = scores.assign(psnr=scores["psnr"].where(~mild, scores["psnr"] + 1.6))
-    table = verdicts(runs, close).set_index("claim")
+    table = verdicts(Evidence(runs, close)).set_index("claim")
     assert table.loc["C4", "verdict"] == "partly supported"
     assert "operator parameters 4 of 4" in table.loc["C4", "found"]
     assert "gamma 0.001" in table.loc["C4", "found"]
@@ -95,7 +96,7 @@ def test_a_gain_within_a_decibel_counts_as_both_at_once(mixed: tuple[pd.DataFram
 def test_without_a_gain_nothing_survives(mixed: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     runs, scores = mixed
     lost = scores.assign(score_compact=scores["score_compact"] - 2.0 * scores["run"].str.contains("parameters"))
-    row = verdicts(runs, lost).set_index("claim").loc["C6"]
+    row = verdicts(Evidence(runs, lost)).set_index("claim").loc["C6"]
     assert row["verdict"] == "partly supported"
     assert "operator parameters 2 of 4" in row["found"]  # with the other critic
 
@@ -103,11 +104,11 @@ def test_without_a_gain_nothing_survives(mixed: tuple[pd.DataFrame, pd.DataFrame
 def test_a_network_that_grew_with_its_critic_is_not_free(mixed: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     runs, scores = mixed
     grown = runs.assign(parameters=runs["parameters"] + (runs["gamma"] > 0))
-    assert verdict_of(verdicts(grown, scores))["C5"] == "not supported"
+    assert verdict_of(verdicts(Evidence(grown, scores)))["C5"] == "not supported"
 
 
 def test_comparisons_are_paired_adjusted_and_complete(mixed: tuple[pd.DataFrame, pd.DataFrame]) -> None:
-    table = comparisons(*mixed)
+    table = comparisons(Evidence(*mixed))
     assert set(table["claim"]) == {"C1", "C2", "C4", "C7"}
     assert (table["p_holm"] >= table["p"]).all()
     assert table["p_holm"].between(0, 1).all()

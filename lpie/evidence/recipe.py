@@ -5,22 +5,11 @@ Read off the test photos at weights that validation chose. The bounds are those 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
-from lpie.evidence.gains import (
-    CONFIGURATION,
-    FAMILIES,
-    UNKNOWN,
-    across_photos,
-    chosen_configurations,
-    gained_names,
-    own_critic,
-    photo_gains,
-    select,
-)
+from lpie.evidence.evidence import UNKNOWN, Evidence
+from lpie.evidence.gains import CONFIGURATION
 from lpie.evidence.statistics import Interval, paired_interval, paired_ratio_interval
 
 ENOUGH_GAIN = 0.30  # of the critic's score over the target
@@ -30,31 +19,31 @@ DETAIL_RANGE = (0.8, 1.3)  # of the target's fine-detail energy
 LARGEST_COLOR_SHIFT = 6.0  # CIEDE2000 to the target, on average
 
 
-def recipe_check(gains: pd.DataFrame, configuration: pd.Series) -> pd.DataFrame:
+def recipe_check(evidence: Evidence, configuration: pd.Series) -> pd.DataFrame:
     """Whether a configuration is an enhancement: one row per criterion, with value, bound, interval and `passed`.
 
-    `gains`: `photo_gains` of the test split. A judge is not below the target when the lower bound of its gain is at
+    Read off the test photos. A judge is not below the target when the lower bound of its gain is at
     least JUDGE_SLACK, above it when that bound is positive. The trivial edit compared with has the largest PSNR that
     is not above the configuration's, so that it may change as much or more. Where an edit was not evaluated, the
     comparison counts as not passed and says so; where the critic gains nothing, so does what is left of the gain.
     """
-    rows, critic, judges = select(gains, configuration), own_critic(configuration, gains), gained_names(gains)[1]
-    checks = [_check("critic's gain over the target", across_photos(rows, f"gain_{critic}"), ENOUGH_GAIN, "mean")]
-    judged = {name: across_photos(rows, f"gain_{name}") for name in judges}
+    rows, critic, across = evidence.rows(configuration), evidence.own_critic(configuration), evidence.across_photos
+    checks = [_check("critic's gain over the target", across(rows, f"gain_{critic}"), ENOUGH_GAIN, "mean")]
+    judged = {name: across(rows, f"gain_{name}") for name in evidence.judges}
     checks += [_check(f"{name} not below the target", gain, JUDGE_SLACK, "low") for name, gain in judged.items()]
     best = max(judged.items(), key=lambda item: np.nan_to_num(item[1].low, nan=-np.inf))
     checks.append(_check(f"some judge above the target ({best[0]})", best[1], 0.0, "above"))
-    means = rows.groupby("photo").mean(numeric_only=True)
+    means = evidence.photo_means(rows)
     prefix = f"kept_{critic}_"
     for column in (name for name in map(str, means) if name.startswith(prefix)):
         gained = means[f"gain_{critic}"].mean() > 0  # of a loss, a share says nothing
         share = paired_ratio_interval(means[column], means[f"gain_{critic}"]) if gained else UNKNOWN
         checks.append(_check(f"gain left after {column.removeprefix(prefix)}", share, SURVIVING_SHARE, "mean"))
-    detail, color = across_photos(rows, "detail_energy"), across_photos(rows, "color_shift")
+    detail, color = across(rows, "detail_energy"), across(rows, "color_shift")
     checks.append(_check("fine-detail energy, at least", detail, DETAIL_RANGE[0], "mean"))
     checks.append(_check("fine-detail energy, at most", detail, DETAIL_RANGE[1], "most"))
     checks.append(_check("color shift, at most", color, LARGEST_COLOR_SHIFT, "most"))
-    checks += _check_trivial(gains, rows, critic, judges)
+    checks += _check_trivial(evidence, rows, critic)
     return pd.DataFrame(checks)
 
 
@@ -69,18 +58,16 @@ def _check(criterion: str, value: Interval, bound: float, rule: str) -> dict[str
     return row | {"rule": rule, "bound": bound, "n": value.n, "passed": bool(passed)}
 
 
-def _check_trivial(
-    gains: pd.DataFrame, rows: pd.DataFrame, critic: str, judges: Sequence[str]
-) -> list[dict[str, object]]:
-    edit = trivial_at(gains, rows, critic)
+def _check_trivial(evidence: Evidence, rows: pd.DataFrame, critic: str) -> list[dict[str, object]]:
+    edit = trivial_at(evidence.gains, rows, critic)
     checks = []
-    for name in (critic, *judges):
+    for name in (critic, *evidence.judges):
         if edit is None:
-            difference = Interval(np.nan, np.nan, np.nan, 0)
+            difference, note = UNKNOWN, " (not evaluated)"
         else:
-            ours, theirs = (part.groupby("photo")[f"gain_{name}"].mean() for part in (rows, edit))
-            difference = paired_interval(ours - theirs)
-        note = " (not evaluated)" if edit is None else f" at {edit['psnr'].mean():.1f} dB"
+            theirs = edit.groupby("photo")[f"gain_{name}"].mean()
+            difference = paired_interval(evidence.photo_means(rows)[f"gain_{name}"] - theirs)
+            note = f" at {edit['psnr'].mean():.1f} dB"
         checks.append(_check(f"{name} above the trivial edit{note}", difference, 0.0, "above"))
     return checks
 
@@ -95,19 +82,16 @@ def trivial_at(gains: pd.DataFrame, rows: pd.DataFrame, critic: str) -> pd.DataF
     return None if means.empty else edits[edits["run"] == means.idxmax()]
 
 
-def recipe_table(runs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+def recipe_table(evidence: Evidence) -> pd.DataFrame:
     """`recipe_check` of every configuration with a critic, its columns first; `chosen`: validation chose its weight.
 
     Only rows with `chosen` are evidence for a recipe; the others say how close another weight would have come.
     """
-    gains = photo_gains(runs, scores)
-    chosen = pd.concat([chosen_configurations(runs, scores, fidelity) for fidelity in ("l2", "l1")])
-    taught = runs[(runs["gamma"] > 0) & runs["network"].isin(FAMILIES)].drop_duplicates(CONFIGURATION)
+    chosen = {tuple(row) for row in evidence.chosen.itertuples(index=False)}
     tables = []
-    for _, configuration in taught.iterrows():
-        known = configuration[CONFIGURATION].to_dict()
-        known["chosen"] = bool((chosen[CONFIGURATION] == configuration[CONFIGURATION]).all(axis=1).any())
-        check = recipe_check(gains, configuration)
+    for _, configuration in evidence.taught.iterrows():
+        known = {**configuration, "chosen": tuple(configuration) in chosen}
+        check = recipe_check(evidence, configuration)
         tables.append(pd.DataFrame([known] * len(check)).join(check))
     return (
         pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*CONFIGURATION, "chosen", "passed"])

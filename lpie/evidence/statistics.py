@@ -126,13 +126,6 @@ def paired_ratio_interval(
     return Interval(ratio, float(result.confidence_interval.low), float(result.confidence_interval.high), len(parts))
 
 
-def sign_test(differences: ArrayLike) -> float:
-    """Two-sided p-value for as many differences above 0 as below; zeros are left out, and none left gives 1."""
-    numbers = _numbers(differences)
-    above, below = int((numbers > 0).sum()), int((numbers < 0).sum())
-    return float(stats.binomtest(above, above + below).pvalue) if above + below else 1.0
-
-
 def signed_rank_test(differences: ArrayLike) -> float:
     """Two-sided p-value of Wilcoxon's signed-rank test that the differences lie evenly about 0; all zero gives 1."""
     numbers = _numbers(differences)

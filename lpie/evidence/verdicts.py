@@ -14,7 +14,9 @@ import pandas as pd
 
 from lpie.evidence import labels
 from lpie.evidence.comparisons import CASE, comparisons
-from lpie.evidence.gains import CRITICS, FAMILIES, chosen_configurations, photo_gains, select
+from lpie.evidence.evidence import Evidence
+from lpie.evidence.gains import FAMILIES
+from lpie.evidence.labels import CRITICS
 from lpie.evidence.recipe import DETAIL_RANGE, JUDGE_SLACK, LARGEST_COLOR_SHIFT, SURVIVING_SHARE
 from lpie.evidence.statistics import SIGNIFICANCE, paired_ratio_interval
 
@@ -35,20 +37,20 @@ PAIRED_TEST = (
 FIDELITY_SLACK = 1.0  # dB of PSNR that may be lost while fidelity still counts as kept
 
 
-def verdicts(runs: pd.DataFrame, scores: pd.DataFrame, compared: pd.DataFrame | None = None) -> pd.DataFrame:
+def verdicts(evidence: Evidence, compared: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row per claim: claim, paper, found, n, interval, test, verdict. `compared`: `comparisons`, if at hand.
 
     A verdict is `supported` (in every case), `partly supported` (in some), `not supported` (in none), `undecided` (too
     few photographs for any difference to be significant) or `not attempted`.
     """
-    table = comparisons(runs, scores) if compared is None else compared
+    table = comparisons(evidence) if compared is None else compared
     found = {
         "C1": _judged_cases(table[table["claim"] == "C1"], [*CASE, "fidelity"]),
         "C2": _judged_cases(table[table["claim"] == "C2"], CASE),
         "C3": _served_cases(table[table["claim"] == "C2"]),
         "C4": _faithful_cases(table[table["claim"] == "C4"]),
-        "C5": _size_cases(runs),
-        "C6": _surviving_cases(runs, scores),
+        "C5": _size_cases(evidence.runs),
+        "C6": _surviving_cases(evidence),
         "C7": _judged_cases(table[table["claim"] == "C7"], [*CASE, "against"]),
     }
     tested = table["claim"].value_counts().to_dict()
@@ -161,13 +163,12 @@ def _size_cases(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(cases)
 
 
-def _surviving_cases(runs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+def _surviving_cases(evidence: Evidence) -> pd.DataFrame:
     """Cases whose gain survives every transformation, with the target's amount of fine detail and like colors."""
-    gains = photo_gains(runs, scores)
     cases = []
-    for _, configuration in chosen_configurations(runs, scores).iterrows():
-        rows, critic = select(gains, configuration), configuration["critic"]
-        means = rows.groupby("photo").mean(numeric_only=True)
+    for _, configuration in evidence.chosen_with("l2").iterrows():
+        rows, critic = evidence.rows(configuration), configuration["critic"]
+        means = evidence.photo_means(rows)
         kept = {name: paired_ratio_interval(means[f"kept_{critic}_{name}"], means[f"gain_{critic}"])
                 for name in labels.TRANSFORMATIONS if f"kept_{critic}_{name}" in means}  # fmt: skip
         if not kept:

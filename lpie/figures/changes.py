@@ -12,17 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lpie.evidence import labels
-from lpie.evidence.gains import (
-    CONFIGURATION,
-    FAMILIES,
-    RIVALS,
-    critic_names,
-    gained_names,
-    judge_names,
-    select,
-    trained_networks,
-)
+from lpie.evidence import Evidence, labels
+from lpie.evidence.gains import CONFIGURATION, FAMILIES, RIVALS
 from lpie.evidence.recipe import SURVIVING_SHARE
 from lpie.evidence.results import crop_path, cropped_photos
 from lpie.figures.style import (
@@ -44,19 +35,16 @@ PHOTOS_COMPARED = 1  # in a comparison figure
 
 
 @mpl.rc_context(STYLE)
-def comparison_figure(
-    folder: Path, runs: pd.DataFrame, scores: pd.DataFrame, operator: str, network: str, chosen: pd.DataFrame,
-    photos: Sequence[str] | None = None,
-) -> Figure:  # fmt: skip
+def comparison_figure(evidence: Evidence, operator: str, network: str, photos: Sequence[str] | None = None) -> Figure:
     """The same crop as input, target and every rendition of `network`, with the whole photo's scores beneath.
 
-    `chosen`: rows of CONFIGURATION columns, `evidence.chosen_configurations` with both fidelities; the first critic
-    that has one is shown. The last tile is L2 + NIMA minus L2, enlarged, about gray. A rendition that
-    was not trained or not kept is an empty tile that says so; missing input or target is an error.
+    Of the critics the first with a chosen weight is shown. The last tile is L2 + NIMA minus L2, enlarged, about gray.
+    A rendition that was not trained or not kept is an empty tile that says so; missing input or target is an error.
     """
+    chosen, folder = evidence.chosen, kept_in(evidence)
     ours = chosen[(chosen["operator"] == operator) & (chosen["network"] == network)]
-    tiles = rendition_runs(folder, runs, operator, network, ours)
-    shown = list(photos or photos_to_compare(folder, scores, tiles))
+    tiles = rendition_runs(evidence, operator, network)
+    shown = list(photos or photos_to_compare(evidence, tiles))
     if not shown:
         raise ValueError(f"No crop of {tiles['target']} is kept in {folder}: run_studies keeps them.")
     rows_each = -(-(len(tiles) + 1) // TILES)
@@ -68,7 +56,7 @@ def comparison_figure(
             pixels = np.asarray(Image.open(crop)) if crop and crop.exists() else None
             _draw_tile(place, title, pixels, "no crop kept" if run else "not trained")
             if run:
-                place.set_xlabel(_score_lines(runs, scores, run, photo), fontsize=6.8, linespacing=1.25)
+                place.set_xlabel(_score_lines(evidence, run, photo), fontsize=6.8, linespacing=1.25)
         _draw_change(places[len(tiles)], folder, tiles["L2"], tiles["L2 + NIMA"], photo)
         for place in places[len(tiles) + 1 :]:
             place.set_axis_off()
@@ -77,33 +65,38 @@ def comparison_figure(
     return figure
 
 
-def photos_to_compare(folder: Path, scores: pd.DataFrame, tiles: Mapping[str, str]) -> list[str]:
+def kept_in(evidence: Evidence) -> Path:
+    """The folder with the crops of `evidence`; raises ValueError when it came without one."""
+    if evidence.folder is None:
+        raise ValueError("This evidence came without its folder, where crops are kept: use Evidence.read(folder).")
+    return evidence.folder
+
+
+def photos_to_compare(evidence: Evidence, tiles: Mapping[str, str]) -> list[str]:
     """Of the photos with a kept crop, those that the operator itself changes most."""
-    kept = cropped_photos(folder, tiles["target"])
+    kept, scores = cropped_photos(kept_in(evidence), tiles["target"]), evidence.scores
     psnr = scores[scores["run"] == tiles["input"]].set_index("photo")["psnr"].reindex(kept)
     return [str(photo) for photo in psnr.sort_values(kind="stable").index[:PHOTOS_COMPARED]]
 
 
-def draw_comparisons(
-    folder: Path, runs: pd.DataFrame, scores: pd.DataFrame, operator: str, chosen: pd.DataFrame
-) -> list[Path]:
-    """`comparison_figure` of every network trained for `operator`, written to `folder`/figures; the PNGs' paths."""
+def draw_comparisons(evidence: Evidence, operator: str) -> list[Path]:
+    """`comparison_figure` of every network trained for `operator`, written to the folder's figures; the PNGs' paths."""
     return [
         save_figure(
-            comparison_figure(folder, runs, scores, operator, network, chosen),
-            Path(folder) / "figures" / f"comparison-{operator}-{network}",
+            comparison_figure(evidence, operator, network),
+            kept_in(evidence) / "figures" / f"comparison-{operator}-{network}",
         )
-        for network in trained_networks(runs, operator)
+        for network in evidence.families(operator)
     ]
 
 
-def rendition_runs(
-    folder: Path, runs: pd.DataFrame, operator: str, network: str, chosen: pd.DataFrame
-) -> dict[str, str]:
+def rendition_runs(evidence: Evidence, operator: str, network: str) -> dict[str, str]:
     """The run behind each tile of the comparison, empty where there is none.
 
-    Of each objective the first seed of which `folder` keeps a crop, else the first.
+    Of each objective the first seed of which the folder keeps a crop, else the first.
     """
+    runs, folder = evidence.runs, kept_in(evidence)
+    chosen = evidence.chosen.query("operator == @operator and network == @network")
     references = runs[runs["operator"] == operator].set_index("network")["run"]
     for name in ("input", "target"):
         if name not in references:
@@ -149,25 +142,27 @@ def _draw_change(panel: Axes, folder: Path, plain: str, taught: str, photo: str)
         _draw_tile(panel, title, None, "no crop kept" if len(paths) == 2 else "not trained")
 
 
-def _score_lines(runs: pd.DataFrame, scores: pd.DataFrame, run: str, photo: str) -> str:
+def _score_lines(evidence: Evidence, run: str, photo: str) -> str:
     """PSNR and seed, then the critics' and the judges' scores of the whole photo, two a line; those that there are."""
+    runs, scores = evidence.runs, evidence.scores
     row = scores[(scores["run"] == run) & (scores["photo"] == photo)].iloc[0]
     trained = runs[runs["run"] == run].iloc[0]
     first = "the operator" if trained["network"] == "target" else f"{row['psnr']:.1f} dB"
     if trained["network"] in FAMILIES:
         first += f", seed {trained['seed']:.0f}"
-    values = {name: row[f"score_{name}"] for name in (*critic_names(scores), *judge_names(scores))}
+    values = {name: row[f"score_{name}"] for name in (*evidence.critics, *evidence.judges)}
     said = [f"{name} {value:.2f}" for name, value in values.items() if pd.notna(value)]
     return "\n".join([first, *("  ".join(said[start : start + 2]) for start in range(0, len(said), 2))])
 
 
 @mpl.rc_context(STYLE)
-def spectrum_figure(gains: pd.DataFrame, chosen: pd.DataFrame) -> Figure:
+def spectrum_figure(evidence: Evidence) -> Figure:
     """How the change of a picture spreads over octaves of frequency: chosen configurations beside the rivals.
 
-    `gains`: `evidence.photo_gains`; `chosen`: `evidence.chosen_configurations`. Shares of the change's energy; an
-    attack on a critic puts much of it into the finest octaves, a photographer's edit into the coarse ones.
+    Shares of the change's energy; an attack on a critic puts much of it into the finest octaves, a photographer's edit
+    into the coarse ones.
     """
+    gains, chosen = evidence.gains, evidence.chosen_with("l2")
     octaves = [column for column in map(str, gains) if column.startswith("change_")]
     operators = list(dict.fromkeys(require(chosen, "configuration at a chosen weight")["operator"]))
     figure, axes = new_figure(1, len(operators), 4.6, 3.4, sharey=True)
@@ -176,7 +171,7 @@ def spectrum_figure(gains: pd.DataFrame, chosen: pd.DataFrame) -> Figure:
         for _, configuration in chosen[chosen["operator"] == operator].iterrows():
             _draw_spectrum(
                 panel,
-                select(gains, configuration),
+                evidence.rows(configuration),
                 octaves,
                 str(configuration["network"]),
                 str(configuration["critic"]),
@@ -202,13 +197,14 @@ def _draw_spectrum(panel: Axes, rows: pd.DataFrame, octaves: Sequence[str], netw
 
 
 @mpl.rc_context(STYLE)
-def survival_figure(table: pd.DataFrame, chosen: pd.DataFrame) -> Figure:
+def survival_figure(evidence: Evidence) -> Figure:
     """What share of the critic's gain is left after each transformation, and what share the judges follow.
 
-    `table`: `evidence.frontier`; rivals are shown at the rung whose PSNR is closest to the chosen configurations'.
+    Rivals are shown at the rung whose PSNR is closest to the chosen configurations'.
     """
+    table, chosen = evidence.frontier, evidence.chosen_with("l2")
     operators = list(dict.fromkeys(require(chosen, "configuration at a chosen weight")["operator"]))
-    judges = gained_names(table)[1]
+    judges = evidence.judges
     columns = [f"kept_{name}" for name in labels.TRANSFORMATIONS] + [f"transfer_{name}" for name in judges]
     ticks = [*labels.TRANSFORMATIONS.values(), *(f"judge: {name}" for name in judges)]
     figure, axes = new_figure(1, len(operators), 5.2, 5.0, sharey=True)

@@ -5,6 +5,7 @@ Each function checks that what it is to show was measured, and returns a figure;
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 
 import matplotlib as mpl
@@ -16,8 +17,8 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lpie.evidence import labels
-from lpie.evidence.gains import FAMILIES, RIVALS, gained_names
+from lpie.evidence import Evidence, labels
+from lpie.evidence.gains import FAMILIES, RIVALS
 from lpie.evidence.recipe import ENOUGH_GAIN
 from lpie.figures.style import (
     COLORS,
@@ -37,16 +38,17 @@ SMOOTHED = 5  # rows of a training log whose median a line shows
 
 
 @mpl.rc_context(STYLE)
-def frontier_figure(table: pd.DataFrame) -> Figure:
+def frontier_figure(evidence: Evidence) -> Figure:
     """The critic's gain over the target against PSNR; color is the gain by the judge that likes it least.
 
-    `table`: `evidence.frontier`. One panel per operator and critic; a line joins the weights of a family's ladder,
+    One panel per operator and critic; a line joins the weights of a family's ladder,
     gray bars are intervals across photos.
     """
+    table = evidence.frontier
     trained = require(table[(table["gamma"] > 0) & table["network"].isin(FAMILIES)], "networks trained with a critic")
     operators = list(dict.fromkeys(table["operator"]))
-    critics = [name for name in gained_names(table)[0] if name in set(trained["critic"])]
-    table = table.assign(lowest=table[[f"gain_{name}" for name in gained_names(table)[1]]].min(axis=1))
+    critics = [name for name in evidence.critics if name in set(trained["critic"])]
+    table = table.assign(lowest=table[[f"gain_{name}" for name in evidence.judges]].min(axis=1))
     reach = float(np.clip(table["lowest"].abs().quantile(0.8), 0.05, 1.0))
     color = ScalarMappable(TwoSlopeNorm(0.0, -reach, reach), GAIN_COLORS)
     columns = len(critics) if len(critics) > 1 else len(operators)
@@ -88,11 +90,12 @@ def _draw_family(panel: Axes, network: str, family: pd.DataFrame, critic: str, c
 
 
 @mpl.rc_context(STYLE)
-def gamma_figure(table: pd.DataFrame, choices: pd.DataFrame, operator: str) -> Figure:
+def gamma_figure(evidence: Evidence, operator: str) -> Figure:
     """What each weight gains and costs: gains of critic and judges above the PSNR, the chosen weight marked.
 
-    `table`: `evidence.frontier`; `choices`: `evidence.choose_gammas`. Columns are networks, pairs of rows critics.
+    Columns are networks, pairs of rows critics.
     """
+    table, choices = evidence.frontier, evidence.choices
     ladder = table[(table["operator"] == operator) & (table["gamma"] > 0) & (table["fidelity"] == "l2")]
     networks = list(dict.fromkeys(require(ladder, f"ladder of weights for {operator}")["network"]))
     critics = list(dict.fromkeys(ladder["critic"]))
@@ -102,7 +105,7 @@ def gamma_figure(table: pd.DataFrame, choices: pd.DataFrame, operator: str) -> F
     for (row, critic), (column, network) in product(enumerate(critics), enumerate(networks)):
         above, below = axes[2 * row, column], axes[2 * row + 1, column]
         rows = ladder[(ladder["network"] == network) & (ladder["critic"] == critic)].sort_values("gamma")
-        _draw_gains(above, rows, critic)
+        _draw_gains(above, rows, critic, evidence.judges)
         below.errorbar(rows["gamma"], rows["psnr"], error_bars(rows, "psnr"), color=COLORS[network],
                        marker=MARKERS[network])  # fmt: skip
         chosen = choices.query("operator == @operator and network == @network and critic == @critic")
@@ -119,9 +122,9 @@ def gamma_figure(table: pd.DataFrame, choices: pd.DataFrame, operator: str) -> F
     return figure
 
 
-def _draw_gains(panel: Axes, rows: pd.DataFrame, critic: str) -> None:
+def _draw_gains(panel: Axes, rows: pd.DataFrame, critic: str, judges: Sequence[str]) -> None:
     lines = [(f"gain_{critic}", "critic in training", "black", "-")]
-    lines += [(f"gain_{name}", f"judge: {name}", JUDGE_COLORS[i], "--") for i, name in enumerate(gained_names(rows)[1])]
+    lines += [(f"gain_{name}", f"judge: {name}", JUDGE_COLORS[i], "--") for i, name in enumerate(judges)]
     for column, label, color, style in lines:
         panel.plot(rows["gamma"], rows[column], style, color=color, marker=".", label=label, linewidth=1.2)
         panel.fill_between(rows["gamma"], rows[f"{column}_low"], rows[f"{column}_high"], color=color, alpha=0.12, lw=0)
@@ -131,15 +134,15 @@ def _draw_gains(panel: Axes, rows: pd.DataFrame, critic: str) -> None:
 
 
 @mpl.rc_context(STYLE)
-def judge_figure(table: pd.DataFrame, operator: str) -> Figure:
+def judge_figure(evidence: Evidence, operator: str) -> Figure:
     """Every configuration of `operator` as a row: PSNR and the gain by each critic and judge with its interval.
 
-    `table`: `evidence.frontier`. Blue and red where the interval across photos leaves zero out. Bold and without
+    Blue and red where the interval across photos leaves zero out. Bold and without
     color: the critic that trained the row, whose gain proves nothing by itself.
     """
+    table, critics, judges = evidence.frontier, evidence.critics, evidence.judges
     rows = table[(table["operator"] == operator) & ~table["network"].isin(RIVALS)]
     rows = pd.concat([require(rows, f"scores for {operator}"), nearest_rivals(table, operator, RIVAL_PSNR)])
-    critics, judges = gained_names(table)
     names = [*critics, *judges]
     figure, axes = new_figure(1, 1, 3.1 + 1.55 * len(names), 0.6 + 0.22 * len(rows))
     panel = axes[0, 0]

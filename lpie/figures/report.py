@@ -22,23 +22,15 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from lpie.evidence import labels
+from lpie.evidence import Evidence, labels
 from lpie.evidence.comparisons import comparisons
-from lpie.evidence.gains import (
-    CONFIGURATION,
-    FAMILIES,
-    choose_gammas,
-    chosen_configurations,
-    frontier,
-    gained_names,
-    photo_gains,
-    trained_networks,
-)
+from lpie.evidence.gains import FAMILIES
 from lpie.evidence.recipe import recipe_summary, recipe_table
 from lpie.evidence.results import collect_results, crop_path, read_logs, read_results
 from lpie.evidence.verdicts import verdicts
 from lpie.figures.changes import (
     comparison_figure,
+    kept_in,
     photos_to_compare,
     rendition_runs,
     spectrum_figure,
@@ -59,30 +51,29 @@ def write_report(folder: Path) -> Path:
 
     Figures that the tables cannot fill (no ladder, no crops, no log) are left out, and the page says so.
     """
-    folder = Path(folder)
-    runs, scores = read_results(folder)
-    tables = write_tables(folder, runs, scores)
-    drawn, missing = draw_figures(folder, runs, scores, tables)
-    page = _page(folder, runs, tables, drawn, missing)
+    evidence = Evidence.read(folder)
+    folder = kept_in(evidence)
+    tables = write_tables(evidence)
+    drawn, missing = draw_figures(evidence)
+    page = _page(evidence, tables, drawn, missing)
     with atomic_path(folder / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
     return folder / "report.html"
 
 
-def write_tables(folder: Path, runs: pd.DataFrame, scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def write_tables(evidence: Evidence) -> dict[str, pd.DataFrame]:
     """Write the tables that follow from runs and scores as CSV, verdicts and headline as Markdown too."""
-    checks = recipe_table(runs, scores)
-    front = frontier(runs, scores)
-    compared = comparisons(runs, scores)
+    folder, compared = kept_in(evidence), comparisons(evidence)
+    checks = recipe_table(evidence)
     tables = {
-        "verdicts": verdicts(runs, scores, compared),
-        "headline": headline(front),
-        "frontier": front,
-        "gammas": choose_gammas(runs, scores),
+        "verdicts": verdicts(evidence, compared),
+        "headline": headline(evidence),
+        "frontier": evidence.frontier,
+        "gammas": evidence.choices,
         "recipe_summary": recipe_summary(checks),
         "recipe": checks,
         "comparisons": compared,
-        "time": time_table(runs),
+        "time": time_table(evidence.runs),
     }
     if (folder / "confirmation").exists():
         tables |= confirmation_tables(folder)
@@ -99,50 +90,44 @@ def confirmation_tables(folder: Path) -> dict[str, pd.DataFrame]:
 
     `confirmation`: the recipe's criteria; `confirmation_headline` and `confirmation_comparisons`: as their namesakes.
     """
-    runs, scores = read_results(folder / "confirmation")
-    taught = runs[runs["gamma"] > 0].drop_duplicates(CONFIGURATION)
+    evidence = Evidence.read(folder / "confirmation")
     return {
-        "confirmation": recipe_table(runs, scores).drop(columns="chosen"),  # nothing is chosen there
-        "confirmation_headline": headline(frontier(runs, scores)),
-        "confirmation_comparisons": comparisons(runs, scores, taught),
+        "confirmation": recipe_table(evidence).drop(columns="chosen"),  # nothing is chosen there
+        "confirmation_headline": headline(evidence),
+        "confirmation_comparisons": comparisons(evidence, evidence.taught),
     }
 
 
-def draw_figures(
-    folder: Path, runs: pd.DataFrame, scores: pd.DataFrame, tables: dict[str, pd.DataFrame]
-) -> tuple[dict[str, str], list[str]]:
-    """Draw `folder`/figures; returns the caption of each figure by name, and why others could not be drawn."""
-    gains = photo_gains(runs, scores)
-    front, operators = tables["frontier"], list(dict.fromkeys(runs["operator"]))
-    chosen = chosen_configurations(runs, scores)
-    both = pd.concat([chosen, chosen_configurations(runs, scores, "l1")])
+def draw_figures(evidence: Evidence) -> tuple[dict[str, str], list[str]]:
+    """Draw the folder's figures; returns the caption of each figure by name, and why others could not be drawn."""
+    folder = kept_in(evidence)
     wanted: dict[str, tuple[str, Any]] = {
         "frontier": (
             "The critic's gain over the operator's target against closeness to it.",
-            lambda: frontier_figure(front),
+            lambda: frontier_figure(evidence),
         )
     }
-    for operator in operators:
+    for operator in evidence.operators:
         name = labels.OPERATORS[operator]
-        for network in trained_networks(runs, operator):
+        for network in evidence.families(operator):
             wanted[f"comparison-{operator}-{network}"] = (
                 f"The same crops through {labels.NETWORKS[network]} for {name}, with the whole photo's scores.",
-                lambda o=operator, n=network: comparison_figure(folder, runs, scores, o, n, both),
+                lambda o=operator, n=network: comparison_figure(evidence, o, n),
             )
         wanted[f"gamma-{operator}"] = (
             f"What each weight of the critic gains and costs, {name}.",
-            lambda o=operator: gamma_figure(front, tables["gammas"], o),
+            lambda o=operator: gamma_figure(evidence, o),
         )
         wanted[f"judges-{operator}"] = (
             f"Gain by every critic and judge with its 95 % interval across photos, {name}; empty: not scored.",
-            lambda o=operator: judge_figure(front, o),
+            lambda o=operator: judge_figure(evidence, o),
         )
     wanted["survival"] = (
         "What is left of the critic's gain, and what judges follow.",
-        lambda: survival_figure(front, chosen),
+        lambda: survival_figure(evidence),
     )
-    wanted["spectrum"] = ("Where in the spectrum the change lies.", lambda: spectrum_figure(gains, chosen))
-    wanted["training"] = ("Training curves.", lambda: training_figure(read_logs(folder), runs))
+    wanted["spectrum"] = ("Where in the spectrum the change lies.", lambda: spectrum_figure(evidence))
+    wanted["training"] = ("Training curves.", lambda: training_figure(read_logs(folder), evidence.runs))
     drawn, missing = {}, []
     for name, (caption, draw) in wanted.items():
         try:
@@ -155,12 +140,12 @@ def draw_figures(
     return drawn, missing
 
 
-def headline(front: pd.DataFrame) -> pd.DataFrame:
+def headline(evidence: Evidence) -> pd.DataFrame:
     """The table for readers: each objective with PSNR, and the gains with their widest interval.
 
     An interval is across seeds where there are several, else across photos.
     """
-    critics, judges = gained_names(front)
+    front, critics, judges = evidence.frontier, evidence.critics, evidence.judges
     rows = []
     for _, row in front[front["network"].isin(FAMILIES)].iterrows():
         kind = "seed_" if row["n_seeds"] > 1 else ""
@@ -204,9 +189,8 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def _page(
-    folder: Path, runs: pd.DataFrame, tables: dict[str, pd.DataFrame], drawn: dict[str, str], missing: list[str]
-) -> str:
+def _page(evidence: Evidence, tables: dict[str, pd.DataFrame], drawn: dict[str, str], missing: list[str]) -> str:
+    folder, runs = kept_in(evidence), evidence.runs
     environment = Environment(loader=PackageLoader("lpie", "."), undefined=StrictUndefined, autoescape=True)
     chosen = tables["recipe_summary"].query("chosen")
     origin = folder / "provenance.json"
@@ -247,18 +231,16 @@ def _embedded(folder: Path, name: str) -> str:
 
 def publish(source: Path, destination: Path) -> None:
     """Gather in `destination` what the report of `source` rests on: runs, scores, logs, and the crops it shows."""
-    runs, scores = read_results(source)
-    _gather(runs, scores, destination)
+    evidence = Evidence.read(source)
+    _gather(evidence.runs, evidence.scores, destination)
     if (source / "confirmation").exists():
         _gather(*read_results(source / "confirmation"), destination / "confirmation")
     write_csv(destination / "logs.csv.xz", _thinned(read_logs(source)))
-    chosen = pd.concat([chosen_configurations(runs, scores, fidelity) for fidelity in ("l2", "l1")])
     shutil.rmtree(destination / "crops", ignore_errors=True)
-    for operator in dict.fromkeys(runs["operator"]):
-        for network in trained_networks(runs, operator):
-            ours = chosen[(chosen["operator"] == operator) & (chosen["network"] == network)]
-            tiles = rendition_runs(source, runs, operator, network, ours)
-            for run, photo in product(filter(None, tiles.values()), photos_to_compare(source, scores, tiles)):
+    for operator in evidence.operators:
+        for network in evidence.families(operator):
+            tiles = rendition_runs(evidence, operator, network)
+            for run, photo in product(filter(None, tiles.values()), photos_to_compare(evidence, tiles)):
                 kept, gathered = crop_path(source, run, photo), destination / "crops" / run / f"{photo}.png"
                 if kept.exists() and not gathered.exists():
                     with atomic_path(gathered) as temporary:

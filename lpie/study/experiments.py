@@ -271,10 +271,9 @@ def stage_studies(profile: Profile, operator: OperatorName, stage: str, folder: 
         return fidelity_studies(profile, operator)
     if stage == "ladder":
         return ladder_studies(profile, operator)
-    from lpie.evidence.gains import choose_gammas
-    from lpie.evidence.results import read_results
+    from lpie.evidence import Evidence
 
-    choices = choose_gammas(*read_results(folder))
+    choices = Evidence.read(folder).choices
     chosen = choices[choices["operator"] == operator][["network", "critic", "gamma"]].itertuples(index=False)
     weights: list[tuple[Any, Any, float]] = [tuple(row) for row in chosen]
     return tuple(study for weight in weights for study in headline_studies(profile, operator, *weight))
