@@ -2,8 +2,7 @@
 
     python bench/nima.py    # one 512-px photo on 2 CPU cores; 16 crops of 256 px on a GPU, where there is one
 
-It checks first that the gradients agree, and that a form gives the same bits twice. On a GPU also the two passes of a
-critic's own training, with and without the kernels made for it.
+It checks first that the gradients agree, and that a form gives the same bits twice.
 
 Forms are timed in turns within one run; the table gives the median, and how often each is as fast as the plain form.
 """
@@ -149,38 +148,6 @@ def compare(device: str) -> None:
         print(f"{name:44s} {1000 * median:8.2f} ms   {plain / median:5.2f}x")
 
 
-def compare_training() -> None:
-    """Time, on a GPU, an attack on 192 squares of 160 px and a step on 384, for the network alone."""
-    from lpie.critic_training import mobilenet_gpu as depthwise_kernels
-
-    torch.set_float32_matmul_precision("high")
-    network = MobileNetV1().cuda()
-    weights = [weight for name, weight in network.named_parameters() if not name.startswith("fc")]
-    squares = 2 * torch.rand(384, 3, 160, 160, device="cuda") - 1
-
-    def attack(maps: Score) -> Callable[[], Tensor]:
-        def work() -> Tensor:
-            moved = squares[:192].detach().requires_grad_()
-            network.requires_grad_(False)
-            (gradient,) = torch.autograd.grad(maps(moved).float().mean(), moved)
-            network.requires_grad_(True)
-            return gradient
-
-        return work
-
-    def step(maps: Score) -> Callable[[], Tensor]:
-        return lambda: torch.autograd.grad(maps(squares).float().mean(), weights)[0]
-
-    forms: dict[str, Score] = {
-        "TF32": network.maps,
-        "float16 kernels": lambda square: depthwise_kernels.maps(network, square),
-    }
-    for name, work in (("attack, 192 squares of 160 px", attack), ("step, 384 squares of 160 px", step)):
-        medians = time_in_turns({form: work(maps) for form, maps in forms.items()}, "cuda")
-        for form, median in medians.items():
-            print(f"{name}, {form:17s} {1000 * median:8.2f} ms   {medians['TF32'] / median:5.2f}x")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the CPU, and the GPU where there is one")
@@ -189,8 +156,6 @@ def main() -> None:
     torch.set_num_threads(2)
     for device in [options.device] if options.device else ["cpu", *["cuda"] * torch.cuda.is_available()]:
         compare(device)
-        if device == "cuda":
-            compare_training()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from lpie.critic_training import commands as critic_commands
 from lpie.study.settings import PROFILES
 
 USAGE = 2  # exit status where what was asked cannot be done; 1 where it was tried and failed
@@ -35,6 +36,7 @@ class Commands(TyperGroup):
 
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(critic_commands.app, name="critic")
 
 ProfileOption = Annotated[str, typer.Option(help=f"One of {', '.join(PROFILES)}.")]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu or cuda; a GPU if there is one when left out.")]
@@ -190,3 +192,7 @@ def doctor() -> None:
         print(f"{'ok ' if finding.good else 'BAD'}  {finding.what:16} {finding.text}")
     if not all(finding.good for finding in found):
         raise typer.Exit(1)
+
+
+if __name__ == "__main__":  # torchrun starts modules
+    app()

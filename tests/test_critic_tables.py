@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from lpie.critic.nima import NIMA
-from lpie.critic_training import critic_tables
-from lpie.critic_training.critic_tables import (
+from lpie.critic_training import tables
+from lpie.critic_training.tables import (
     ease_of_fooling,
     failure_curves,
     gradient_octaves,
@@ -108,7 +108,7 @@ def test_the_price_figure_colors_critics_by_what_they_learned_from_and_names_the
 
 
 def test_missing_table_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(critic_tables, "PUBLISHED", tmp_path)
+    monkeypatch.setattr(tables, "PUBLISHED", tmp_path)
     with pytest.raises(FileNotFoundError, match="No table critic_variants"):
         read_published("critic_variants")
 

@@ -11,10 +11,12 @@ import torch
 from PIL import Image
 
 from lpie.critic.nima import NIMA
-from lpie.critic_training import rating_loop
-from lpie.critic_training.rating_loop import Crew, SharedDropout, cropped, predict, train
-from lpie.critic_training.rating_training import RatingTraining, learn_by_folds
+from lpie.critic_training import training
+from lpie.critic_training.processes import Processes
+from lpie.critic_training.rating_results import learn_by_folds
 from lpie.critic_training.ratings import read_oasis
+from lpie.critic_training.settings import RatingTraining
+from lpie.critic_training.training import SharedDropout, cropped, new_network, predict, train
 from lpie.records import read_tensors
 from lpie.weights import int8_channels, open_weights
 
@@ -39,20 +41,20 @@ def folder(tmp_path_factory):
 
 def trained(folder, state):
     settings = RatingTraining(**SHORT)
-    return train(settings, settings.network(), read_oasis(folder), state, Crew())
+    return train(settings, new_network(settings), read_oasis(folder), state, Processes())
 
 
 def test_training_goes_on_after_a_stop_to_the_same_bytes(folder, tmp_path, monkeypatch):
     whole = trained(folder, tmp_path / "whole.safetensors").network.state_dict()
     calls = iter(range(100))
-    distance = rating_loop.earth_movers_distance
+    distance = training.earth_movers_distance
 
     def stop_in_the_third_step(*args, **kwargs):
         if next(calls) == 3:
             raise KeyboardInterrupt
         return distance(*args, **kwargs)
 
-    monkeypatch.setattr(rating_loop, "earth_movers_distance", stop_in_the_third_step)
+    monkeypatch.setattr(training, "earth_movers_distance", stop_in_the_third_step)
     with pytest.raises(KeyboardInterrupt):
         trained(folder, tmp_path / "part.safetensors")
     assert read_tensors(tmp_path / "part.safetensors")[1]["step"] == "2"
@@ -60,17 +62,24 @@ def test_training_goes_on_after_a_stop_to_the_same_bytes(folder, tmp_path, monke
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
 
 
+def test_a_training_does_not_go_on_from_one_with_other_settings(folder, tmp_path):
+    trained(folder, tmp_path / "state.safetensors")
+    other = RatingTraining(**SHORT, seed=1)
+    with pytest.raises(ValueError, match=r"go on with those settings, or remove the file"):
+        train(other, new_network(other), read_oasis(folder), tmp_path / "state.safetensors", Processes())
+
+
 def test_two_processes_train_what_one_trains(folder, tmp_path):
     alone = trained(folder, tmp_path / "alone.safetensors").network.state_dict()
     options = [option for name, value in SHORT.items() for option in (f"--{name.replace('_', '-')}", str(value))]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    program = ["-m", "lpie.critic_training.rating_training", "oasis", "--device", "cpu", "--folds", "0"]
-    paths = ["--data", str(folder), "--out", str(tmp_path / "crew")]
+    program = ["-m", "lpie.cli", "critic", "train", "oasis", "--device", "cpu", "--folds", "0"]
+    paths = ["--data", str(folder), "--out", str(tmp_path / "together")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, *program, *paths, *options], env=environment, capture_output=True, text=True)
-    together, counts = read_tensors(tmp_path / "crew" / "state.safetensors")
+    together, counts = read_tensors(tmp_path / "together" / "state.safetensors")
     assert counts["step"] == "4", done.stderr[-2000:]
-    start = RatingTraining(**SHORT).network().network.state_dict()
+    start = new_network(RatingTraining(**SHORT)).network.state_dict()
     for name, tensor in alone.items():
         moved = (tensor - start[name]).abs().max()
         assert (together[f"nima.{name}"] - tensor).abs().max() <= 0.02 * moved + 1e-6, name
@@ -78,11 +87,11 @@ def test_two_processes_train_what_one_trains(folder, tmp_path):
 
 def test_brightness_is_learned_by_folds(folder, tmp_path):
     settings = RatingTraining(input_size=32, batch=9, head_epochs=0, all_epochs=4, all_rate=1e-3, folds=2)
-    nima, rated, predicted = learn_by_folds(settings, read_oasis(folder), tmp_path, Crew())
+    nima, rated, predicted = learn_by_folds(settings, read_oasis(folder), tmp_path, Processes())
     assert predicted.shape == (9, 10)
     assert np.allclose(predicted.sum(1), 1, atol=1e-5)
     assert not nima.training
-    seen = predict(nima, rated, Crew())
+    seen = predict(nima, rated, Processes())
     assert np.abs(seen - rated.distributions).mean() < np.abs(0.1 - rated.distributions).mean()
 
 
@@ -93,7 +102,7 @@ def test_undecodable_photograph_is_left_out_and_weighs_nothing(folder, tmp_path)
     truncated.write_bytes(whole[: len(whole) // 2])
     broken = rated.take(range(9))
     broken = type(rated)((truncated, *broken.paths[1:]), broken.distributions, broken.splits, broken.groups)
-    predicted = predict(RatingTraining(**SHORT).network().eval(), broken, Crew())
+    predicted = predict(new_network(RatingTraining(**SHORT)).eval(), broken, Processes())
     assert np.isnan(predicted[0]).all()
     assert np.isfinite(predicted[1:]).all()
 

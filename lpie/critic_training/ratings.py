@@ -20,6 +20,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.optimize import brentq
+from scipy.special import softmax
 
 log = logging.getLogger(__name__)
 
@@ -76,9 +77,9 @@ def read_ava(folder: str | os.PathLike[str], images: str | os.PathLike[str] | No
 def read_tid2013(folder: str | os.PathLike[str], observers: int = TID2013_OBSERVERS) -> RatedPhotographs:
     """TID2013: `mos_with_names.txt`, `mos_std.txt` and `distorted_images`; the scenes 20..25 are `test`.
 
-    Its mean opinion scores run from 0 to 9 and are moved to 1..10. Its deviations, about 0.15, are those of the mean
-    over the observers; times the root of their number they are what single ratings scatter by. Mean and deviation
-    become the distribution of greatest entropy that has them.
+    Its mean opinion scores run from 0 to 9 and are moved to 1..10. Its standard deviations, about 0.15, are those of
+    the mean over the observers; times the root of their number they are those of single ratings. Mean and standard
+    deviation become the distribution of greatest entropy that has them.
     Source: Ponomarenko et al., Image Database TID2013, Signal Processing: Image Communication 30, 2015; Talebi &
     Milanfar, NIMA, TIP 2018, section II-B, for the greatest entropy.
     Differs: the number of observers, 35, is what the fractions of the scores suggest; the files do not state it.
@@ -91,9 +92,7 @@ def read_tid2013(folder: str | os.PathLike[str], observers: int = TID2013_OBSERV
             f"{folder}: expected lines of 'score name' in mos_with_names.txt and as many deviations in mos_std.txt, "
             f"got {len(lines)} lines and {len(deviations)} deviations."
         )
-    there = {
-        path.name.lower(): path for path in (folder / "distorted_images").iterdir()
-    }  # i01_01_1.bmp or I01_01_1.bmp
+    there = {path.name.lower(): path for path in (folder / "distorted_images").iterdir()}  # .bmp or .BMP
     names = [name.lower() for _, name in lines]
     distributions = [
         maximum_entropy(float(score) + 1, deviation * observers**0.5)
@@ -138,40 +137,28 @@ def seven_to_ten() -> Float[np.ndarray, "7 10"]:
     return np.clip(1 - np.abs(positions[:, None] - RATINGS), 0, None)
 
 
-def maximum_entropy(mean: float, deviation: float) -> Float[np.ndarray, " 10"]:
-    """The distribution over 1..10 of greatest entropy with this mean and deviation: p_k ~ exp(a k + b k^2).
+def maximum_entropy(mean: float, standard_deviation: float) -> Float[np.ndarray, " 10"]:
+    """The distribution over 1..10 of greatest entropy with this mean and standard deviation: p_k ~ exp(a k + b k^2).
 
     No distribution over whole ratings scatters less than that between the two ratings beside its mean, nor more than
-    that between 1 and 10: a deviation outside is moved to that bound.
+    that between 1 and 10: a standard deviation outside is moved to that bound.
     Source: Cover & Thomas, Elements of Information Theory, theorem 12.1.1.
     """
     mean = float(np.clip(mean, 1, 10))
-    below = np.floor(mean)
-    least, most = (mean - below) * (below + 1 - mean), (mean - 1) * (10 - mean)
-    variance = float(np.clip(deviation**2, least, most))
-    narrow = np.clip(1 - np.abs(RATINGS - mean), 0, None)
+    least, most = (mean - np.floor(mean)) * (np.floor(mean) + 1 - mean), (mean - 1) * (10 - mean)
+    variance = float(np.clip(standard_deviation**2, least, most))
     if variance <= least + 1e-3:
-        return narrow
+        return np.clip(1 - np.abs(RATINGS - mean), 0, None)
     if variance >= most - 1e-3:
-        ends = np.zeros(10)
-        ends[[0, -1]] = (10 - mean) / 9, (mean - 1) / 9
-        return ends
+        return np.array([(10 - mean) / 9, *[0.0] * 8, (mean - 1) / 9])
 
-    def at(curvature: float) -> NDArray[np.float64]:
+    def member(curvature: float) -> NDArray[np.float64]:
         """The member of the family with this curvature and the wanted mean."""
-        slope = brentq(lambda a: _exponential(a, curvature, mean) @ RATINGS - mean, -400, 400)
-        return _exponential(slope, curvature, mean)
+        powers = curvature * (RATINGS - mean) ** 2
+        tilt = brentq(lambda a: softmax(a * (RATINGS - mean) + powers) @ RATINGS - mean, -400, 400)
+        return softmax(tilt * (RATINGS - mean) + powers)
 
-    def excess(curvature: float) -> float:
-        return float(at(curvature) @ (RATINGS - mean) ** 2 - variance)
-
-    return at(brentq(excess, -30.0, 5.0, xtol=1e-10))
-
-
-def _exponential(slope: float, curvature: float, mean: float) -> NDArray[np.float64]:
-    exponents = slope * (RATINGS - mean) + curvature * (RATINGS - mean) ** 2
-    powers = np.exp(exponents - exponents.max())
-    return powers / powers.sum()
+    return member(brentq(lambda b: member(b) @ (RATINGS - mean) ** 2 - variance, -30.0, 5.0, xtol=1e-10))
 
 
 # Shared by the readers ---------------------------------------------------------------------------------------------

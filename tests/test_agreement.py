@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lpie.critic_training.rating_measures import agreement, calibration, deviation_of, mean_of
+from lpie.critic_training.agreement import agreement, calibration, mean_of, standard_deviation_of
 
 
 def random_distributions(count, seed=0):
@@ -46,7 +46,7 @@ def test_moments_are_those_of_the_votes():
     votes = np.array([[0, 0, 3, 5, 0, 1, 0, 0, 0, 1]])
     spelled_out = np.repeat(np.arange(1, 11), votes[0])
     assert mean_of(votes / 10)[0] == pytest.approx(spelled_out.mean())
-    assert deviation_of(votes / 10)[0] == pytest.approx(spelled_out.std())
+    assert standard_deviation_of(votes / 10)[0] == pytest.approx(spelled_out.std())
 
 
 def test_calibration_groups_hold_every_photograph_in_order():

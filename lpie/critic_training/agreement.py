@@ -7,11 +7,15 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-RATINGS = np.arange(1.0, 11.0)
+from lpie.critic_training.ratings import RATINGS
+from lpie.evidence.statistics import student_interval
+from lpie.losses.fidelity import earth_movers_distance
+
 GOOD = 5.0  # a mean above it makes a photograph good, in the two-class accuracy of the AVA literature
 MANY = 2000  # photographs above which the percentile bootstrap is as good as BCa, whose jackknife then takes minutes
 
@@ -32,27 +36,27 @@ def agreement(
     Source: Talebi & Milanfar, NIMA, TIP 2018, section III-A, for the measures; Efron, Better Bootstrap Confidence
     Intervals, JASA 1987.
     """
-    estimates, truths = np.asarray(predicted, float), np.asarray(rated, float)
+    estimates, truths = np.array(predicted, float), np.array(rated, float)
     if estimates.shape != truths.shape or estimates.ndim != 2 or estimates.shape[1] != 10 or len(estimates) < 3:
         raise ValueError(
             f"Expected two arrays of shape (N, 10) with at least three rows, got {estimates.shape} and {truths.shape}."
         )
     (mean, rated_mean), (deviation, rated_deviation) = (
-        (moment(estimates), moment(truths)) for moment in (mean_of, deviation_of)
+        (moment(estimates), moment(truths)) for moment in (mean_of, standard_deviation_of)
     )
-    distance = np.abs((estimates - truths).cumsum(1)).mean(1)
+    distance = earth_movers_distance(torch.from_numpy(estimates), torch.from_numpy(truths), r=1).numpy()
     same_side = ((mean > GOOD) == (rated_mean > GOOD)).astype(float)
     measures: dict[str, tuple[Callable[..., float], tuple[NDArray[np.float64], ...]]] = {
-        "srcc_mean": (_rank_correlation, (mean, rated_mean)),
+        "srcc_mean": (rank_correlation, (mean, rated_mean)),
         "lcc_mean": (_correlation, (mean, rated_mean)),
-        "srcc_deviation": (_rank_correlation, (deviation, rated_deviation)),
+        "srcc_deviation": (rank_correlation, (deviation, rated_deviation)),
         "lcc_deviation": (_correlation, (deviation, rated_deviation)),
         "emd": (np.mean, (distance,)),
         "accuracy": (np.mean, (same_side,)),
     }
     rows = []
     for name, (statistic, samples) in measures.items():
-        low, high = _interval(statistic, samples, resamples, confidence)
+        low, high = bootstrap_interval(statistic, samples, resamples, confidence)
         rows.append({"measure": name, "estimate": float(statistic(*samples)), "low": low, "high": high, "n": len(mean)})
     return pd.DataFrame(rows)
 
@@ -62,7 +66,7 @@ def mean_of(distributions: Float[np.ndarray, "n 10"]) -> NDArray[np.float64]:
     return distributions @ RATINGS
 
 
-def deviation_of(distributions: Float[np.ndarray, "n 10"]) -> NDArray[np.float64]:
+def standard_deviation_of(distributions: Float[np.ndarray, "n 10"]) -> NDArray[np.float64]:
     """Standard deviation of the ratings of each row."""
     return np.sqrt(((RATINGS - mean_of(distributions)[:, None]) ** 2 * distributions).sum(1))
 
@@ -75,21 +79,14 @@ def calibration(predicted: Float[ArrayLike, "n 10"], rated: Float[ArrayLike, "n 
     estimates, truths = mean_of(np.asarray(predicted, float)), mean_of(np.asarray(rated, float))
     rows = []
     for group in np.array_split(np.argsort(estimates), bins):
-        half = stats.t.ppf(0.975, len(group) - 1) * stats.sem(truths[group]) if len(group) > 1 else np.nan
-        center = truths[group].mean()
-        rows.append(
-            {
-                "predicted": estimates[group].mean(),
-                "rated": center,
-                "low": center - half,
-                "high": center + half,
-                "n": len(group),
-            }
-        )
+        bounds = student_interval(truths[group])
+        row = {"predicted": estimates[group].mean(), "rated": bounds.mean, "low": bounds.low, "high": bounds.high}
+        rows.append({**row, "n": bounds.n})
     return pd.DataFrame(rows)
 
 
-def _rank_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+def rank_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Spearman's rank correlation; 0 where one of them is constant."""
     return _correlation(stats.rankdata(a), stats.rankdata(b))
 
 
@@ -99,9 +96,13 @@ def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def _interval(
-    statistic: Callable[..., float], samples: tuple[NDArray[np.float64], ...], resamples: int, confidence: float
+def bootstrap_interval(
+    statistic: Callable[..., float],
+    samples: tuple[NDArray[np.float64], ...],
+    resamples: int = 1000,
+    confidence: float = 0.95,
 ) -> tuple[float, float]:
+    """Both ends of the interval of `statistic` over photographs, of which `samples` hold one number each."""
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         found = stats.bootstrap(

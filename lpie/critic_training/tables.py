@@ -1,4 +1,4 @@
-"""The tables behind the aesthetic-score notebook: where critics fail, and how easily each is fooled."""
+"""The tables behind the notebook on aesthetic scores: where critics fail, and how easily each is fooled."""
 
 from __future__ import annotations
 
@@ -11,18 +11,11 @@ import torch
 from torch import Tensor
 
 from lpie.critic.nima import NIMA
+from lpie.critic_training.measures import fooling, shifts
 from lpie.imaging.pixels import quantize
 from lpie.imaging.resampling import resize
 from lpie.judges.judges import Judge, available_judges
-from lpie.judges.robustness import (
-    ATTACKED_SIZE,
-    INVARIANCE,
-    VARIATIONS,
-    octave_energy,
-    projected_gradient_ascent,
-    score_gradient,
-    universal_perturbation,
-)
+from lpie.judges.robustness import ATTACKED_SIZE, VARIATIONS, octave_energy, score_gradient
 from lpie.photos.photographs import demo_photographs, read_photo
 from lpie.registry import files_of
 
@@ -47,15 +40,15 @@ def _at_most(photo: Tensor, longest: int) -> Tensor:
     return resize(photo, round(height * scale), round(width * scale))
 
 
+def available_critics() -> dict[str, NIMA]:
+    """Every NIMA that can be loaded now without a network, frozen, by name."""
+    return {name: NIMA.from_pretrained(name) for name in available_judges() if name != "niqe"}
+
+
 def scores_of(judges: Mapping[str, Judge], photos: Mapping[str, Tensor]) -> pd.DataFrame:
     """What each judge says of each photograph: one row a photograph, one column a judge."""
     columns = {name: [float(judge(photo)) for photo in photos.values()] for name, judge in judges.items()}
     return pd.DataFrame(columns, index=pd.Index(photos, name="photo"))
-
-
-def available_critics() -> dict[str, NIMA]:
-    """Every NIMA that can be loaded now without a network, frozen, by name."""
-    return {name: NIMA.from_pretrained(name) for name in available_judges() if name != "niqe"}
 
 
 def failure_curves(judges: Mapping[str, Judge], photos: Mapping[str, Tensor]) -> pd.DataFrame:
@@ -67,20 +60,13 @@ def failure_curves(judges: Mapping[str, Judge], photos: Mapping[str, Tensor]) ->
     rows = []
     for photo_name, photo in photos.items():
         for variation, (vary, strengths) in VARIATIONS.items():
-            varied = torch.cat([quantize(vary(photo, strength)) for strength in strengths])
+            varied = [quantize(vary(photo, strength)) for strength in strengths]
             for judge_name, judge in judges.items():
-                scores = torch.cat([judge(one[None]) for one in varied])
-                rows += [
-                    {
-                        "judge": judge_name,
-                        "variation": variation,
-                        "strength": strength,
-                        "photo": photo_name,
-                        "change": c,
-                    }
-                    for strength, c in zip(strengths, (scores - scores[0]).tolist(), strict=True)
-                ]
-    return pd.DataFrame(rows)
+                found = torch.cat([judge(one) for one in varied])
+                row = {"judge": judge_name, "variation": variation, "photo": photo_name}
+                changes = zip(strengths, (found - found[0]).tolist(), strict=True)
+                rows += [{**row, "strength": strength, "change": change} for strength, change in changes]
+    return pd.DataFrame(rows)[["judge", "variation", "strength", "photo", "change"]]
 
 
 def ease_of_fooling(
@@ -88,25 +74,15 @@ def ease_of_fooling(
 ) -> pd.DataFrame:
     """One row a critic: how far attacks raise its score and how far harmless changes move it, in points.
 
-    `attack`: ten steps of projected gradient ascent within 2/255 on each photograph, reduced to a square of 224 px.
-    `universal`: one perturbation for all, learned on the first half of the photographs and added to the others.
-    The other columns: mean distance that JPEG 90, half size and back, a shift by one pixel and rounding move it.
+    See `fooling` and `shifts`; the universal perturbation is learned on the first half of the photographs.
     """
-    squares = torch.cat([resize(photo, ATTACKED_SIZE, ATTACKED_SIZE) for photo in photos.values()])
-    half = max(1, len(squares) // 2)
+    shown = list(photos.values())
+    half = max(1, len(shown) // 2)
     rows = []
     for name, critic in critics.items():
-        score = critic.mean_score
-        attacked = projected_gradient_ascent(score, squares)
-        perturbation = universal_perturbation(score, squares[:half], steps=universal_steps)
-        others = squares[half:] if len(squares) > 1 else squares
-        with torch.no_grad():
-            row: dict[str, str | float] = {"critic": name, "attack": float((score(attacked) - score(squares)).mean())}
-            row["universal"] = float((score((others + perturbation).clamp(0, 1)) - score(others)).mean())
-            for change, transform in INVARIANCE.items():
-                moved = [float(score(transform(photo)) - score(photo)) for photo in photos.values()]
-                row[change] = sum(map(abs, moved)) / len(moved)
-        rows.append(row)
+        alone = fooling(critic.mean_score, shown, shown, 0)["attack_gain"]
+        shared = fooling(critic.mean_score, shown[half:] or shown, shown[:half], universal_steps)["universal_gain"]
+        rows.append({"critic": name, "attack": alone, "universal": shared, **shifts(critic.mean_score, shown)})
     return pd.DataFrame(rows)
 
 

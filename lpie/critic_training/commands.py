@@ -1,0 +1,149 @@
+"""The commands `lpie critic ...`: train critics, and say what they are worth.
+
+Several processes share one training, on one machine or many:
+
+    torchrun --nproc-per-node 4 -m lpie.cli critic train ava --data AVA --out OUT
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+
+import typer
+
+from lpie.critic_training.settings import Distillation, RatingTraining
+
+app = typer.Typer(no_args_is_help=True, help="Train critics on ratings, harden them, and measure what they are worth.")
+
+KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
+OutOption = Annotated[Path, typer.Option(help="Folder of results; the same command goes on where one was stopped.")]
+DeviceOption = Annotated[str | None, typer.Option(help="cpu or cuda; a GPU if there is one when left out.")]
+
+
+class Dataset(StrEnum):
+    """Rating datasets that can be read, each as it is distributed."""
+
+    AVA = "ava"
+    TID2013 = "tid2013"
+    OASIS = "oasis"
+
+
+class Split(StrEnum):
+    """Which photographs of BSDS500 a critic is measured on."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+def with_settings(settings: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command one option for each field of the dataclass `settings`, with the field's default."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        def called(**given: Any) -> None:
+            chosen = {field.name: given.pop(field.name) for field in fields(settings)}
+            command(settings(**chosen), **given)
+
+        hints = get_type_hints(settings, include_extras=True)
+        parameters = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+        for field in fields(settings):
+            kind, *said = get_args(hints[field.name]) or (hints[field.name],)
+            option = Annotated[kind, typer.Option(help=" ".join(said))]
+            parameters.append(inspect.Parameter(field.name, KEYWORD_ONLY, default=field.default, annotation=option))
+        own = [parameter.replace(kind=KEYWORD_ONLY) for parameter in parameters]
+        called.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
+        called.__name__, called.__doc__ = command.__name__, command.__doc__
+        return called
+
+    return decorate
+
+
+@app.command()
+@with_settings(RatingTraining)
+def train(
+    settings: RatingTraining,
+    dataset: Annotated[Dataset, typer.Argument(help="What people rated.")],
+    data: Annotated[Path, typer.Option(help="Folder of the dataset as it is distributed.")],
+    out: OutOption,
+    device: DeviceOption = None,
+) -> None:
+    """Train a NIMA on people's ratings, and say how well it agrees with those it never saw."""
+    from lpie.critic_training.rating_results import learn_ratings
+
+    learn_ratings(settings, dataset, data, out, _device(device))
+
+
+@app.command()
+@with_settings(Distillation)
+def distill(
+    settings: Distillation,
+    out: OutOption,
+    more: Annotated[list[Path], typer.Option(help="A folder of further photographs; may be given again.")] = [],  # noqa: B006
+    photos: Annotated[int, typer.Option(help="Use only so many photographs of each set; 0 for all.")] = 0,
+    device: DeviceOption = None,
+) -> None:
+    """Train a critic that says what the AVA network says and is hard to fool."""
+    from lpie.critic_training.distillation import distill_critic
+
+    distill_critic(settings, out, _device(device), more, photos)
+
+
+@app.command()
+def evaluate(
+    critic: Annotated[str, typer.Argument(help="Name of a shipped critic, or a safetensors file.")],
+    split: Annotated[Split, typer.Option(help="Photographs of BSDS500 to measure on.")] = Split.VALIDATION,
+    photos: Annotated[int, typer.Option(min=3, help="How many photographs.")] = 100,
+    table: Annotated[Path | None, typer.Option(help="CSV file in which its row is replaced or added.")] = None,
+    device: DeviceOption = None,
+) -> None:
+    """Print how closely a critic follows the AVA network, and how easily it is fooled."""
+    from lpie.critic_training.measures import evaluate_critic
+
+    measures = evaluate_critic(critic, split, _device(device), photos, table)
+    print("\n".join(f"{name:24s} {value:8.3f}" for name, value in measures.items()))
+
+
+@app.command()
+def tables(
+    out: Annotated[Path | None, typer.Option(help="Folder for the CSV files; results/published when left out.")] = None,
+    device: DeviceOption = None,
+) -> None:
+    """Write the tables of agreement with people and of calibration."""
+    from lpie.critic_training.people_tables import PUBLISHED, write_people_tables
+
+    print(write_people_tables(out or PUBLISHED, _device(device)).to_string(index=False, float_format="%.3f"))
+
+
+@app.command()
+def niqe_statistics() -> None:
+    """Fit NIQE's natural-scene statistics anew, on the training photographs of BSDS500."""
+    from lpie.judges.niqe import NaturalScenes
+    from lpie.photos.photographs import read_photo
+    from lpie.records import write_tensors
+    from lpie.registry import files_of
+    from lpie.weights import SHIPPED
+
+    files = files_of("bsds500/train")
+    scenes = NaturalScenes.fit(read_photo(path) for path in files)
+    metadata = {"network": "niqe", "photographs": f"BSDS500 train, {len(files)} photographs"}
+    write_tensors(SHIPPED / "niqe.safetensors", {"mean": scenes.mean, "covariance": scenes.covariance}, metadata)
+    print(f"niqe.safetensors: natural-scene statistics of {len(files)} photographs")
+
+
+@app.command()
+def reference_scores() -> None:
+    """Score the reference photographs with every critic: where `lpie score` says that a score lies."""
+    from lpie.photos.reference_scores import main
+
+    main()
+
+
+def _device(named: str | None) -> str:
+    import torch
+
+    return named or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,183 @@
+"""What a critic is worth: how closely it follows the AVA network on unseen photographs, how easily it is fooled."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pandas as pd
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from lpie.critic.nima import NIMA, Convention
+from lpie.critic_training.variations import haze
+from lpie.imaging.pixels import quantize
+from lpie.imaging.resampling import resize
+from lpie.judges.judges import Judge
+from lpie.judges.robustness import (
+    ATTACKED_SIZE,
+    INVARIANCE,
+    add_noise,
+    blur,
+    jpeg,
+    octave_energy,
+    projected_gradient_ascent,
+    score_gradient,
+    sharpen,
+    universal_perturbation,
+)
+from lpie.operators.adjustments import contrast, exposure, saturation, white_balance_stops
+from lpie.photos.photographs import read_photo
+from lpie.records import write_csv
+from lpie.registry import files_of
+from lpie.vocabulary import PerPhoto, Photo
+
+
+def _white_balance(photo: Photo, temperature: float) -> Photo:
+    warmth = photo.new_full((len(photo),), temperature)
+    return exposure(photo, white_balance_stops(warmth, torch.zeros_like(warmth)))
+
+
+def _gray_haze(photo: Photo) -> Photo:
+    density, airlight = (photo.new_full((len(photo),), value) for value in (1.2, 0.85))
+    return haze(photo, density, airlight)
+
+
+PHOTOGRAPHIC_VARIATIONS: dict[str, Callable[[Photo], Photo]] = {
+    "1.5 stops darker": lambda photo: exposure(photo, -1.5),
+    "1 stop brighter": lambda photo: exposure(photo, 1.0),
+    "contrast 0.6": lambda photo: contrast(photo, 0.6),
+    "contrast 1.5": lambda photo: contrast(photo, 1.5),
+    "gray": lambda photo: saturation(photo, 0.0),
+    "saturation 1.8": lambda photo: saturation(photo, 1.8).clamp(0, 1),
+    "warm": lambda photo: _white_balance(photo, 0.8),
+    "cool": lambda photo: _white_balance(photo, -0.8),
+    "blur 1 px": lambda photo: blur(photo, 1.0),
+    "blur 2.5 px": lambda photo: blur(photo, 2.5),
+    "sharpened": lambda photo: sharpen(photo, 2.0),
+    "noise 0.05": lambda photo: add_noise(photo, 0.05),
+    "JPEG 20": lambda photo: jpeg(photo, 20),
+    "haze": _gray_haze,
+    "middle": lambda photo: photo[..., photo.shape[2] // 5 : -(photo.shape[2] // 5), :],
+}
+"""The photographs' variations over which a critic must follow the AVA network as well."""
+
+
+def measured_photographs(split: str, device: str, count: int = 100) -> list[Tensor]:
+    """BSDS500 photographs (1, 3, H, W): the first 100 of its test set to choose (`validation`), the others to report
+    (`test`); `train`: the first 100 of its training set, from which critics learn.
+    """
+    folder, first = {"train": ("train", 0), "validation": ("test", 0), "test": ("test", 100)}[split]
+    paths = files_of(f"bsds500/{folder}")[first : first + 100]
+    return [read_photo(path).to(device) for path in paths[:count]]
+
+
+def evaluate_critic(
+    name: str, split: str, device: str, count: int = 100, table: Path | None = None
+) -> dict[str, float]:
+    """`measure_critic` of a shipped critic or a file; in `table`, a CSV file, its row is replaced or added."""
+    critic, teacher = (NIMA.from_pretrained(one).to(device) for one in (name, "ava"))
+    measured, train = (measured_photographs(one, device, count) for one in (split, "train"))
+    measures = measure_critic(critic, teacher, measured, train)
+    if table:
+        row = pd.DataFrame([{"critic": name, "split": split, **measures}])
+        if table.exists():
+            earlier = pd.read_csv(table)
+            row = pd.concat([earlier[(earlier["critic"] != name) | (earlier["split"] != split)], row])
+        write_csv(table, row)
+    return measures
+
+
+def measure_critic(
+    critic: NIMA, teacher: NIMA, photos: list[Tensor], others: list[Tensor], universal_steps: int = 100
+) -> dict[str, float]:
+    """Agreement with `teacher` and robustness of `critic`, each number beside the teacher's own.
+
+    Agreement is with the teacher on antialiased input, which is how it trains others here, and, as `_published`, on
+    the nearest pixels of its own pipeline. `photos` are (1, 3, H, W) that the critic never saw; `others` are those
+    from which the universal perturbation is learned. Gains and shifts are in points of the mean score; the attack's
+    gain also in standard deviations of the scores of `photos`, since a critic with scores close together moves by few
+    points whatever fools it.
+    """
+    own, varied = scores(critic, photos), _variations(photos)
+    own_varied = scores(critic, varied)
+    measures = {"photos": float(len(photos))}
+    conventions: dict[str, Convention] = {"": "antialiased", "_published": "published"}
+    for suffix, convention in conventions.items():
+        reference = with_convention(teacher, convention)
+        measures[f"srcc_clean{suffix}"] = _rank_correlation(own, scores(reference, photos))
+        measures[f"srcc_varied{suffix}"] = _rank_correlation(own_varied, scores(reference, varied))
+    for prefix, attacked in (("", critic), ("ava_", teacher)):
+        fooled = fooling(attacked.mean_score, photos, others, universal_steps)
+        measures |= {f"{prefix}{name}": value for name, value in fooled.items()}
+        measures[f"{prefix}attack_in_deviations"] = fooled["attack_gain"] / float(scores(attacked, photos).std())
+    measures |= {f"shift_{name}": value for name, value in shifts(critic.mean_score, photos).items()}
+    return measures | {"mean_clean": float(own.mean()), "deviation_clean": float(own.std())}
+
+
+def fooling(score: Judge, photos: Iterable[Tensor], others: Iterable[Tensor], universal_steps: int) -> dict[str, float]:
+    """How far attacks within 2/255 raise a score over `photos`, reduced to 224 px, and where its gradient lies.
+
+    `attack_gain`: ten steps of projected gradient ascent on each; `universal_gain`: one perturbation for all, learned
+    on `others`; `octave_ratio`: the gradient's energy in the highest octave of spatial frequency over the next.
+    """
+    squares, learned_on = (
+        torch.cat([resize(photo, ATTACKED_SIZE, ATTACKED_SIZE) for photo in some]) for some in (photos, others)
+    )
+    perturbation = universal_perturbation(score, learned_on, steps=universal_steps)
+    energy = octave_energy(score_gradient(score, squares)).mean(0)
+    attacked = projected_gradient_ascent(score, squares)
+    return {
+        "attack_gain": _gain(score, squares, attacked),
+        "universal_gain": _gain(score, squares, (squares + perturbation).clamp(0, 1)),
+        "octave_ratio": float(energy[0] / energy[1]),
+    }
+
+
+@torch.no_grad()
+def shifts(score: Judge, photos: Iterable[Tensor]) -> dict[str, float]:
+    """Mean distance, in points, that what should not matter moves a score: JPEG 90, half size, a pixel, rounding."""
+    moved = {
+        name: [float((score(change(photo)) - score(photo)).abs()) for photo in photos]
+        for name, change in INVARIANCE.items()
+    }
+    return {name: sum(distances) / len(distances) for name, distances in moved.items()}
+
+
+def with_convention(critic: NIMA, convention: Convention) -> NIMA:
+    """The same network, its weights shared, that sees photographs by `convention`."""
+    other = copy.copy(critic)
+    other.convention = convention
+    return other
+
+
+def quick_measures(critic: NIMA, teacher: NIMA, photos: list[Tensor]) -> dict[str, float]:
+    """The numbers to watch while a critic trains: agreement with the teacher, gain of an attack, spread of scores."""
+    squares = torch.cat([resize(photo, ATTACKED_SIZE, ATTACKED_SIZE) for photo in photos[:32]])
+    own = scores(critic, photos)
+    return {
+        "srcc_clean": _rank_correlation(own, scores(teacher, photos)),
+        "attack_gain": _gain(critic.mean_score, squares, projected_gradient_ascent(critic.mean_score, squares)),
+        "deviation_clean": float(own.std()),
+    }
+
+
+@torch.no_grad()
+def scores(critic: NIMA, photos: Iterable[Tensor]) -> PerPhoto:
+    """One mean score for each photo (1, 3, H, W); sizes may differ."""
+    return torch.cat([critic.mean_score(photo) for photo in photos])
+
+
+def _variations(photos: list[Tensor]) -> list[Tensor]:
+    return [quantize(vary(photo)) for vary in PHOTOGRAPHIC_VARIATIONS.values() for photo in photos]
+
+
+def _rank_correlation(a: Tensor, b: Tensor) -> float:
+    return float(spearmanr(a.cpu(), b.cpu()).statistic)
+
+
+@torch.no_grad()
+def _gain(score: Judge, before: Photo, after: Photo) -> float:
+    return float((score(after) - score(before)).mean())
