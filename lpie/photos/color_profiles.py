@@ -1,4 +1,4 @@
-"""ICC color profiles: which fit an image, which are sRGB, and pixels converted from one to another."""
+"""ICC color profiles: which fit an image, which are sRGB, which can be written to, and pixels converted."""
 
 from __future__ import annotations
 
@@ -12,20 +12,34 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms
 
 Pixels: TypeAlias = NDArray[Any]
-"""(H, W, channels), uint8 or uint16."""
+"""(H, W, channels), uint8 or uint16, over the whole range of their type."""
 
 SRGB: bytes = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+LAB: bytes = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
 SAME_COLOR = 257  # of 65535: a profile that moves no color by more than an 8-bit step is sRGB already
+RETURNED = 0.04 * 65535  # how far a pale color may come back from a profile that can be written to
 BAND = 256  # rows at a time, so that a large photo needs no second copy
+SPACES = {1: "GRAY", 3: "RGB", 4: "CMYK"}
+D65 = (0.3127, 0.3290)
+PRIMARIES: dict[int, tuple[tuple[float, float], ...]] = {  # code points of ITU-T H.273, table 2: red, green, blue
+    1: ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060)),
+    5: ((0.640, 0.330), (0.290, 0.600), (0.150, 0.060)),
+    6: ((0.630, 0.340), (0.310, 0.595), (0.155, 0.070)),
+    9: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)),
+    12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
+}
+SRGB_CURVE, UNSPECIFIED = 0.0, 2
+CURVES = {1: SRGB_CURVE, 4: 2.2, 5: 2.8, 6: SRGB_CURVE, 8: 1.0, 13: SRGB_CURVE, 14: SRGB_CURVE, 15: SRGB_CURVE}
+HDR_CURVES = {16: "PQ", 18: "HLG"}
 log = logging.getLogger(__name__)
 
 
 def fits(profile: bytes | None, space: str) -> bool:
-    """Whether a profile can be read and is for `RGB`, `GRAY` or `CMYK`; one that does not is named in the log."""
+    """Whether a profile can be read and is for `RGB`, `GRAY`, `CMYK` or `LAB`; one that does not is logged."""
     if not profile:
         return False
     try:
-        described = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space.strip()
+        described = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space.strip().upper()
     except OSError:
         described = "unreadable"
     if described != space:
@@ -36,10 +50,23 @@ def fits(profile: bytes | None, space: str) -> bool:
 @lru_cache(maxsize=16)
 def is_srgb(profile: bytes) -> bool:
     """Whether a profile for RGB shows every color as sRGB does, to an 8-bit step."""
-    steps = np.linspace(0, 65535, 9).astype(np.uint16)
-    cube = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(1, -1, 3)
-    moved = converted(cube.copy(), profile, SRGB).astype(int) - cube
-    return bool(np.abs(moved).max() <= SAME_COLOR)
+    cube = _cube(np.linspace(0, 65535, 9))
+    return bool(np.abs(converted(cube.copy(), profile, SRGB).astype(int) - cube).max() <= SAME_COLOR)
+
+
+@lru_cache(maxsize=16)
+def can_be_written(profile: bytes) -> bool:
+    """Whether pale colors come back from a profile for RGB; scanners' and some phones' only lead out of it."""
+    cube = np.concatenate([_cube(gray * 65535 * np.array([0.9, 1, 1.1])) for gray in (0.2, 0.5, 0.8)], axis=1)
+    try:
+        returned = converted(converted(cube.copy(), SRGB, profile), profile, SRGB)
+    except Exception:  # lcms has an error of its own for each thing that a profile may lack
+        return False
+    return bool(np.abs(returned.astype(int) - cube).max() <= RETURNED)
+
+
+def _cube(steps: NDArray[np.float64]) -> Pixels:
+    return np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(1, -1, 3).astype(np.uint16)
 
 
 def converted(pixels: Pixels, source: bytes, target: bytes, space: str = "RGB") -> Pixels:
@@ -62,6 +89,40 @@ def converted(pixels: Pixels, source: bytes, target: bytes, space: str = "RGB") 
             flags=int(ImageCms.Flags.BLACKPOINTCOMPENSATION),
         )
     return changed
+
+
+def profile_of_codes(primaries: int, transfer: int) -> bytes | None:
+    """The profile that an image means by the code points of ITU-T H.273 (cICP, nclx); None for sRGB.
+
+    The curves of television (BT.601, 709, 2020) are shown as sRGB, as browsers do. Raises ValueError for high
+    dynamic range, which has no right place in [0, 1], and for code points that photographs do not have.
+    """
+    if transfer in HDR_CURVES:
+        raise ValueError(
+            f"it is a picture of high dynamic range ({HDR_CURVES[transfer]}); export it with standard dynamic range"
+        )
+    primaries, transfer = (value if value != UNSPECIFIED else 1 for value in (primaries, transfer))
+    if primaries not in PRIMARIES or transfer not in CURVES:
+        raise ValueError(f"its color code points {primaries}/{transfer} are not known; export it as sRGB")
+    if primaries == 1 and CURVES[transfer] == SRGB_CURVE:
+        return None
+    return rgb_profile((D65, *PRIMARIES[primaries]), CURVES[transfer])
+
+
+@lru_cache(maxsize=16)
+def rgb_profile(points: tuple[tuple[float, float], ...], gamma: float) -> bytes:
+    """A profile for RGB from the chromaticities (x, y) of white, red, green, blue and an exponent (0 for sRGB's)."""
+    import imagecodecs
+
+    encoded = np.linspace(0, 1, 4096)
+    curve = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    return imagecodecs.cms_profile(
+        "rgb",
+        whitepoint=points[0],
+        primaries=np.ravel(points[1:]),
+        transferfunction=None if gamma else np.rint(curve * 65535).astype(np.uint16),
+        gamma=gamma or None,
+    )
 
 
 def adobe_rgb_by_exif(exif: Image.Exif) -> bytes | None:
