@@ -32,15 +32,15 @@ class Family:
     label: str
     """What readers of tables and figures call it."""
     build: Callable[..., Any]
-    """(operator's name) -> untrained network."""
+    """(operator's name, **settings of the network) -> untrained network."""
     open: Callable[..., Any]
     """(tensors, metadata) -> trained network; raises ValueError where they do not belong together."""
 
 
-def _build_aggregation(width: int, operator: str) -> nn.Module:
+def _build_aggregation(width: int, operator: str, **settings: Any) -> nn.Module:
     from lpie.networks.context_aggregation import ContextAggregationNetwork
 
-    return ContextAggregationNetwork(width=width)
+    return ContextAggregationNetwork(width=width, **settings)
 
 
 def _open_aggregation(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> nn.Module:
@@ -49,10 +49,10 @@ def _open_aggregation(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     return ContextAggregationNetwork.from_tensors(tensors, metadata)
 
 
-def _build_grid(operator: str) -> nn.Module:
+def _build_grid(operator: str, **settings: Any) -> nn.Module:
     from lpie.networks.bilateral_grid import BilateralGrid
 
-    return BilateralGrid()
+    return BilateralGrid(**settings)
 
 
 def _open_grid(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> nn.Module:
@@ -61,10 +61,10 @@ def _open_grid(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> nn
     return BilateralGrid.from_tensors(tensors, metadata)
 
 
-def _build_parameters(operator: str) -> nn.Module:
+def _build_parameters(operator: str, **settings: Any) -> nn.Module:
     from lpie.networks.operator_parameters import OperatorParameters
 
-    return OperatorParameters(operator)
+    return OperatorParameters(operator, **settings)
 
 
 def _open_parameters(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> nn.Module:
@@ -84,12 +84,12 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def build(network: NetworkName, operator: str) -> nn.Module:
+def build(network: NetworkName, operator: str, **settings: Any) -> nn.Module:
     """An untrained network of the family `network`, as every study starts with, for `operator`.
 
-    Raises ValueError for other names.
+    `settings`: further arguments of the network, such as the bins of a grid. Raises ValueError for other names.
     """
-    return find(FAMILIES, network, "network").build(operator)
+    return find(FAMILIES, network, "network").build(operator, **settings)
 
 
 def from_pretrained(name: str | os.PathLike[str]) -> nn.Module:

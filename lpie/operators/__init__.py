@@ -7,7 +7,7 @@ name functions that import their module when they are called, so that reading th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from lpie.operators.settings import (
@@ -50,14 +50,14 @@ class Operator:
     render: Callable[..., Any] | None = None
     """(photo, chosen, estimate, samples) -> photo: differentiable in `chosen`, one value per photo and name."""
     estimate: Callable[..., Any] | None = None
-    """photo -> Dehazed: what is found about a photo's haze and held while settings change; None where haze does not
+    """(photo, settings) -> Dehazed, settings as studied if not given: what is found about a photo's haze and held while settings change; None where haze does not
     matter. Scenes of such an operator are hazy photographs, and clear ones under synthetic haze."""
 
 
 def _tone(photo: Photo, settings: ToneSettings) -> Photo:
     from lpie.operators.local_laplacian import local_laplacian
 
-    return local_laplacian(photo, alpha=settings.alpha, beta=settings.beta, sigma_r=settings.sigma_r)
+    return local_laplacian(photo, **asdict(settings))
 
 
 def _render_tone(photo: Photo, chosen: Mapping[str, PerPhoto], estimate: None, samples: int) -> Photo:
@@ -68,16 +68,13 @@ def _render_tone(photo: Photo, chosen: Mapping[str, PerPhoto], estimate: None, s
 
 
 def _dehaze(photo: Photo, settings: DehazeSettings) -> Photo:
+    return _estimate_haze(photo, settings).photo
+
+
+def _estimate_haze(photo: Photo, settings: DehazeSettings | None = None) -> Dehazed:
     from lpie.operators.nonlocal_dehazing import dehaze
 
-    found = dehaze(
-        photo,
-        gamma=settings.gamma,
-        smoothness=settings.smoothness,
-        floor=settings.floor,
-        haze_kept=settings.haze_kept,
-    )
-    return found.photo
+    return dehaze(photo, **asdict(settings or DehazeSettings()))
 
 
 def _render_dehazed(photo: Photo, chosen: Mapping[str, PerPhoto], estimate: Dehazed, samples: int) -> Photo:
@@ -88,12 +85,6 @@ def _render_dehazed(photo: Photo, chosen: Mapping[str, PerPhoto], estimate: Deha
     correction = torch.stack([chosen[f"airlight_{color}"] for color in ("red", "green", "blue")], dim=1)
     airlight = (estimate.airlight + correction).clamp(0, 1)
     return restore(photo, estimate.transmission, airlight, floor=chosen["floor"], haze_kept=chosen["haze_kept"])
-
-
-def _estimate_haze(photo: Photo) -> Dehazed:
-    from lpie.operators.nonlocal_dehazing import dehaze
-
-    return dehaze(photo)
 
 
 OPERATORS: dict[str, Operator] = {
