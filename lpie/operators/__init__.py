@@ -50,8 +50,9 @@ class Operator:
     render: Callable[..., Any] | None = None
     """(photo, chosen, estimate, samples) -> photo: differentiable in `chosen`, one value per photo and name."""
     estimate: Callable[..., Any] | None = None
-    """(photo, settings) -> Dehazed, settings as studied if not given: what is found about a photo's haze and held while settings change; None where haze does not
-    matter. Scenes of such an operator are hazy photographs, and clear ones under synthetic haze."""
+    """(photo, settings) -> Dehazed, by default as studied: what is found about a photo's haze and held
+    while a network's settings change; None where haze does not matter. Scenes of such an operator are hazy
+    photographs, and clear ones under synthetic haze."""
 
 
 def _tone(photo: Photo, settings: ToneSettings) -> Photo:
