@@ -229,3 +229,40 @@ def test_damaged_tflite_is_refused_or_read_but_never_more(data, tmp_path):
         except ValueError:
             refused += 1
     assert refused > 5
+
+
+def refused_hdf5(tmp_path, write):
+    path = tmp_path / "weights.hdf5"
+    with h5py.File(path, "w") as file:
+        write(file)
+    with pytest.raises(ValueError, match="expected a whole hdf5 file of Keras weights") as caught:
+        read_published(path)
+    return str(caught.value)
+
+
+def test_hdf5_values_that_lie_in_other_files_are_never_read(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(np.arange(4, dtype="f4").tobytes())
+    layout = h5py.VirtualLayout((4,), "f4")
+    layout[:] = h5py.VirtualSource(str(secret), "values", (4,))
+    outside = "conv1/kernel:0 keeps its values in other files"
+    external = [(str(secret), 0, 16)]
+    assert outside in refused_hdf5(tmp_path, lambda file: file.create_dataset("conv1/kernel:0", (4,), "f4", external=external))  # fmt: skip  # noqa: E501
+    assert outside in refused_hdf5(tmp_path, lambda file: file.create_virtual_dataset("conv1/kernel:0", layout))
+
+
+def test_hdf5_link_to_another_file_is_not_followed(tmp_path):
+    with h5py.File(tmp_path / "other.hdf5", "w") as other:
+        other["w/conv1/kernel:0"] = np.zeros(2)
+    path = tmp_path / "weights.hdf5"
+    with h5py.File(path, "w") as file:
+        file["model_weights"] = h5py.ExternalLink("other.hdf5", "w")
+    with pytest.raises(ValueError, match="got nothing"):
+        read_published(path)
+
+
+def test_hdf5_that_claims_terabytes_is_refused_before_they_are_asked_for(tmp_path):
+    message = refused_hdf5(
+        tmp_path, lambda file: file.create_dataset("conv1/kernel:0", (2 * 10**12,), "f4", chunks=True)
+    )
+    assert "has shape (2000000000000,)" in message

@@ -30,6 +30,7 @@ KERAS_BLOBS = {
 }
 """Git blob ids of the original hdf5 files, in idealo/image-quality-assessment @ dceaf7c2, `models/MobileNet`."""
 
+MOST_KERAS_WEIGHTS = 2**23  # in a whole file, with a head that is larger than NIMA's; more is refused unread
 KERAS_EPSILON = 1e-3  # Keras's default for batch norm, which its MobileNet keeps
 
 _LAYERS = ("stem", *(f"blocks.{block}.{part}" for block in range(len(MobileNetV1.WIDTHS)) for part in ("dw", "pw")))
@@ -111,13 +112,19 @@ def _keras_tensors(path: Path) -> dict[tuple[str, str], np.ndarray]:
     stored: dict[tuple[str, str], np.ndarray] = {}
 
     def take(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            parts = name.split("/")
-            stored[parts[0], parts[-1].split(":")[0]] = np.asarray(item, dtype=np.float64)
+        if not isinstance(item, h5py.Dataset):
+            return
+        if item.external or item.is_virtual:
+            raise ValueError(f"{name} keeps its values in other files, which are never read")
+        if item.size is None or item.size + sum(values.size for values in stored.values()) > MOST_KERAS_WEIGHTS:
+            raise ValueError(f"{name} has shape {item.shape}: all layers of the network hold 4.3 million weights")
+        parts = name.split("/")
+        stored[parts[0], parts[-1].split(":")[0]] = np.asarray(item, dtype=np.float64)
 
     try:
         with h5py.File(path, "r") as file:
-            file.get("model_weights", file).visititems(take)  # follows no link out of the file
+            inner = isinstance(file.get("model_weights", getlink=True), h5py.HardLink)
+            (file["model_weights"] if inner else file).visititems(take)  # follows no link out of the file
     except (OSError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"{path}: expected a whole hdf5 file of Keras weights, got something else ({error})."
