@@ -16,9 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-if TYPE_CHECKING:  # tables and figures are read and drawn without waiting for torch
+if TYPE_CHECKING:  # writing a photograph needs no pandas, drawing a figure does not wait for torch
+    import pandas as pd
     import torch
 
 

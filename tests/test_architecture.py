@@ -24,7 +24,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 
 ROOMS: tuple[tuple[str, ...], ...] = (
-    ("vocabulary", "names", "records", "registry", "weights"),
+    ("vocabulary", "names", "extras", "records", "registry", "weights"),
     ("imaging",),
     ("fast",),
     ("operators", "losses", "critic"),
@@ -36,6 +36,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("figures",),
     ("engine",),
     ("explore", "cli"),
+    ("__main__",),
 )
 """The rooms of the house, from the ground up; a module imports from its own room or a lower floor."""
 

@@ -1,1 +1,5 @@
 """Photographs as files: reading, writing, tiles, enhancing, scoring."""
+
+from lpie.extras import require
+
+require("photos")
