@@ -49,6 +49,37 @@ def test_published_sizes_and_receptive_fields(width: int, parameters: int, field
     assert reached[[0, -1]].tolist() == [20, field + 19]
 
 
+@pytest.mark.parametrize("size", [(60, 47), (5, 90), (3, 2)])
+def test_a_mirrored_network_sees_the_photo_go_on_mirrored_beyond_its_borders(size: tuple[int, int]) -> None:
+    network = scrambled()
+    photo = torch.rand(2, 3, *size)
+    radius = network.receptive_radius
+    surrounded = torch.from_numpy(
+        np.pad(photo.numpy(), ((0, 0), (0, 0), (radius, radius), (radius, radius)), "reflect")
+    )
+    expected = network(surrounded)[..., radius:-radius, radius:-radius]
+    network.mirrored = True
+    torch.testing.assert_close(network(photo), expected)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_windows_of_a_photo_are_parts_of_the_whole(mirrored: bool) -> None:
+    network = scrambled().eval()
+    network.mirrored = mirrored
+    photo = torch.rand(1, 3, 60, 47)
+    with torch.no_grad():
+        folded, whole = network.fold(photo, tile=16), network(photo)
+        for top, left in ((0, 0), (20, 30), (40, 10)):
+            window = (top, top + 20, left, left + 17)
+            torch.testing.assert_close(folded.render(*window), whole[..., top : top + 20, left : left + 17])
+
+
+def test_a_mirrored_network_comes_back_mirrored(tmp_path: Path) -> None:
+    network = ContextAggregationNetwork(24, (1, 2, 1), mirrored=True)
+    write_tensors(tmp_path / "network.safetensors", network.state_dict(), network.metadata())
+    assert ContextAggregationNetwork.from_pretrained(tmp_path / "network.safetensors").mirrored
+
+
 @pytest.mark.parametrize("width", [24, 32])
 def test_a_fresh_network_is_the_identity(width: int) -> None:
     photo = torch.rand(2, 3, 20, 30)

@@ -29,7 +29,7 @@ from lpie.study.experiments import (
 from lpie.study.settings import Profile, Schedule, Study, ToneSettings, find_profile
 from lpie.study.targets import Scene
 
-SHORT = Schedule(steps=2, batch=1, crop=24, checkpoint_every=2, validate_every=2)
+SHORT = Schedule(steps=2, batch=1, sides=(40,), checkpoint_every=2, validate_every=2)
 STUDIES = (Study(network="grid", schedule=SHORT), Study(network="grid", fidelity="l1", seed=1, schedule=SHORT))
 
 

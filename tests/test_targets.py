@@ -14,6 +14,7 @@ from lpie.operators.local_laplacian import local_laplacian
 from lpie.photos import photographs
 from lpie.study import targets
 from lpie.study.settings import OPERATORS, PROFILES, ToneSettings
+from lpie.study.splits import split_by_rank
 
 SMALL = replace(PROFILES["smoke"], shortest_side=64)
 
@@ -24,8 +25,25 @@ def test_every_split_of_the_demo_has_scenes_and_no_scene_is_in_two(tmp_path: Pat
     assert len({scene.name for scene in scenes}) == len(scenes) == 7
 
 
+def test_what_trains_is_the_middle_of_the_photo_at_every_side_it_covers(tmp_path: Path) -> None:
+    profile = replace(SMALL, schedule=replace(SMALL.schedule, sides=(320, 64)))
+    scenes = {scene.name: scene for scene in targets.load_scenes(profile, "tone", tmp_path) if scene.split == "train"}
+    assert set(scenes) == {"astronaut@320", "flower@320", "astronaut@64", "chelsea@64", "flower@64"}
+    assert {scene.photo.shape for scene in scenes.values()} == {(3, 320, 480), (3, 64, 96)}
+    whole = reduced(photographs.demo_photographs()["astronaut"], 96)
+    shown = from_uint8(scenes["astronaut@64"].photo[None])
+    assert (shown - whole[..., 16:80, :]).abs().max() <= 0.5 / 255 + 1e-6
+
+
+def test_photographs_are_dealt_out_by_their_names() -> None:
+    stems = [f"{index:04d}" for index in range(20)]
+    splits = split_by_rank(stems, {"train": 12, "validation": 3})
+    assert [list(splits.values()).count(split) for split in ("train", "validation", "test")] == [12, 3, 5]
+    assert split_by_rank(stems[::-1], {"train": 12, "validation": 3}) == splits
+
+
 def test_the_tone_target_is_the_local_laplacian_of_the_reduced_photo(tmp_path: Path) -> None:
-    scene = targets.load_scenes(SMALL, "tone", tmp_path)[0]
+    scene = next(scene for scene in targets.load_scenes(SMALL, "tone", tmp_path) if scene.split == "test")
     tone = ToneSettings()
     photo = reduced(photographs.demo_photographs()[scene.name], 64)
     expected = local_laplacian(photo, alpha=tone.alpha, beta=tone.beta, sigma_r=tone.sigma_r)

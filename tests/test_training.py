@@ -1,4 +1,4 @@
-"""Training: the draws, the crops, exact resume, and that it learns."""
+"""Training: the draws, whole photographs, exact resume, and that it learns."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 import torch
 
+from lpie.networks.bilateral_grid import roughness
 from lpie.records import read_tensors
 from lpie.study import training
-from lpie.study.crops import CropPool, draw_crops
+from lpie.study.photograph_pool import PhotographPool, draw_photographs
 from lpie.study.settings import Schedule, Study
 from lpie.study.targets import Scene
 
-SHORT = Schedule(steps=6, batch=2, crop=24, learning_rate=3e-3, checkpoint_every=2, validate_every=3)
+SHORT = Schedule(steps=6, batch=2, sides=(32, 24), learning_rate=3e-3, checkpoint_every=2, validate_every=3)
 STUDY = Study(network="grid", schedule=SHORT)
 
 
@@ -25,7 +26,7 @@ def scenes() -> list[Scene]:
     """Smooth random photographs of several sizes; the target is half as bright."""
     generator = torch.Generator().manual_seed(7)
     made = []
-    for index, (height, width) in enumerate([(32, 40), (40, 32), (33, 47), (30, 30), (36, 36)]):
+    for index, (height, width) in enumerate([(32, 48), (48, 32), (24, 36), (24, 36), (36, 41)]):
         coarse = torch.rand((1, 3, 4, 4), generator=generator)
         photo = (torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0] * 255).to(torch.uint8)
         split = "validation" if index == 4 else "train"
@@ -34,27 +35,29 @@ def scenes() -> list[Scene]:
     return made
 
 
-def test_crops_are_the_named_windows_mirrored_where_said(scenes: list[Scene]) -> None:
-    pool = CropPool(scenes, False, torch.device("cpu"))
-    draws = torch.tensor([[1, 5, 2, 0], [2, 3, 7, 1]])
-    photo, target, estimate = pool.crops(draws, 20)
+def test_a_batch_is_the_named_photographs_mirrored_where_said(scenes: list[Scene]) -> None:
+    pool = PhotographPool(scenes, False, torch.device("cpu"))
+    small = next(frame for frame in pool.frames if frame.side == 24)
+    photo, target, estimate = small.batch(torch.tensor([1, 0]), torch.tensor([0, 1]))
     assert estimate is None
-    assert torch.equal(photo[0], scenes[1].photo[:, 5:25, 2:22].float() / 255)
-    assert torch.equal(target[1], scenes[2].target[:, 3:23, 7:27].flip(-1).float() / 255)
+    assert torch.equal(photo[0], scenes[3].photo.float() / 255)
+    assert torch.equal(target[1], scenes[2].target.flip(-1).float() / 255)
 
 
-def test_draws_stay_inside_every_scene_and_reach_its_borders() -> None:
-    sizes = torch.tensor([[24, 30], [26, 24], [10, 90]])
-    draws = draw_crops(0, Schedule(steps=500, batch=4, crop=24), sizes).reshape(-1, 4)
-    ends = draws[:, 1:3] + 24
-    assert (ends <= sizes[draws[:, 0]]).all()
-    assert set(draws[:, 0].tolist()) == {0, 1}  # the third is too small
-    assert draws[draws[:, 0] == 0, 2].unique().tolist() == list(range(7))
+def test_every_side_is_drawn_as_often_and_every_photograph_of_a_side_too() -> None:
+    frames = [(24, 1), (32, 30), (32, 10), (99, 5)]
+    draws = draw_photographs(0, Schedule(steps=4000, batch=2, sides=(24, 32)), frames)
+    share = torch.tensor(draws.frames).bincount(minlength=4) / 4000
+    assert share[:3] == pytest.approx([1 / 2, 3 / 8, 1 / 8], abs=0.03)
+    assert share[3] == 0
+    upright = draws.photos[torch.tensor(draws.frames) == 2].flatten()
+    assert upright.unique().tolist() == list(range(10))
+    assert draws.mirrored.float().mean() == pytest.approx(0.5, abs=0.03)
 
 
-def test_a_crop_larger_than_every_scene_is_refused(scenes: list[Scene], tmp_path: Path) -> None:
-    study = replace(STUDY, schedule=replace(SHORT, crop=64))
-    with pytest.raises(ValueError, match="use a smaller crop"):
+def test_a_side_that_no_photograph_has_is_refused(scenes: list[Scene], tmp_path: Path) -> None:
+    study = replace(STUDY, schedule=replace(SHORT, sides=(64,)))
+    with pytest.raises(ValueError, match=r"No training photograph has a shorter side of 64 px: .*\[24, 32\]"):
         training.train([study], scenes, tmp_path, "cpu")
 
 
@@ -64,10 +67,10 @@ def test_an_interrupted_run_ends_with_the_bytes_of_an_undisturbed_one(
     training.train([STUDY], scenes, tmp_path / "whole", "cpu")
     step = training.Run._one_step
 
-    def stop_at_five(run: training.Run) -> None:
+    def stop_at_five(run: training.Run, frame: int) -> None:
         if run.step == 5:
             raise KeyboardInterrupt
-        step(run)
+        step(run, frame)
 
     monkeypatch.setattr(training.Run, "_one_step", stop_at_five)
     with pytest.raises(KeyboardInterrupt):
@@ -110,7 +113,9 @@ def test_training_learns_a_simple_target(scenes: list[Scene], tmp_path: Path) ->
 def test_a_finished_run_records_its_study_and_is_not_trained_again(scenes: list[Scene], tmp_path: Path) -> None:
     training.train([STUDY], scenes, tmp_path, "cpu")
     record = json.loads((tmp_path / STUDY.name / "run.json").read_text())
-    assert Study(**{**record["study"], "schedule": SHORT, "tone": STUDY.tone, "haze": STUDY.haze}) == STUDY
+    assert (
+        Study(**{**record["study"], "options": (), "schedule": SHORT, "tone": STUDY.tone, "haze": STUDY.haze}) == STUDY
+    )
     before = (tmp_path / STUDY.name / "weights.safetensors").stat().st_mtime_ns
     training.train([STUDY], scenes, tmp_path, "cpu")
     assert (tmp_path / STUDY.name / "weights.safetensors").stat().st_mtime_ns == before
@@ -141,3 +146,29 @@ def test_another_study_cannot_continue_from_a_checkpoint(scenes: list[Scene], tm
     run._save_checkpoint()
     with pytest.raises(ValueError, match="belongs to another study"):
         training.train([STUDY], scenes, tmp_path, "cpu")
+
+
+def test_a_run_goes_on_with_the_threads_it_began_with(scenes: list[Scene], tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        run = training.Run(STUDY, scenes, tmp_path / STUDY.name, "cpu", {})
+        run.advance()
+        run._save_checkpoint()
+        torch.set_num_threads(1)
+        training.train([STUDY], scenes, tmp_path, "cpu")
+        assert torch.get_num_threads() == 2
+        assert json.loads((tmp_path / STUDY.name / "run.json").read_text())["threads"] == 2
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_smoothness_makes_a_smoother_grid(scenes: list[Scene], tmp_path: Path) -> None:
+    rough = replace(STUDY, schedule=replace(SHORT, steps=40, learning_rate=1e-2))
+    smooth = replace(rough, smoothness=1.0)
+    photo = scenes[0].photo[None].float() / 255
+    roughnesses = []
+    for network in training.train([rough, smooth], scenes, tmp_path, "cpu"):
+        with torch.no_grad():
+            roughnesses.append(float(roughness(network.predict_grid(network.thumbnail_of(photo)))))
+    assert roughnesses[1] < roughnesses[0] / 2

@@ -91,7 +91,11 @@ class BilateralGrid(nn.Module):
         Any height and width of at least 1 px. Raises TypeError for integers and ValueError for other shapes.
         """
         check_photo(photo, self)
-        return self.apply_grid(photo, self.predict_grid(resize(photo, *self.thumbnail_size(*photo.shape[-2:]))))
+        return self.apply_grid(photo, self.predict_grid(self.thumbnail_of(photo)))
+
+    def thumbnail_of(self, photo: Photo) -> Float[Tensor, "n 3 rows columns"]:
+        """What the coefficients are predicted from."""
+        return resize(photo, *self.thumbnail_size(*photo.shape[-2:]))
 
     def thumbnail_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width, in px, of the thumbnail of a photo: its own where that is small enough."""
@@ -122,6 +126,14 @@ class BilateralGrid(nn.Module):
             across = interpolation(photo.shape[-1], left, width, grid.shape[-1], photo.device)
             enhanced = slice_grid(photo.float(), guide, grid.float(), down, across)
         return enhanced if self.training else enhanced.clamp(0, 1)
+
+
+def roughness(grid: Grid) -> Float[Tensor, ""]:
+    """Mean square difference between the affine maps of neighboring cells and bins; 0 where there is one map.
+
+    Where it is large, neighboring places of one color are rendered differently: blotches and bands.
+    """
+    return torch.stack([grid.float().diff(dim=axis).square().mean() for axis in (1, 4, 5)]).nansum()
 
 
 def interpolation(size: int, start: int, whole: int, cells: int, device: torch.device) -> Float[Tensor, "size cells"]:

@@ -9,7 +9,7 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lpie.fast.context_aggregation_cpu import convolve, moments, normalize_and_activate
@@ -59,7 +59,9 @@ class ContextAggregationNetwork(nn.Module):
 
     `width`: feature channels. `dilations`: one per 3x3 convolution, in px; by default CAN32's for width 32 (74,997
     parameters, sees 513 px) and those of the authors' released CAN24 for width 24 (37,219 parameters, 257 px).
-    Starts as the identity.
+    `mirrored`: the photo is mirrored at its borders as far as the network sees, and the result cut to size again.
+    Without it, as in the authors' networks, convolutions see zeros beyond the borders, which tells a network where
+    they are, and a critic's gradient draws lines there. Starts as the identity.
 
     Source: Chen, Xu, Koltun, "Fast image processing with fully-convolutional networks", 2017, sections 3 and 4.
     Differs: statistics of each photo, see `AdaptiveNormalization`; the authors start the last layer at random.
@@ -67,13 +69,13 @@ class ContextAggregationNetwork(nn.Module):
 
     uses_estimate = False
 
-    def __init__(self, width: int = 32, dilations: Sequence[int] | None = None) -> None:
+    def __init__(self, width: int = 32, dilations: Sequence[int] | None = None, mirrored: bool = False) -> None:
         super().__init__()
         if width < 3:
             raise ValueError(f"Expected a width of at least 3, to carry the photo's three colors, got {width}.")
         if dilations is None and width not in DILATIONS:
             raise ValueError(f"Width {width} has no published dilations: give them, or take one of {list(DILATIONS)}.")
-        self.width = width
+        self.width, self.mirrored = width, mirrored
         self.dilations = tuple(DILATIONS[width] if dilations is None else dilations)
         if not self.dilations or min(self.dilations) < 1:
             raise ValueError(f"Expected one or more dilations of at least 1 px, got {self.dilations}.")
@@ -121,14 +123,15 @@ class ContextAggregationNetwork(nn.Module):
             tensors = _from_authors(tensors)
         width = tensors["last.weight"].shape[1]
         given = metadata.get("dilations")
-        network = cls(width, tuple(map(int, given.split(","))) if given else None)
+        network = cls(width, tuple(map(int, given.split(","))) if given else None, metadata.get("mirrored") == "yes")
         network.load_state_dict(tensors)
         return network.eval()
 
     def metadata(self) -> dict[str, str]:
         """What `from_pretrained` needs beside the tensors, as safetensors stores it."""
         dilations = ",".join(map(str, self.dilations))
-        return {"network": f"can{self.width}", "width": str(self.width), "dilations": dilations}
+        settings = {"network": f"can{self.width}", "width": str(self.width), "dilations": dilations}
+        return settings | ({"mirrored": "yes"} if self.mirrored else {})
 
     @property
     def receptive_radius(self) -> int:
@@ -143,6 +146,15 @@ class ContextAggregationNetwork(nn.Module):
         autocast allows half precision in training; otherwise all is plain float32.
         """
         check_photo(photo, self)
+        if not self.mirrored:
+            return self._forward(photo)
+        height, width = photo.shape[-2:]
+        radius = self.receptive_radius
+        rows, columns = (mirrored_places(-radius, side + radius, side).to(photo.device) for side in (height, width))
+        enhanced = self._forward(photo.index_select(-2, rows).index_select(-1, columns))
+        return enhanced[..., radius : radius + height, radius : radius + width]
+
+    def _forward(self, photo: Photo) -> Photo:
         if photo.is_cuda and self._runs_in_half_precision(photo):
             return self._forward_on_gpu(photo)
         if photo.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
@@ -150,7 +162,7 @@ class ContextAggregationNetwork(nn.Module):
         return self.plain(photo)
 
     def plain(self, photo: Photo) -> Photo:
-        """What `forward` computes, as its definition reads, in plain torch on any device."""
+        """What `forward` computes where nothing is mirrored, as its definition reads, in plain torch on any device."""
         features = photo.contiguous(memory_format=torch.channels_last)
         for convolution, normalization in zip(self.convolutions, self.normalizations, strict=True):
             features = F.leaky_relu(normalization(convolution(features)), NEGATIVE_SLOPE)
@@ -212,11 +224,13 @@ class ContextAggregationNetwork(nn.Module):
     ) -> FoldedContextAggregation:
         """As `fold`, for a photo of the height and width that end `size`, too large to hold: `read(top, bottom,
         left, right)` gives any window of it."""
-        folded = FoldedContextAggregation(self)
+        folded = FoldedContextAggregation(self, read, (size[-2], size[-1]))
+        border = self.receptive_radius if self.mirrored else 0
+        size = (size[-2] + 2 * border, size[-1] + 2 * border)
         for layer, normalization in enumerate(self.normalizations):
             count, mean, squares = 0, torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
             for top, left, window in tile_windows(size[-2:], tile, sum(self.dilations[: layer + 1])):
-                features = folded.next_features(read(*window))
+                features = folded.next_features(folded.read(*(place - border for place in window)))
                 part = features[..., top : top + tile, left : left + tile]
                 added = part.shape[-2] * part.shape[-1]
                 center, variance = (moment.double() for moment in moments(part))
@@ -231,15 +245,39 @@ class ContextAggregationNetwork(nn.Module):
 class FoldedContextAggregation(nn.Module):
     """A context aggregation network whose normalization is fixed at one photo's statistics.
 
-    `folded(window)` enhances a window of that photo; pixels nearer than `receptive_radius` to a side of the window
-    that is not a side of the photo are to be discarded. Windows may be of any size and on any device.
+    `read` and `size`: that photo, as `fold_windows` has it. `folded(window)` enhances a window of it (of the mirrored
+    photo, if the network mirrors); pixels nearer than `receptive_radius` to a side of the window that is not a side
+    of the photo are to be discarded, which `render` does. Windows may be of any size.
     """
 
-    def __init__(self, network: ContextAggregationNetwork) -> None:
+    def __init__(
+        self, network: ContextAggregationNetwork, read: Callable[[int, int, int, int], Photo], size: tuple[int, int]
+    ) -> None:
         super().__init__()
         self.network = network
         self.receptive_radius = network.receptive_radius
+        self._read, self._size = read, size
         self._affine: list[tuple[PerChannel, PerChannel]] = []
+
+    def read(self, top: int, bottom: int, left: int, right: int) -> Photo:
+        """That window of the photo; beyond the photo's borders it is mirrored."""
+        height, width = self._size
+        if top >= 0 and left >= 0 and bottom <= height and right <= width:
+            return self._read(top, bottom, left, right)
+        rows, columns = mirrored_places(top, bottom, height), mirrored_places(left, right, width)
+        above, before = int(rows.min()), int(columns.min())
+        seen = self._read(above, int(rows.max()) + 1, before, int(columns.max()) + 1)
+        rows, columns = (rows - above).to(seen.device), (columns - before).to(seen.device)
+        return seen.index_select(-2, rows).index_select(-1, columns)
+
+    def render(self, top: int, bottom: int, left: int, right: int) -> Photo:
+        """The window of the enhanced photo, exactly as the whole photo in one piece would give it."""
+        margin, (height, width) = self.receptive_radius, self._size
+        above, below, before, after = top - margin, bottom + margin, left - margin, right + margin
+        if not self.network.mirrored:
+            above, below, before, after = max(above, 0), min(below, height), max(before, 0), min(after, width)
+        enhanced = self(self.read(above, below, before, after))
+        return enhanced[..., top - above : bottom - above, left - before : right - before]
 
     def append(self, scale: PerChannel, shift: PerChannel) -> None:
         """Fix the next layer's normalization."""
@@ -280,6 +318,16 @@ def full_precision(features: Features) -> Features:
 def apply_affine(features: Features, scale: PerChannel, shift: PerChannel) -> Features:
     """`features * scale + shift`, one pair for each photo and channel."""
     return torch.addcmul(shift.to(features)[..., None, None], features, scale.to(features)[..., None, None])
+
+
+def mirrored_places(start: int, end: int, size: int) -> Int[Tensor, " places"]:
+    """Where in `size` pixels the places `start` .. `end` - 1 lie when the row goes on mirrored at both ends.
+
+    The outermost pixels are not repeated; a row shorter than what is asked is mirrored again and again.
+    """
+    period = max(2 * (size - 1), 1)
+    place = torch.arange(start, end).remainder(period)
+    return torch.minimum(place, (period - place).clamp(max=size - 1) if size > 1 else place)
 
 
 def tile_windows(size: Sequence[int], tile: int, margin: int) -> Iterator[tuple[int, int, tuple[int, int, int, int]]]:

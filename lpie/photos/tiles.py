@@ -109,15 +109,7 @@ def renderer(network: nn.Module | None, operator: str, photo: LargePhoto) -> Win
 
 
 def _aggregation(network: ContextAggregationNetwork, photo: LargePhoto) -> Windowed:
-    folded = network.fold_windows(photo.read, (photo.height, photo.width))
-    margin = folded.receptive_radius
-
-    def render(top: int, bottom: int, left: int, right: int) -> Photo:
-        above, before = max(top - margin, 0), max(left - margin, 0)
-        seen = photo.read(above, min(bottom + margin, photo.height), before, min(right + margin, photo.width))
-        return folded(seen)[..., top - above : bottom - above, left - before : right - before]
-
-    return render
+    return network.fold_windows(photo.read, (photo.height, photo.width)).render
 
 
 def _grid(network: BilateralGrid, photo: LargePhoto) -> Windowed:

@@ -30,11 +30,15 @@ class HazeSettings:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and on what a network trains: Adam with a cosine decay to zero."""
+    """How long and on what a network trains: whole photographs, Adam with a cosine decay to zero.
+
+    A step is shown photographs of one shape: `side` x 1.5 `side` px, across or upright, where `side` is drawn from
+    `sides`. Networks that look at the whole photo (CAN normalizes by its statistics) must learn on whole photos.
+    """
 
     steps: int = 3000
-    batch: int = 16
-    crop: int = 256  # px, square
+    batch: int = 4  # photographs a step
+    sides: tuple[int, ...] = (512, 384, 256)  # px, shorter sides to which photographs are reduced, each as often
     learning_rate: float = 1e-3
     checkpoint_every: int = 500  # steps
     validate_every: int = 500  # steps
@@ -51,7 +55,9 @@ class Study:
     gamma: float = 0.0
     seed: int = 0
     photographs: str = "study"
-    initial: str = ""  # shipped weights to start from; empty starts from the identity
+    initial: str = ""  # weights to start from, shipped or a file; empty starts from the identity
+    options: tuple[str, ...] = ()  # of the network, such as `mirrored`: see `networks.build`
+    smoothness: float = 0.0  # weight of the roughness of a bilateral grid in the loss
     schedule: Schedule = field(default_factory=Schedule)
     tone: ToneSettings = field(default_factory=ToneSettings)
     haze: HazeSettings = field(default_factory=HazeSettings)
@@ -102,7 +108,7 @@ class Profile:
 FIDELITIES: tuple[FidelityName, ...] = tuple(losses.FIDELITIES)
 OPERATORS: tuple[OperatorName, ...] = tuple(operators.OPERATORS)
 
-DEMO_SCHEDULE = Schedule(steps=24, batch=2, crop=192, checkpoint_every=12, validate_every=12)
+DEMO_SCHEDULE = Schedule(steps=24, batch=2, sides=(192, 176), checkpoint_every=12, validate_every=12)
 
 PROFILES: dict[str, Profile] = {
     profile.name: profile
@@ -113,7 +119,7 @@ PROFILES: dict[str, Profile] = {
             networks=("grid",),
             seeds=(0,),
             fewer_seeds=(0,),
-            schedule=Schedule(steps=4, batch=2, crop=176, checkpoint_every=2, validate_every=2),
+            schedule=Schedule(steps=4, batch=2, sides=(176,), checkpoint_every=2, validate_every=2),
             gammas=(1e-3, 1e-2),
             critics=("compact",),
             judges=("oasis",),
@@ -138,13 +144,13 @@ PROFILES: dict[str, Profile] = {
             networks=("can24", "grid", "parameters"),
             seeds=(0, 1, 2, 3, 4),
             fewer_seeds=(0, 1, 2),
-            schedule=Schedule(steps=600, batch=8, learning_rate=2e-3),
+            schedule=Schedule(steps=600, learning_rate=2e-3),
             gammas=(1e-4, 2e-4, 3e-4, 1e-3, 2e-3, 3e-3, 1e-2, 2e-2, 3e-2, 1e-1),
             critics=("compact", "ava", "robust"),
             judges=("technical", "oasis", "niqe"),
             own_schedules=(
-                ("can24", Schedule(steps=4000, batch=4, checkpoint_every=1000)),
-                ("grid", Schedule(steps=2000, batch=8)),
+                ("can24", Schedule(steps=4000, checkpoint_every=1000)),
+                ("grid", Schedule(steps=2000)),
             ),
             shortest_side=512,
             lpips=True,
@@ -163,6 +169,12 @@ PROFILES: dict[str, Profile] = {
         ),
     )
 }
+
+
+def training_sides(profile: Profile) -> tuple[int, ...]:
+    """The shorter sides, in px, at which a profile's networks see their training photographs; largest first."""
+    schedules = (profile.schedule, *(schedule for _, schedule in profile.own_schedules))
+    return tuple(sorted({side for schedule in schedules for side in schedule.sides}, reverse=True))
 
 
 def find_profile(name: str) -> Profile:

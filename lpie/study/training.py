@@ -1,6 +1,6 @@
-"""Trains networks on (photo, target) scenes: one visible step, exact resume, several networks at once on a GPU.
+"""Trains networks on whole photographs and their targets: one visible step, exact resume, several at once on a GPU.
 
-Every draw of a run (which scene, which crop, which flip) is made before its first step, so a run that was
+Every draw of a run (which shape, which photographs, which mirrored) is made before its first step, so a run that was
 interrupted continues with the very numbers it would have had.
 """
 
@@ -23,8 +23,9 @@ from tqdm import tqdm
 from lpie import networks
 from lpie.critic.nima import NIMA
 from lpie.losses.objective import PerceptualObjective
+from lpie.networks.bilateral_grid import roughness
 from lpie.records import read_tensors, write_csv, write_json, write_tensors
-from lpie.study.crops import CropPool, draw_crops
+from lpie.study.photograph_pool import Batch, PhotographPool, draw_photographs
 from lpie.study.settings import Study
 from lpie.study.targets import Scene
 from lpie.weights import open_weights
@@ -47,13 +48,14 @@ def train(
     All studies advance step by step together, which keeps a GPU busy that one small network would not fill.
     Each run's folder receives checkpoint.safetensors on the way and weights.safetensors, log.csv, run.json at
     its end. Started again, unfinished runs continue from their checkpoints; on the same device the bytes are
-    those of an undisturbed run. Raises FloatingPointError, once the others are done, for runs that diverged.
+    those of an undisturbed run (on a CPU the number of threads becomes the checkpoint's, since sums depend on it).
+    Raises FloatingPointError, once the others are done, for runs that diverged.
     """
     device = device or default_device()
     folder = Path(folder)
     unfinished = [study for study in studies if not is_trained(study, folder)]
     if unfinished:
-        pools: dict[bool, CropPool] = {}
+        pools: dict[bool, PhotographPool] = {}
         runs = [Run(study, scenes, folder / study.name, device, pools) for study in unfinished]
         _advance(runs)
     return [load_network(study, folder).to(device) for study in studies]
@@ -66,7 +68,7 @@ def is_trained(study: Study, folder: Path) -> bool:
 
 def load_network(study: Study, folder: Path) -> nn.Module:
     """The finished network of `study`, in eval mode."""
-    network = networks.build(study.network, study.operator)
+    network = networks.build(study.network, study.operator, **dict.fromkeys(study.options, True))
     tensors, _ = read_tensors(Path(folder) / study.name / "weights.safetensors")
     network.load_state_dict(tensors)
     return network.eval()
@@ -101,12 +103,12 @@ class Run:
     """One study in training: network, optimizer, its draws, and what it has logged so far."""
 
     def __init__(
-        self, study: Study, scenes: Sequence[Scene], folder: Path, device: str, pools: dict[bool, CropPool]
+        self, study: Study, scenes: Sequence[Scene], folder: Path, device: str, pools: dict[bool, PhotographPool]
     ) -> None:
         self.study, self.folder, self.device = study, folder, torch.device(device)
         schedule = study.schedule
         torch.manual_seed(study.seed)
-        self.network = networks.build(study.network, study.operator)
+        self.network = networks.build(study.network, study.operator, **dict.fromkeys(study.options, True))
         if study.initial:
             self.network.load_state_dict(open_weights(study.initial)[0])
         self.network.to(self.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
@@ -115,9 +117,11 @@ class Run:
 
         uses_estimate = bool(self.network.uses_estimate)
         if uses_estimate not in pools:
-            pools[uses_estimate] = CropPool(scenes, uses_estimate, self.device)
+            pools[uses_estimate] = PhotographPool(scenes, uses_estimate, self.device)
         self.pool = pools[uses_estimate]
-        self.draws = draw_crops(study.seed, schedule, self.pool.train_sizes).to(self.device)
+        draws = draw_photographs(study.seed, schedule, [(frame.side, len(frame.photos)) for frame in self.pool.frames])
+        self.drawn_frames = draws.frames
+        self.photos, self.mirrored = draws.photos.to(self.device), draws.mirrored.to(self.device)
         cosine = [0.5 * (1 + math.cos(math.pi * step / schedule.steps)) for step in range(schedule.steps)]
         self.rates = schedule.learning_rate * torch.tensor(cosine, device=self.device)
         rate = torch.tensor(schedule.learning_rate, device=self.device)
@@ -130,15 +134,20 @@ class Run:
         self._prepare_optimizer()
         self._resume()
         self.stream = torch.cuda.Stream() if on_gpu else None
-        self.graph = self._capture() if on_gpu else None
+        self.memory = torch.cuda.graph_pool_handle() if on_gpu else None
+        self.graphs: dict[int, torch.cuda.CUDAGraph | None] = {}  # one for each frame
+        for frame in sorted(set(self.drawn_frames)) if on_gpu else ():
+            self.graphs[frame] = self._capture(frame)
 
     def advance(self) -> None:
         """One step; at its marks also a validation."""
-        if self.graph is None:
-            self._one_step()
-        else:
-            with torch.cuda.stream(self.stream):
-                self.graph.replay()
+        frame = self.drawn_frames[self.step]
+        graph = self.graphs.get(frame)
+        with torch.cuda.stream(self.stream):
+            if graph is None:
+                self._one_step(frame)
+            else:
+                graph.replay()
         self.step += 1
         schedule = self.study.schedule
         if self.step == schedule.steps or self.step % schedule.validate_every == 0:
@@ -152,14 +161,15 @@ class Run:
         elif self.step % schedule.checkpoint_every == 0:
             self._save_checkpoint()
 
-    def _one_step(self) -> None:
-        """The whole method: crops, objective, gradient, Adam. Reads its position from the device, never the host."""
+    def _one_step(self, frame: int) -> None:
+        """The whole method: photographs, objective, gradient, Adam. Its position it reads on the device."""
         here = self.counter[None]  # a tensor of one index: indexing by a scalar tensor would wait for the GPU
-        photo, target, estimate = self.pool.crops(self.draws.index_select(0, here)[0], self.study.schedule.crop)
+        chosen, mirrored = (drawn.index_select(0, here)[0] for drawn in (self.photos, self.mirrored))
+        batch = self.pool.frames[frame].batch(chosen, mirrored)
         with self._precision():
-            enhanced = self.network(photo, estimate) if estimate is not None else self.network(photo)
-            parts = self.objective.parts(enhanced, target)
-        parts["loss"].backward()
+            enhanced, penalty = self._enhance(batch)
+            parts = self.objective.parts(enhanced, batch.target)
+        (parts["loss"] + penalty).backward()
         self.optimizer.param_groups[0]["lr"].copy_(self.rates.index_select(0, here)[0])
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -167,21 +177,31 @@ class Run:
         self.history.index_copy_(0, here, row[None])
         self.counter += 1
 
+    def _enhance(self, batch: Batch) -> tuple[Tensor, Tensor | float]:
+        """The enhanced photos, and what is added to the loss for a rough grid."""
+        if batch.estimate is not None:
+            return self.network(batch.photo, batch.estimate), 0.0
+        if not self.study.smoothness:
+            return self.network(batch.photo), 0.0
+        grid = self.network.predict_grid(self.network.thumbnail_of(batch.photo))  # type: ignore[operator]
+        return self.network.apply_grid(batch.photo, grid), self.study.smoothness * roughness(grid)  # type: ignore[operator]
+
     def _precision(self) -> torch.autocast | nullcontext[None]:
         on_gpu = self.device.type == "cuda"
         return torch.autocast("cuda", dtype=torch.bfloat16, cache_enabled=False) if on_gpu else nullcontext()
 
     @torch.no_grad()
     def _validate(self) -> float:
-        """Mean PSNR to the target, in dB, over the middle of the first validation scenes."""
+        """Mean PSNR to the target, in dB, of the first validation scenes, whole."""
         if self.stream is not None:
             self.stream.synchronize()
-        photo, target, estimate = self.pool.validation(self.study.schedule.crop)
         self.network.eval()
-        enhanced = self.network(photo, estimate) if estimate is not None else self.network(photo)
+        errors = []
+        for batch in self.pool.validation():
+            enhanced, _ = self._enhance(batch)
+            errors.append((enhanced.float().clamp(0, 1) - batch.target).square().mean())
         self.network.train()
-        errors = (enhanced.float().clamp(0, 1) - target).square().mean(dim=(1, 2, 3))
-        return float((-10 * errors.log10()).mean())
+        return float((-10 * torch.stack(errors).log10()).mean())
 
     # What a run leaves ------------------------------------------------------------------------------------------
 
@@ -211,7 +231,12 @@ class Run:
             tensor.copy_(saved[name])
 
     def _save_checkpoint(self) -> None:
-        position = {"step": self.step, "seconds": self.seconds, "validation": self.validation}
+        position = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "validation": self.validation,
+            "threads": torch.get_num_threads(),
+        }
         if self.stream is not None:
             self.stream.synchronize()
         metadata = {"study": self.study.digest, "position": json.dumps(position)}
@@ -229,6 +254,9 @@ class Run:
         self._restore(saved)
         position = json.loads(metadata["position"])
         self.step, self.seconds = position["step"], position["seconds"]
+        if self.device.type == "cpu" and position["threads"] != torch.get_num_threads():
+            log.info("%s began with %d thread(s) and goes on so", self.study.name, position["threads"])
+            torch.set_num_threads(position["threads"])
         self.validation = [(step, psnr) for step, psnr in position["validation"]]
         log.info("%s continues at step %d", self.study.name, self.step)
 
@@ -253,23 +281,27 @@ class Run:
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
             "validation_psnr": self.validation[-1][1],
             "device": torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu",
+            "threads": torch.get_num_threads(),
             "torch": torch.__version__,
         }
         write_json(self.folder / "run.json", record)  # last: its presence says that the run is whole
         (self.folder / "checkpoint.safetensors").unlink(missing_ok=True)
 
-    def _capture(self) -> torch.cuda.CUDAGraph | None:
-        """The whole step as one CUDA graph, None where it cannot be one; the steps that warm it up leave no trace."""
+    def _capture(self, frame: int) -> torch.cuda.CUDAGraph | None:
+        """A step on photographs of `frame` as one CUDA graph, None where it cannot be one.
+
+        The steps that warm it up leave no trace. The graphs of a run share their memory, since they never overlap.
+        """
         saved = {name: tensor.clone() for name, tensor in self._state().items()}
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
         with torch.cuda.stream(self.stream):
             for _ in range(3):
-                self._one_step()
+                self._one_step(frame)
         torch.cuda.synchronize()
         try:
-            with torch.cuda.graph(graph, stream=self.stream):
-                self._one_step()
+            with torch.cuda.graph(graph, pool=self.memory, stream=self.stream):
+                self._one_step(frame)
         except RuntimeError as error:  # some operation waits for the GPU: slower, not wrong
             log.warning("%s trains without a CUDA graph: %s", self.study.name, str(error).splitlines()[0])
             return None
