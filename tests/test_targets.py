@@ -52,11 +52,11 @@ def test_the_tone_target_is_the_local_laplacian_of_the_reduced_photo(tmp_path: P
 
 
 def test_another_alpha_makes_other_targets(tmp_path: Path) -> None:
-    photo = reduced(photographs.demo_photographs()["astronaut"], 64)
+    photo = reduced(photographs.demo_photographs()["coffee"], 64)
     expected = local_laplacian(photo, alpha=0.3, beta=0.7, sigma_r=0.2)
     targets.load_scenes(SMALL, "tone", tmp_path)
     scene = targets.load_scenes(replace(SMALL, tone=ToneSettings(alpha=0.3)), "tone", tmp_path)[0]
-    assert scene.name == "astronaut"
+    assert scene.name == "coffee"
     assert (from_uint8(scene.target[None]) - expected).abs().max() <= 0.5 / 255 + 1e-6
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lpie.networks.bilateral_grid import roughness
-from lpie.records import read_tensors
+from lpie.records import read_tensors, write_tensors
 from lpie.study import training
 from lpie.study.photograph_pool import PhotographPool, draw_photographs
 from lpie.study.settings import Schedule, Study
@@ -172,3 +172,14 @@ def test_smoothness_makes_a_smoother_grid(scenes: list[Scene], tmp_path: Path) -
         with torch.no_grad():
             roughnesses.append(float(roughness(network.predict_grid(network.thumbnail_of(photo)))))
     assert roughnesses[1] < roughnesses[0] / 2
+
+
+def test_a_damaged_checkpoint_is_named(scenes: list[Scene], tmp_path: Path) -> None:
+    run = training.Run(STUDY, scenes, tmp_path / STUDY.name, "cpu", {})
+    run.advance()
+    run._save_checkpoint()
+    path = tmp_path / STUDY.name / "checkpoint.safetensors"
+    tensors, metadata = read_tensors(path)
+    write_tensors(path, {"counter": tensors["counter"]}, metadata)
+    with pytest.raises(ValueError, match="is damaged"):
+        training.train([STUDY], scenes, tmp_path, "cpu")

@@ -150,7 +150,7 @@ class ContextAggregationNetwork(nn.Module):
             return self._forward(photo)
         height, width = photo.shape[-2:]
         radius = self.receptive_radius
-        rows, columns = (mirrored_places(-radius, side + radius, side).to(photo.device) for side in (height, width))
+        rows, columns = (mirrored_places(-radius, side + radius, side, photo.device) for side in (height, width))
         enhanced = self._forward(photo.index_select(-2, rows).index_select(-1, columns))
         return enhanced[..., radius : radius + height, radius : radius + width]
 
@@ -320,13 +320,13 @@ def apply_affine(features: Features, scale: PerChannel, shift: PerChannel) -> Fe
     return torch.addcmul(shift.to(features)[..., None, None], features, scale.to(features)[..., None, None])
 
 
-def mirrored_places(start: int, end: int, size: int) -> Int[Tensor, " places"]:
+def mirrored_places(start: int, end: int, size: int, device: torch.device | str = "cpu") -> Int[Tensor, " places"]:
     """Where in `size` pixels the places `start` .. `end` - 1 lie when the row goes on mirrored at both ends.
 
     The outermost pixels are not repeated; a row shorter than what is asked is mirrored again and again.
     """
     period = max(2 * (size - 1), 1)
-    place = torch.arange(start, end).remainder(period)
+    place = torch.arange(start, end, device=device).remainder(period)
     return torch.minimum(place, (period - place).clamp(max=size - 1) if size > 1 else place)
 
 

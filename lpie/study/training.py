@@ -251,13 +251,19 @@ class Run:
             raise ValueError(
                 f"{path} belongs to another study ({metadata['study']}, not {self.study.digest}): remove it."
             )
-        self._restore(saved)
-        position = json.loads(metadata["position"])
-        self.step, self.seconds = position["step"], position["seconds"]
-        if self.device.type == "cpu" and position["threads"] != torch.get_num_threads():
-            log.info("%s began with %d thread(s) and goes on so", self.study.name, position["threads"])
-            torch.set_num_threads(position["threads"])
-        self.validation = [(step, psnr) for step, psnr in position["validation"]]
+        try:
+            position = json.loads(metadata["position"])
+            self.step, self.seconds = int(position["step"]), float(position["seconds"])
+            threads, self.validation = (
+                int(position["threads"]),
+                [(int(at), float(db)) for at, db in position["validation"]],
+            )
+            self._restore(saved)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{path} is damaged ({error}): remove it, and the run starts anew.") from error
+        if self.device.type == "cpu" and threads != torch.get_num_threads():
+            log.info("%s began with %d thread(s) and goes on so", self.study.name, threads)
+            torch.set_num_threads(threads)
         log.info("%s continues at step %d", self.study.name, self.step)
 
     def _finish(self) -> None:
