@@ -9,4 +9,4 @@ import torch
 
 from lpie.fast import local_laplacian as local_laplacian_fast
 
-sampled = torch.compiler.disable(local_laplacian_fast.sampled, reason="numba and Triton kernels are compiled already")
+sampled = torch.compiler.disable(local_laplacian_fast.sampled)  # numba and Triton kernels are compiled already
