@@ -164,8 +164,8 @@ def test_shown_photos_are_spread_over_the_test_split() -> None:
 def test_unavailable_judges_are_named_in_the_log(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(experiments, "available_judges", lambda: ("niqe",))
-    monkeypatch.setattr(experiments, "load_judge", lambda *_: brightness)
+    monkeypatch.setattr(experiments, "available_raters", lambda: ("niqe",))
+    monkeypatch.setattr(experiments, "load_rater", lambda *_: brightness)
     with caplog.at_level(logging.WARNING, "lpie"):
         judges = experiments.load_judges(find_profile("study"), "cpu")
     assert judges == {"niqe": brightness}

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import pytest
 import torch
 
+from lpie.critic import CRITICS
 from lpie.critic.nima import NIMA
-from lpie.evidence.labels import CRITICS
 from lpie.imaging.resampling import resize
-from lpie.judges.judges import JudgeName, available_judges, load_judge
+from lpie.judges import JUDGES, available_raters, load_judge, load_rater
 from lpie.judges.niqe import NaturalScenes, niqe
 from lpie.judges.robustness import (
     ATTACKED_SIZE,
@@ -22,12 +20,14 @@ from lpie.judges.robustness import (
 from lpie.study.settings import PROFILES
 from lpie.weights import SHIPPED
 
+RATERS = [*CRITICS, *(name for name, row in JUDGES.items() if not row.needs_reference)]
 
-@pytest.fixture(params=get_args(JudgeName))
+
+@pytest.fixture(params=RATERS)
 def judge(request):
-    if request.param not in available_judges():
+    if request.param not in available_raters():
         pytest.skip(f"{request.param} is neither shipped nor under LPIE_DATA")
-    return load_judge(request.param)
+    return load_rater(request.param)
 
 
 def test_every_judge_scores_each_photo_alone_and_without_gradient(judge, small_photos):
@@ -38,13 +38,13 @@ def test_every_judge_scores_each_photo_alone_and_without_gradient(judge, small_p
     torch.testing.assert_close(scores, torch.cat([judge(photo[None]) for photo in photos]), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", [name for name in get_args(JudgeName) if name != "oasis"])  # it rates what is shown
+@pytest.mark.parametrize("name", [name for name in RATERS if name != "oasis"])  # it rates what is shown
 def test_judges_of_the_picture_prefer_a_photograph_to_its_ruin(name):
     from skimage import data as photographs
 
-    if name not in available_judges():
+    if name not in available_raters():
         pytest.skip(f"{name} is neither shipped nor under LPIE_DATA")
-    judge = load_judge(name)
+    judge = load_rater(name)
 
     photo = torch.from_numpy(photographs.chelsea()).permute(2, 0, 1)[None].float() / 255
     ruined = (photo + 0.4 * torch.randn_like(photo)).clamp(0, 1)
@@ -53,25 +53,27 @@ def test_judges_of_the_picture_prefer_a_photograph_to_its_ruin(name):
 
 def test_niqe_judge_is_minus_niqe(small_photos):
     photos = torch.nn.functional.interpolate(small_photos, (100, 150), mode="bilinear")
-    torch.testing.assert_close(load_judge("niqe")(photos), -niqe(photos, NaturalScenes.shipped()))
+    torch.testing.assert_close(load_rater("niqe")(photos), -niqe(photos, NaturalScenes.shipped()))
 
 
 def test_judges_of_the_data_folder_become_available_with_it(data, monkeypatch, tmp_path):
-    assert {"ava", "technical", "niqe"} <= set(available_judges())
+    assert {"ava", "technical", "niqe"} <= set(available_raters())
     monkeypatch.delenv("LPIE_DATA")
     monkeypatch.setenv("LPIE_CACHE", str(tmp_path))
-    assert "technical" not in available_judges()
-    assert "niqe" in available_judges()
+    assert "technical" not in available_raters()
+    assert "niqe" in available_raters()
 
 
 def test_unknown_judge_is_refused_with_the_choices():
-    with pytest.raises(ValueError, match="choose one of compact, ava, robust, technical, oasis, niqe"):
-        load_judge("brisque")
+    with pytest.raises(ValueError, match=r"did you mean 'niqe'.*Choose one of technical"):
+        load_judge("nique")
+    with pytest.raises(ValueError, match="Choose one of technical, oasis, niqe"):
+        load_rater("psnr")  # which needs a reference
 
 
 def test_profiles_name_known_judges_that_are_no_critics():
     for profile in PROFILES.values():
-        assert set(profile.judges) <= set(get_args(JudgeName)) - set(CRITICS)
+        assert set(profile.judges) <= set(RATERS) - set(CRITICS)
         assert not set(profile.judges) & set(profile.critics)
 
 

@@ -15,7 +15,6 @@ from lpie.critic.nima import NIMA, Convention
 from lpie.critic_training.variations import haze
 from lpie.imaging.pixels import quantize
 from lpie.imaging.resampling import resize
-from lpie.judges.judges import Judge
 from lpie.judges.robustness import (
     ATTACKED_SIZE,
     INVARIANCE,
@@ -28,6 +27,7 @@ from lpie.judges.robustness import (
     sharpen,
     universal_perturbation,
 )
+from lpie.judges.robustness import Score as Judge
 from lpie.operators.adjustments import contrast, exposure, saturation, white_balance_stops
 from lpie.photos.photographs import read_photo
 from lpie.records import write_csv

@@ -14,8 +14,9 @@ from lpie.critic.nima import NIMA
 from lpie.critic_training.measures import fooling, shifts
 from lpie.imaging.pixels import quantize
 from lpie.imaging.resampling import resize
-from lpie.judges.judges import Judge, available_judges
+from lpie.judges import available_raters
 from lpie.judges.robustness import ATTACKED_SIZE, VARIATIONS, octave_energy, score_gradient
+from lpie.judges.robustness import Score as Judge
 from lpie.photos.photographs import demo_photographs, read_photo
 from lpie.registry import files_of
 
@@ -42,7 +43,7 @@ def _at_most(photo: Tensor, longest: int) -> Tensor:
 
 def available_critics() -> dict[str, NIMA]:
     """Every NIMA that can be loaded now without a network, frozen, by name."""
-    return {name: NIMA.from_pretrained(name) for name in available_judges() if name != "niqe"}
+    return {name: NIMA.from_pretrained(name) for name in available_raters() if name != "niqe"}
 
 
 def scores_of(judges: Mapping[str, Judge], photos: Mapping[str, Tensor]) -> pd.DataFrame:

@@ -1,1 +1,183 @@
-"""Who looks at results and never trains."""
+"""Judges, which look at results and never train: a row each in `JUDGES`. Critics are in `lpie.critic.CRITICS`.
+
+A judge without a reference looks at one photograph; the others measure how far it is from a second one, such as an
+operator's target or what a person made of the same photo. What each is worth against people and against damage of
+known visibility is measured in `notebooks/instruments.ipynb`; `roles` says in what it may speak.
+
+NIQE's hundred lines are ours because no library offers one that this project could rest on: pyiqa is for
+non-commercial use; brisque unpickles its scaling; piq and OpenCV do not carry the trained model; scikit-video
+stopped in 2018; pypiqe needs OpenCV with a window system and rewards a faint grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal
+
+from lpie.critic import CRITICS
+from lpie.names import find
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "JUDGES",
+    "ROLES",
+    "Judge",
+    "Role",
+    "available_raters",
+    "available_references",
+    "load_judge",
+    "load_rater",
+]
+
+Role = Literal["veto", "visible difference", "human reference", "preference"]
+
+ROLES: dict[Role, str] = {
+    "veto": "sees damage: a photograph that it finds damaged is no enhancement",
+    "visible difference": "says how plainly two renditions of a photo differ",
+    "human reference": "its distance to a person's rendition says which of two renditions is nearer to it",
+    "preference": "orders renditions as people who look at them do",
+}
+"""What an instrument can be good for. It speaks in a verdict only in a role for which there is evidence."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """One instrument that took no part in training."""
+
+    name: str
+    label: str
+    """What readers of tables and figures call it."""
+    load: Callable[..., Any]
+    """(device) -> function of the photo, and of the reference where one is needed, to one number per photo."""
+    trained_on: str
+    """What its numbers were learned from."""
+    higher_is_better: bool = True
+    needs_reference: bool = False
+    package: str = ""
+    """An optional package that it is computed by."""
+
+
+def _nima(name: str, device: Any) -> Any:
+    import torch
+
+    from lpie.critic.nima import NIMA
+
+    return torch.no_grad()(NIMA.from_pretrained(name).to(device).mean_score)
+
+
+def _niqe(device: Any) -> Any:
+    import torch
+
+    from lpie.judges.niqe import NaturalScenes, niqe
+
+    return torch.no_grad()(partial(niqe, scenes=NaturalScenes.shipped()))
+
+
+def _full_reference(name: str, device: Any) -> Any:
+    from lpie.judges import full_reference
+
+    return getattr(full_reference, name)
+
+
+def _similarity(name: str, device: Any) -> Any:
+    import torch
+
+    from lpie.losses import similarity
+
+    return torch.no_grad()(getattr(similarity, name))
+
+
+def _unexplained(device: Any) -> Any:
+    from lpie.judges.unexplained import unexplained_change
+
+    return lambda enhanced, photo: unexplained_change(photo, enhanced)
+
+
+def _against(name: str, label: str, load: Callable[..., Any], trained_on: str = "nothing", **settings: Any) -> Judge:
+    return Judge(name, label, load, trained_on, needs_reference=True, **settings)
+
+
+JUDGES: dict[str, Judge] = {
+    row.name: row
+    for row in (
+        Judge("technical", "technical NIMA", partial(_nima, "technical"), "TID2013: 25 photographs, damaged"),
+        Judge("oasis", "OASIS beauty", partial(_nima, "oasis"), "OASIS: 620 photographs rated for beauty"),
+        Judge("niqe", "NIQE", _niqe, "BSDS500: statistics of photographs, no ratings", higher_is_better=False),
+        _against("psnr", "PSNR", partial(_full_reference, "psnr")),
+        _against("ssim", "SSIM", partial(_similarity, "ssim")),
+        _against("ms_ssim", "MS-SSIM", partial(_similarity, "ms_ssim")),
+        _against(
+            "lpips",
+            "LPIPS",
+            partial(_full_reference, "lpips"),
+            "BAPPS: pairs of distorted patches, on AlexNet's features",
+            higher_is_better=False,
+            package="torchmetrics",
+        ),
+        _against("ciede2000", "CIEDE2000", partial(_full_reference, "ciede2000"), higher_is_better=False),
+        _against("flip", "FLIP", partial(_full_reference, "flip"), higher_is_better=False, package="flip_evaluator"),
+        _against(
+            "cvvdp",
+            "ColorVideoVDP",
+            partial(_full_reference, "cvvdp"),
+            "XR-DAVID, LIVEHDR and UPIQ: people's judgments of distortions",
+            package="pycvvdp",
+        ),
+        _against(
+            "unexplained",
+            "unexplained change",
+            _unexplained,
+            "nothing of its own",
+            higher_is_better=False,
+            package="pycvvdp",
+        ),
+    )
+}
+
+
+def load_judge(name: str, device: str | torch.device = "cpu") -> Callable[..., Any]:
+    """The judge called `name`, as its row says: photos (N, 3, H, W) in [0, 1] on `device` to (N,), without gradient.
+
+    Raises ValueError for an unknown name, FileNotFoundError for weights that are missing, ImportError that names the
+    extra where the judge's package is.
+    """
+    return find(JUDGES, name, "judge").load(device)
+
+
+def load_rater(name: str, device: str | torch.device = "cpu") -> Callable[..., Any]:
+    """The critic or the judge without a reference called `name`: photos to (N,), higher is better, without gradient.
+
+    Errors as `load_judge`.
+    """
+    if name in CRITICS:
+        return _nima(name, device)
+    row = find({key: row for key, row in JUDGES.items() if not row.needs_reference}, name, "critic or judge")
+    score = row.load(device)
+    return score if row.higher_is_better else lambda photo: -score(photo)
+
+
+def available_raters() -> tuple[str, ...]:
+    """The critics and the judges without a reference that can be loaded now without a connection."""
+    from lpie.critic.published_weights import REGISTERED
+    from lpie.registry import find as find_file
+    from lpie.weights import shipped_names
+
+    shipped = shipped_names()
+    raters = (*CRITICS, *(name for name, row in JUDGES.items() if not row.needs_reference))
+    return tuple(name for name in raters if name in shipped or (name in REGISTERED and find_file(REGISTERED[name])))
+
+
+def available_references() -> tuple[str, ...]:
+    """The judges with a reference that can be computed now without a connection."""
+    names = [name for name, row in JUDGES.items() if row.needs_reference]
+    names = [name for name in names if not JUDGES[name].package or find_spec(JUDGES[name].package)]
+    if "lpips" in names:
+        from lpie.judges.lpips import alexnet_is_here
+
+        names = [name for name in names if name != "lpips" or alexnet_is_here()]
+    return tuple(names)

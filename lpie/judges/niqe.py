@@ -3,7 +3,7 @@
     niqe(photo, NaturalScenes.shipped())   # (N,), about 3 for a good photograph, 10 and more for a ruined one
 
 It knows no ratings and learns nothing from the networks of this study, which makes it a judge of them.
-`python -m lpie.judges.niqe` fits the shipped statistics anew, on the training photographs of BSDS500.
+`lpie critic niqe-statistics` fits the shipped statistics anew, on the training photographs of BSDS500.
 
 Source: Mittal, Soundararajan, Bovik, Making a "Completely Blind" Image Quality Analyzer, IEEE SPL 20(3), 2013.
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -21,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lpie.vocabulary import PerPhoto, Photo
-from lpie.weights import SHIPPED, open_weights
+from lpie.weights import open_weights
 
 PATCH = 96  # px, section III-B
 SHARP = 0.75  # share of the sharpest patch's local deviation that a patch needs to be learned from, section II-B
@@ -153,21 +152,3 @@ def _moments_of_shapes(dtype: torch.dtype, device: torch.device) -> tuple[Tensor
     """Shapes in small steps, and the moments that belong to them."""
     shapes = torch.linspace(0.2, 10, 9801, dtype=dtype, device=device)
     return shapes, torch.exp(2 * torch.lgamma(2 / shapes) - torch.lgamma(1 / shapes) - torch.lgamma(3 / shapes))
-
-
-def main() -> None:
-    """Fit the shipped statistics and write them with their card's facts as metadata."""
-    from lpie.photos.photographs import read_photo
-    from lpie.records import write_tensors
-    from lpie.registry import files_of
-
-    files = files_of("bsds500/train")
-    scenes = NaturalScenes.fit(read_photo(path) for path in files)
-    metadata = {"network": "niqe", "photographs": f"BSDS500 train, {len(files)} photographs"}
-    path = Path(SHIPPED) / "niqe.safetensors"
-    write_tensors(path, {"mean": scenes.mean, "covariance": scenes.covariance}, metadata)
-    print(f"{path.name}: natural-scene statistics of {len(files)} photographs")
-
-
-if __name__ == "__main__":
-    main()

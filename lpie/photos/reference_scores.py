@@ -65,7 +65,7 @@ def _table() -> dict[str, Any]:
 
 def main() -> None:
     """Score the reference photographs and write the table, atomically."""
-    from lpie.judges.judges import available_judges
+    from lpie.judges import available_raters
     from lpie.photos.scoring import PhotoScore, score_photos
     from lpie.records import write_json
     from lpie.registry import files_of
@@ -73,7 +73,7 @@ def main() -> None:
     files = [file for folder in FOLDERS for file in files_of(folder)]
     rows = {}
     for name in CRITICS:
-        if name not in available_judges():
+        if name not in available_raters():
             continue
         critic = NIMA.from_pretrained(name)
         means = [result.mean for result in score_photos(files, critic) if isinstance(result, PhotoScore)]

@@ -24,9 +24,10 @@ from torch.nn import functional
 from lpie.evidence.labels import CRITICS
 from lpie.imaging.color import luma
 from lpie.imaging.pixels import from_uint8, to_uint8
-from lpie.judges.judges import Judge
+from lpie.judges.full_reference import psnr
 from lpie.judges.lpips import alexnet_is_here, lpips
 from lpie.judges.robustness import SURVIVAL, octave_energy
+from lpie.judges.robustness import Score as Judge
 from lpie.losses.similarity import SMALLEST_SIDE, ms_ssim, ssim
 from lpie.operators.nonlocal_dehazing import Dehazed
 from lpie.study.targets import Scene
@@ -153,11 +154,6 @@ def _measure_batch(
         transformed = torch.cat(list(pool.map(transform, output.split(1))))  # JPEG works on the CPU, photo by photo
         columns |= {f"survives_{name}_{transformation}": judge(transformed) for name, judge in survivors.items()}
     return {name: values.double().cpu().tolist() for name, values in columns.items()}
-
-
-def psnr(a: Photo, b: Photo) -> PerPhoto:
-    """Peak signal-to-noise ratio in dB for a peak of 1, over all pixels and channels; infinite where equal."""
-    return -10 * torch.log10((a - b).square().mean(dim=(1, 2, 3)))
 
 
 def color_shift(output: PixelPhoto, target: PixelPhoto) -> float:

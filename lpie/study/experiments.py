@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from lpie.evidence.results import collect_results, is_gathered, read_results
-from lpie.judges.judges import Judge, available_judges, load_judge
+from lpie.judges import available_raters, load_rater
 from lpie.judges.lpips import alexnet_is_here, fetch_alexnet
+from lpie.judges.robustness import Score as Judge
 from lpie.records import atomic_path, results_folder, write_csv, write_json
 from lpie.study.evaluation import measure, render
 from lpie.study.settings import (
@@ -118,10 +119,10 @@ def load_judges(profile: Profile, device: str) -> dict[str, Judge]:
     if profile.lpips:
         fetch_alexnet()
     wanted = dict.fromkeys((*profile.critics, *profile.judges))
-    missing = [name for name in wanted if name not in available_judges()]
+    missing = [name for name in wanted if name not in available_raters()]
     if missing:
         log.warning("not available here, so without their scores: %s", ", ".join(missing))
-    return {name: load_judge(name, device) for name in wanted if name not in missing}
+    return {name: load_rater(name, device) for name in wanted if name not in missing}
 
 
 def is_evaluated(folder: Path, run: str, judges: Mapping[str, Judge]) -> bool:

@@ -24,7 +24,7 @@ from lpie.critic.nima import NIMA
 from lpie.evidence.results import is_gathered
 from lpie.imaging.pixels import from_uint8, quantize, to_uint8
 from lpie.imaging.resampling import resize
-from lpie.judges.judges import Judge
+from lpie.judges.robustness import Score as Judge
 from lpie.judges.robustness import universal_perturbation
 from lpie.operators import adjustments
 from lpie.study.evaluation import psnr
