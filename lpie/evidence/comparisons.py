@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from lpie.evidence.evidence import Evidence
-from lpie.evidence.gains import FAMILIES
 from lpie.evidence.statistics import holm, paired_interval, signed_rank_test, student_interval, welch_interval
+from lpie.networks import FAMILIES
 
 CASE = ["operator", "network", "critic"]
 

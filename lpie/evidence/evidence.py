@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lpie.evidence.gains import CONFIGURATION, FAMILIES, REFERENCES, choose_gammas, photo_gains, rater_names
-from lpie.evidence.labels import CRITICS
+from lpie.critic import CRITICS
+from lpie.evidence.gains import CONFIGURATION, REFERENCES, choose_gammas, photo_gains, rater_names
 from lpie.evidence.results import read_results
 from lpie.evidence.statistics import Interval, paired_interval, student_interval
+from lpie.networks import FAMILIES
 
 UNKNOWN = Interval(np.nan, np.nan, np.nan, 0)
 MEASURES = ("ssim", "ms_ssim", "lpips", "color_shift", "detail_energy")
@@ -60,7 +61,7 @@ class Evidence:
 
     def families(self, operator: str) -> list[str]:
         """The families of which some network imitates `operator`."""
-        known = (self.runs["operator"] == operator) & self.runs["network"].isin(FAMILIES)
+        known = (self.runs["operator"] == operator) & self.runs["network"].isin(list(FAMILIES))
         return list(dict.fromkeys(self.runs.loc[known, "network"]))
 
     @cached_property
@@ -87,7 +88,7 @@ class Evidence:
     @cached_property
     def taught(self) -> pd.DataFrame:
         """Every configuration that a critic taught, rows of CONFIGURATION columns."""
-        rows = (self.runs["gamma"] > 0) & self.runs["network"].isin(FAMILIES)
+        rows = (self.runs["gamma"] > 0) & self.runs["network"].isin(list(FAMILIES))
         return self.runs.loc[rows, CONFIGURATION].drop_duplicates()
 
     @cached_property

@@ -9,11 +9,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lpie.evidence.labels import CRITICS
+from lpie.critic import CRITICS
 
 REFERENCES = ("input", "target")
 RIVALS = ("trivial", "universal", "perturbation")
-FAMILIES = ("can24", "can32", "grid", "parameters")
 CONFIGURATION = ["operator", "network", "fidelity", "critic", "gamma", "objective"]
 
 SAFE_GAIN = 0.35  # of the critic's score, looked for on validation photos, so that 0.3 remains on others

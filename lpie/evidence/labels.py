@@ -1,29 +1,56 @@
-"""What tables and figures call things, for readers who do not know the names in the code."""
+"""What tables and figures call things, for readers who do not know the names in the code.
+
+Operators, families, fidelities and critics are called what the rows of their tables say; a name without a row is
+shown as it is.
+"""
 
 from __future__ import annotations
 
-OPERATORS = {"tone": "tone mapping", "dehaze": "dehazing"}
+from collections.abc import Mapping
+from typing import Any
 
-NETWORKS = {
-    "can24": "CAN24",
-    "can32": "CAN32",
-    "grid": "bilateral grid",
-    "parameters": "operator parameters",
+from lpie.critic import CRITICS
+from lpie.losses import FIDELITIES
+from lpie.networks import FAMILIES
+from lpie.operators import OPERATORS
+
+OTHERS = {
     "trivial": "trivial edit",
     "universal": "universal attack",
     "perturbation": "CNN attack",
     "input": "input",
     "target": "operator's target",
 }
+"""What stands in the column `network` without being one."""
 
-CRITICS = ("compact", "ava", "robust")
-"""Judges that train networks in some study, in the order of tables; the others took no part in training."""
+JUDGES = ("technical", "oasis", "niqe")
+"""Judges in the order of tables."""
 
-FIDELITIES = {"l1": "L1", "l2": "L2", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "mix": "mix"}
+TELLING = ("technical", "niqe")
+"""Judges whose numbers stand beneath pictures: those that see the blur and the compression that people see."""
 
 TRANSFORMATIONS = {"jpeg90": "JPEG 90", "half": "half size and back", "shift": "shift by 1 px", "blur": "mild blur"}
 
 
+def operator_label(name: object) -> str:
+    """Such as `tone mapping`."""
+    return _label(OPERATORS, name)
+
+
+def network_label(name: object) -> str:
+    """Such as `bilateral grid`, or what a reference or a rival is called."""
+    return OTHERS.get(str(name)) or _label(FAMILIES, name)
+
+
+def fidelity_label(name: object) -> str:
+    """Such as `MS-SSIM`."""
+    return _label(FIDELITIES, name)
+
+
 def objective_label(fidelity: str, critic: str = "none", gamma: float = 0.0) -> str:
     """The loss, such as `L2` or `L2 + 0.01 NIMA (compact)`."""
-    return FIDELITIES.get(fidelity, fidelity) + (f" + {gamma:g} NIMA ({critic})" if gamma else "")
+    return fidelity_label(fidelity) + (f" + {gamma:g} {_label(CRITICS, critic)}" if gamma else "")
+
+
+def _label(table: Mapping[str, Any], name: object) -> str:
+    return table[str(name)].label if str(name) in table else str(name)

@@ -12,7 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from lpie.evidence.labels import CRITICS, FIDELITIES, NETWORKS, OPERATORS
+from lpie.critic import CRITICS
+from lpie.evidence.labels import OTHERS
+from lpie.losses import FIDELITIES
+from lpie.networks import FAMILIES
+from lpie.operators import OPERATORS
 from lpie.records import write_csv
 
 RUN_COLUMNS = [
@@ -65,7 +69,7 @@ def _in_order(runs: pd.DataFrame) -> pd.DataFrame:
     """Runs as a reader expects them: operators, networks, then from plain objectives to heavier critics."""
     orders = {
         "operator": list(OPERATORS),
-        "network": list(NETWORKS),
+        "network": [*FAMILIES, *OTHERS],
         "critic": list(CRITICS),
         "fidelity": list(FIDELITIES),
     }

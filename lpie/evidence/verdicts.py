@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lpie.critic import CRITICS
 from lpie.evidence import labels
 from lpie.evidence.comparisons import CASE, comparisons
 from lpie.evidence.evidence import Evidence
-from lpie.evidence.gains import FAMILIES
-from lpie.evidence.labels import CRITICS
 from lpie.evidence.recipe import DETAIL_RANGE, JUDGE_SLACK, LARGEST_COLOR_SHIFT, SURVIVING_SHARE
 from lpie.evidence.statistics import SIGNIFICANCE, paired_ratio_interval
+from lpie.networks import FAMILIES
 
 CLAIMS = {
     "C1": "A network trained with L1 or L2 alone looks worse than one that also pleases a learned critic.",
@@ -82,10 +82,10 @@ def _verdict(claim: str, cases: pd.DataFrame, comparisons_made: int) -> dict[str
 def _tally(cases: pd.DataFrame) -> str:
     """In how many cases a claim holds, by network and, where there are two, by operator."""
     parts = []
-    for key, names in (("network", labels.NETWORKS), ("operator", labels.OPERATORS)):
-        groups = [(name, group["holds"]) for name, group in cases.groupby(key, sort=False) if name in names]
+    for key, label in (("network", labels.network_label), ("operator", labels.operator_label)):
+        groups = [(name, group["holds"]) for name, group in cases.groupby(key, sort=False) if name]
         if key == "network" or len(groups) > 1:
-            parts.append(", ".join(f"{names[str(name)]} {holds.sum()} of {len(holds)}" for name, holds in groups))
+            parts.append(", ".join(f"{label(name)} {holds.sum()} of {len(holds)}" for name, holds in groups))
     return "; ".join(part for part in parts if part)
 
 
@@ -121,8 +121,8 @@ def _served_cases(rows: pd.DataFrame) -> pd.DataFrame:
     for (network, critic), group in judged.groupby(["network", "critic"], sort=False):
         if group["operator"].nunique() == judged["operator"].nunique():
             worst = group.iloc[int(group["merit"].argmin())]
-            served = [labels.OPERATORS[name] for name in group.loc[group["holds"], "operator"]]
-            name = f"{labels.NETWORKS[str(network)]} ({critic})"
+            served = [labels.operator_label(name) for name in group.loc[group["holds"], "operator"]]
+            name = f"{labels.network_label(network)} ({critic})"
             detail = f"Best case, {name}: serves {' and '.join(served) or 'neither operator'}."
             cases.append({**worst, "operator": "", "holds": bool(group["holds"].all()), "name": name, "detail": detail})
     return pd.DataFrame(cases)
@@ -149,14 +149,14 @@ def _faithful_cases(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _size_cases(runs: pd.DataFrame) -> pd.DataFrame:
     """Networks whose parameters are as many with a critic in training as without."""
-    trained = runs[runs["network"].isin(FAMILIES)]
+    trained = runs[runs["network"].isin(list(FAMILIES))]
     cases = []
     for (operator, network), group in trained.groupby(["operator", "network"], sort=False):
         sizes = [set(group.loc[chosen, "parameters"]) for chosen in (group["gamma"] > 0, group["gamma"] == 0)]
         if all(sizes):
             size = f"{int(max(sizes[0])):,} parameters with and without the critic"
             case = pd.Series({"operator": operator, "network": network, "critic": "any"})
-            detail = f"The critic is used in training only; {labels.NETWORKS[str(network)]} has {size}."
+            detail = f"The critic is used in training only; {labels.network_label(network)} has {size}."
             new = _case(case, CASE[:2], sizes[0] == sizes[1], 0.0, detail, "exact", None)
             test = "equality of the networks' sizes"
             cases.append({**new, "n": f"{len(group)} runs", "n_photos": np.inf, "test": test})
@@ -215,10 +215,10 @@ def _count(photos: int, seeds: int) -> str:
 
 
 def _label(case: pd.Series, key: list[str]) -> str:
-    text = f"{labels.OPERATORS[case['operator']]}, {labels.NETWORKS[case['network']]}"
+    text = f"{labels.operator_label(case['operator'])}, {labels.network_label(case['network'])}"
     text += f" (critic {case['critic']})" if "critic" in key else ""
-    text += f" with {labels.FIDELITIES[case['fidelity']]}" if "fidelity" in key else ""
-    return text + (f" against {labels.FIDELITIES[case['against']]}" if "against" in key else "")
+    text += f" with {labels.fidelity_label(case['fidelity'])}" if "fidelity" in key else ""
+    return text + (f" against {labels.fidelity_label(case['against'])}" if "against" in key else "")
 
 
 def _name(row: pd.Series) -> str:

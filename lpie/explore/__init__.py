@@ -72,7 +72,7 @@ def explore_gamma(folder: Path, operator: str = "tone", network: str = "paramete
         caption.value = _caption(scores, weight.value, photo.value)
 
     _watch((weight, photo), draw)
-    title = widgets.HTML(f"{labels.OPERATORS[operator]}, {labels.NETWORKS[network]}: target, then output")
+    title = widgets.HTML(f"{labels.operator_label(operator)}, {labels.network_label(network)}: target, then output")
     return widgets.VBox([title, photo, weight, widgets.HBox([target, output]), caption])
 
 

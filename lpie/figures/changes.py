@@ -13,16 +13,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from lpie.evidence import Evidence, labels
-from lpie.evidence.gains import CONFIGURATION, FAMILIES, RIVALS
+from lpie.evidence.gains import CONFIGURATION, RIVALS
 from lpie.evidence.recipe import SURVIVING_SHARE
 from lpie.evidence.results import crop_path, cropped_photos
 from lpie.figures.style import (
-    COLORS,
-    CRITIC_COLORS,
-    CRITIC_LINES,
-    MARKERS,
     STYLE,
     legend_below,
+    look_of,
     nearest_rivals,
     new_figure,
     require,
@@ -61,7 +58,7 @@ def comparison_figure(evidence: Evidence, operator: str, network: str, photos: S
         for place in places[len(tiles) + 1 :]:
             place.set_axis_off()
     note = f", critic: {ours['critic'].iloc[0]}, gamma {ours['gamma'].iloc[0]:g}" if len(ours) else ""
-    figure.suptitle(f"{labels.OPERATORS[operator]}, {labels.NETWORKS[network]}{note}", fontsize=10)
+    figure.suptitle(f"{labels.operator_label(operator)}, {labels.network_label(network)}{note}", fontsize=10)
     return figure
 
 
@@ -105,14 +102,14 @@ def rendition_runs(evidence: Evidence, operator: str, network: str) -> dict[str,
     critic = chosen["critic"].iloc[0] if len(chosen) else ""
     weights = chosen.loc[chosen["critic"] == critic, "gamma"]
     tiles = {name: str(references[name]) for name in ("input", "target")}
-    for fidelity, title in labels.FIDELITIES.items():
+    for fidelity, row in labels.FIDELITIES.items():
         plain = first[(first["fidelity"] == fidelity) & (first["gamma"] == 0)]["run"]
-        tiles[title] = _first_kept(folder, plain)
+        tiles[row.label] = _first_kept(folder, plain)
     for fidelity in ("l1", "l2"):
         taught = first[(first["fidelity"] == fidelity) & (first["critic"] == critic) & first["gamma"].isin(weights)][
             "run"
         ]
-        tiles[f"{labels.FIDELITIES[fidelity]} + NIMA"] = _first_kept(folder, taught)
+        tiles[f"{labels.fidelity_label(fidelity)} + NIMA"] = _first_kept(folder, taught)
     return tiles
 
 
@@ -143,16 +140,15 @@ def _draw_change(panel: Axes, folder: Path, plain: str, taught: str, photo: str)
 
 
 def _score_lines(evidence: Evidence, run: str, photo: str) -> str:
-    """PSNR and seed, then the critics' and the judges' scores of the whole photo, two a line; those that there are."""
-    runs, scores = evidence.runs, evidence.scores
-    row = scores[(scores["run"] == run) & (scores["photo"] == photo)].iloc[0]
-    trained = runs[runs["run"] == run].iloc[0]
-    first = "the operator" if trained["network"] == "target" else f"{row['psnr']:.1f} dB"
-    if trained["network"] in FAMILIES:
-        first += f", seed {trained['seed']:.0f}"
-    values = {name: row[f"score_{name}"] for name in (*evidence.critics, *evidence.judges)}
-    said = [f"{name} {value:.2f}" for name, value in values.items() if pd.notna(value)]
-    return "\n".join([first, *("  ".join(said[start : start + 2]) for start in range(0, len(said), 2))])
+    """Six numbers at most, of the whole photo: closeness to the target, the critic that trained, judges that tell."""
+    row = evidence.scores[(evidence.scores["run"] == run) & (evidence.scores["photo"] == photo)].iloc[0]
+    trained = evidence.runs[evidence.runs["run"] == run].iloc[0]
+    said = ["the operator"] if trained["network"] == "target" else [
+        f"{row['psnr']:.1f} dB", f"SSIM {row['ssim']:.3f}", f"MS-SSIM {row['ms_ssim']:.3f}"
+    ]  # fmt: skip
+    values = {name: row.get(f"score_{name}") for name in (evidence.own_critic(trained), *labels.TELLING)}
+    said += [f"{name} {value:.2f}" for name, value in values.items() if pd.notna(value)]
+    return "\n".join("  ".join(said[start : start + 2]) for start in range(0, len(said), 2))
 
 
 @mpl.rc_context(STYLE)
@@ -168,32 +164,25 @@ def spectrum_figure(evidence: Evidence) -> Figure:
     figure, axes = new_figure(1, len(operators), 4.6, 3.4, sharey=True)
     bands = [f"1/{2 ** (octave + 2)}" for octave in range(len(octaves))]
     for panel, operator in zip(axes[0], operators, strict=True):
-        for _, configuration in chosen[chosen["operator"] == operator].iterrows():
-            _draw_spectrum(
-                panel,
-                evidence.rows(configuration),
-                octaves,
-                str(configuration["network"]),
-                str(configuration["critic"]),
-            )
-        for kind in RIVALS:
-            rival = gains[(gains["operator"] == operator) & (gains["network"] == kind)]
-            if len(rival):
-                _draw_spectrum(panel, rival, octaves, kind, "")
+        ours = chosen[chosen["operator"] == operator]
+        rows = [(evidence.rows(one), str(one["network"]), str(one["critic"])) for _, one in ours.iterrows()]
+        learned = gains[gains["operator"] == operator]
+        rows += [(part, kind, "") for kind in RIVALS if len(part := learned[learned["network"] == kind])]
+        for part, network, critic in rows:
+            energies, look = part[octaves].mean(), look_of(network)
+            panel.plot(energies.to_numpy() / energies.sum(), look_of(critic).line if critic else look.line,
+                       color=look.color, marker=look.marker, label=f"_{network}, {critic}")  # fmt: skip
+        for network in dict.fromkeys(network for _, network, _ in rows):
+            look = look_of(network)
+            panel.plot([], [], color=look.color, marker=look.marker, label=labels.network_label(network))
+        for critic in dict.fromkeys(ours["critic"]):
+            panel.plot([], [], look_of(critic).line, color="0.3", label=f"critic: {critic}")
         panel.set_xticks(range(len(octaves)), bands)
-        panel.set_title(labels.OPERATORS[operator])
+        panel.set_title(labels.operator_label(operator))
         panel.set_xlabel("lower end of the octave (cycles per pixel)")
     axes[0, 0].set_ylabel("share of the change's energy")
     legend_below(figure, axes, columns=3)
     return figure
-
-
-def _draw_spectrum(panel: Axes, rows: pd.DataFrame, octaves: Sequence[str], network: str, critic: str) -> None:
-    energies = rows[list(octaves)].mean()
-    label = labels.NETWORKS[network] + (f", critic: {critic}" if critic else "")
-    style = "--" if network in RIVALS else CRITIC_LINES[critic]
-    panel.plot(range(len(octaves)), energies / energies.sum(), style, color=COLORS[network], marker=MARKERS[network],
-               label=label)  # fmt: skip
 
 
 @mpl.rc_context(STYLE)
@@ -213,13 +202,17 @@ def survival_figure(evidence: Evidence) -> Figure:
         shown = pd.concat([rows, nearest_rivals(table, operator, rows["psnr"].mean())])
         for place, (_, row) in enumerate(shown.iterrows()):
             across = np.arange(len(columns)) + 0.7 * (place / max(1, len(shown) - 1) - 0.5)
-            label = f"{labels.NETWORKS[row['network']]}, critic: {row['critic']}"
-            panel.plot(across, row[columns].astype(float).clip(-1.5, 1.5), MARKERS[row["network"]],
-                       color=CRITIC_COLORS[row["critic"]], markeredgewidth=1.4, label=label)  # fmt: skip
+            panel.plot(across, row[columns].astype(float).clip(-1.5, 1.5), look_of(row["network"]).marker, ls="none",
+                       color=look_of(row["critic"]).color, markeredgewidth=1.4,
+                       label=f"_{row['network']}, {row['critic']}")  # fmt: skip
+        for network in dict.fromkeys(shown["network"]):
+            panel.plot([], [], look_of(network).marker, ls="none", color="0.3", label=labels.network_label(network))
+        for critic in dict.fromkeys(shown["critic"]):
+            panel.plot([], [], "-", lw=5, color=look_of(critic).color, label=f"critic: {critic}")
         for level, style in ((SURVIVING_SHARE, ":"), (0, "-")):
             panel.axhline(level, color="0.4", linewidth=0.9, linestyle=style)
         panel.set_xticks(range(len(columns)), ticks, rotation=35, ha="right")
-        panel.set_title(labels.OPERATORS[operator])
+        panel.set_title(labels.operator_label(operator))
     axes[0, 0].set_ylabel("share of the critic's gain (cut at ±1.5)")
     legend_below(figure, axes, columns=3)
     return figure

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lpie.figures.style import CRITIC_COLORS, STYLE, legend_below, new_figure, require
+from lpie.figures.style import STYLE, legend_below, look_of, new_figure, require, shades
 
 SPLIT_MARKERS = {"train": "^", "validation": "o", "test": "s"}
 AIMED_AGREEMENT = 0.85  # of a critic that is hard to fool: rank correlation with the AVA network
@@ -92,11 +92,12 @@ def price_figure(table: pd.DataFrame) -> Figure:
     rows = require(table.dropna(subset=["srcc_clean", "attack_in_deviations"]), "variants")
     figure, axes = new_figure(1, 1, 5.4, 5.4)
     panel = axes[0, 0]
-    for index, (photographs, measured) in enumerate(rows.groupby("learned_from")):
-        panel.plot([], [], color=f"C{index}", lw=4, label=f"learned from {photographs:,} photographs")
+    colors = shades(sorted(rows["learned_from"].unique()))
+    for photographs, measured in rows.groupby("learned_from"):
+        panel.plot([], [], color=colors[photographs], lw=4, label=f"learned from {photographs:,} photographs")
         for split, marker in SPLIT_MARKERS.items():
             one = measured[measured["split"] == split]
-            panel.plot(one["attack_in_deviations"], one["srcc_clean"], marker, color=f"C{index}", ms=6)
+            panel.plot(one["attack_in_deviations"], one["srcc_clean"], marker, color=colors[photographs], ms=6)
     shown = rows[rows["split"] != "validation"]
     shipped = shown["critic"].str.extract(r"shipped as (\w+)", expand=False)
     for name, gain, agreement in zip(shipped, shown["attack_in_deviations"], shown["srcc_clean"], strict=True):
@@ -112,7 +113,7 @@ def price_figure(table: pd.DataFrame) -> Figure:
     panel.set_xticks(ticks, map(str, ticks))
     panel.minorticks_off()
     panel.set(
-        xlabel="gain of an attack, in deviations of the critic's scores",
+        xlabel="gain of an attack, in standard deviations of the critic's scores",
         ylabel="rank correlation with the AVA network",
         xlim=(0.4, 20),
         ylim=(0.5, 1.05),
@@ -126,4 +127,4 @@ def _judges(curves: pd.DataFrame, niqe: bool) -> list[str]:
 
 
 def _color(name: object) -> str:
-    return CRITIC_COLORS.get(str(name).split(" ")[0], "0.3")
+    return look_of(str(name).split(" ")[0]).color

@@ -1,6 +1,6 @@
-"""What was gained at what cost, drawn from the tables alone: frontier, weights, judges, training.
+"""What was gained at what cost, drawn from evidence: frontier, weights, judges, training.
 
-Each function checks that what it is to show was measured, and returns a figure; `figure_style.save_figure` writes it.
+Each function checks that what it is to show was measured, and returns a figure; `style.save_figure` writes it.
 """
 
 from __future__ import annotations
@@ -18,52 +18,61 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lpie.evidence import Evidence, labels
-from lpie.evidence.gains import FAMILIES, RIVALS
+from lpie.evidence.gains import RIVALS
 from lpie.evidence.recipe import ENOUGH_GAIN
 from lpie.figures.style import (
-    COLORS,
     GAIN_COLORS,
-    JUDGE_COLORS,
-    MARKERS,
     RIVAL_PSNR,
     STYLE,
+    TAUGHT,
     error_bars,
     legend_below,
+    look_of,
     nearest_rivals,
     new_figure,
     require,
+    shades,
 )
+from lpie.networks import FAMILIES
 
 SMOOTHED = 5  # rows of a training log whose median a line shows
 
 
+def point_name(row: pd.Series) -> str:
+    """The anchor of a configuration's point: operator, network and objective."""
+    return f"point-{row['operator']}-{row['network']}-{row['objective']}".replace("+", "-").replace(".", "_")
+
+
 @mpl.rc_context(STYLE)
-def frontier_figure(evidence: Evidence) -> Figure:
+def frontier_figure(
+    evidence: Evidence, operators: Sequence[str] | None = None, critics: Sequence[str] | None = None
+) -> Figure:
     """The critic's gain over the target against PSNR; color is the gain by the judge that likes it least.
 
-    One panel per operator and critic; a line joins the weights of a family's ladder,
-    gray bars are intervals across photos.
+    One panel per operator and critic, those that trained if not given. A line joins the weights of a family's ladder,
+    gray bars are intervals across photos. As SVG, each point is a link to `point_name`.
     """
     table = evidence.frontier
-    trained = require(table[(table["gamma"] > 0) & table["network"].isin(FAMILIES)], "networks trained with a critic")
-    operators = list(dict.fromkeys(table["operator"]))
-    critics = [name for name in evidence.critics if name in set(trained["critic"])]
+    learned = table["network"].isin(list(FAMILIES))
+    trained = require(table[(table["gamma"] > 0) & learned], "networks trained with a critic")
+    operators = operators or list(dict.fromkeys(table["operator"]))
+    critics = critics or [name for name in evidence.critics if name in set(trained["critic"])]
     table = table.assign(lowest=table[[f"gain_{name}" for name in evidence.judges]].min(axis=1))
     reach = float(np.clip(table["lowest"].abs().quantile(0.8), 0.05, 1.0))
     color = ScalarMappable(TwoSlopeNorm(0.0, -reach, reach), GAIN_COLORS)
     columns = len(critics) if len(critics) > 1 else len(operators)
     figure, axes = new_figure(len(operators) * len(critics) // columns, columns, 4.6, 3.7)
     for panel, (operator, critic) in zip(axes.flat, product(operators, critics), strict=True):
-        points = table[(table["operator"] == operator) & table["network"].isin(FAMILIES)]
+        points = table[(table["operator"] == operator) & learned]
         panel.set_xlim(points["psnr"].min() - 2, points["psnr"].max() + 2)  # wide intervals may leave the panel
         panel.axhline(0, color="0.4", linewidth=0.8)
         panel.axhline(ENOUGH_GAIN, color="0.4", linewidth=0.8, linestyle=":")
         shown = table[(table["operator"] == operator) & table["critic"].isin(("none", critic))]
-        reached = shown.loc[shown["network"].isin(FAMILIES), f"gain_{critic}"]  # each critic has a range of its own
+        reached = shown.loc[learned, f"gain_{critic}"]  # each critic has a range of its own
         panel.set_ylim(min(reached.min(), 0) - 0.05, max(reached.max(), ENOUGH_GAIN) + 0.05)
         for network, family in shown.groupby("network", sort=False):
             _draw_family(panel, str(network), family, critic, color)
-        panel.set_title(f"{labels.OPERATORS[operator]}, critic: {critic}")
+        panel.set_title(f"{labels.operator_label(operator)}, critic: {critic}")
     for panel in axes[-1]:
         panel.set_xlabel("PSNR to the operator's target (dB)")
     for panel in axes[:, 0]:
@@ -75,18 +84,19 @@ def frontier_figure(evidence: Evidence) -> Figure:
 
 def _draw_family(panel: Axes, network: str, family: pd.DataFrame, critic: str, color: ScalarMappable) -> None:
     """One family: its ladder (a rival's: all of it) as a line, every configuration as a point with intervals."""
-    rival = network in RIVALS
-    gain, color_of_family, marker = f"gain_{critic}", COLORS[network], MARKERS[network]
+    look, gain, rival = look_of(network), f"gain_{critic}", network in RIVALS
     ladder = family if rival else family[(family["gamma"] > 0) & (family["fidelity"] == "l2")]
     ladder = ladder.sort_values("psnr")
-    panel.plot(ladder["psnr"], ladder[gain], "--" if rival else "-", color=color_of_family, marker=marker, lw=1.1,
-               label=labels.NETWORKS[network])  # fmt: skip
+    panel.plot(ladder["psnr"], ladder[gain], "--" if rival else "-", color=look.color, marker=look.marker, lw=1.1,
+               label=labels.network_label(network))  # fmt: skip
     if rival:
         return
     panel.errorbar(family["psnr"], family[gain], error_bars(family, gain), error_bars(family, "psnr"), fmt="none",
                    ecolor="0.6", elinewidth=0.8, zorder=2)  # fmt: skip
     faces = color.to_rgba(family["lowest"].to_numpy())
-    panel.scatter(family["psnr"], family[gain], s=42, c=faces, marker=marker, edgecolors=color_of_family, zorder=3)
+    points = panel.scatter(family["psnr"], family[gain], s=42, c=faces, marker=look.marker, edgecolors=look.color,
+                           zorder=3)  # fmt: skip
+    points.set_urls(["#" + point_name(row) for _, row in family.iterrows()])
 
 
 @mpl.rc_context(STYLE)
@@ -106,13 +116,13 @@ def gamma_figure(evidence: Evidence, operator: str) -> Figure:
         above, below = axes[2 * row, column], axes[2 * row + 1, column]
         rows = ladder[(ladder["network"] == network) & (ladder["critic"] == critic)].sort_values("gamma")
         _draw_gains(above, rows, critic, evidence.judges)
-        below.errorbar(rows["gamma"], rows["psnr"], error_bars(rows, "psnr"), color=COLORS[network],
-                       marker=MARKERS[network])  # fmt: skip
+        look = look_of(network)
+        below.errorbar(rows["gamma"], rows["psnr"], error_bars(rows, "psnr"), color=look.color, marker=look.marker)
         chosen = choices.query("operator == @operator and network == @network and critic == @critic")
         for panel, gamma in product((above, below), chosen["gamma"]):
             panel.axvline(gamma, color="0.4", linewidth=1.0, linestyle=":")
         above.set_xscale("log")
-        above.set_title(f"{labels.NETWORKS[network]}, critic: {critic}")
+        above.set_title(f"{labels.network_label(network)}, critic: {critic}")
     for row in range(0, 2 * len(critics), 2):
         axes[row, 0].set_ylabel("gain over the target")
         axes[row + 1, 0].set_ylabel("PSNR (dB)")
@@ -123,8 +133,8 @@ def gamma_figure(evidence: Evidence, operator: str) -> Figure:
 
 
 def _draw_gains(panel: Axes, rows: pd.DataFrame, critic: str, judges: Sequence[str]) -> None:
-    lines = [(f"gain_{critic}", "critic in training", "black", "-")]
-    lines += [(f"gain_{name}", f"judge: {name}", JUDGE_COLORS[i], "--") for i, name in enumerate(judges)]
+    lines = [(f"gain_{critic}", "critic in training", TAUGHT, "-")]
+    lines += [(f"gain_{name}", f"judge: {name}", look_of(name).color, "--") for name in judges]
     for column, label, color, style in lines:
         panel.plot(rows["gamma"], rows[column], style, color=color, marker=".", label=label, linewidth=1.2)
         panel.fill_between(rows["gamma"], rows[f"{column}_low"], rows[f"{column}_high"], color=color, alpha=0.12, lw=0)
@@ -135,15 +145,15 @@ def _draw_gains(panel: Axes, rows: pd.DataFrame, critic: str, judges: Sequence[s
 
 @mpl.rc_context(STYLE)
 def judge_figure(evidence: Evidence, operator: str) -> Figure:
-    """Every configuration of `operator` as a row: PSNR and the gain by each critic and judge with its interval.
+    """PSNR and the gain by each critic and judge with its interval: a row for every plain objective and chosen weight.
 
-    Blue and red where the interval across photos leaves zero out. Bold and without
-    color: the critic that trained the row, whose gain proves nothing by itself.
+    Rivals are shown at the rung nearest to RIVAL_PSNR. Blue and red where the interval across photos leaves zero out.
+    Bold and without color: the critic that trained the row, whose gain proves nothing by itself.
     """
-    table, critics, judges = evidence.frontier, evidence.critics, evidence.judges
-    rows = table[(table["operator"] == operator) & ~table["network"].isin(RIVALS)]
-    rows = pd.concat([require(rows, f"scores for {operator}"), nearest_rivals(table, operator, RIVAL_PSNR)])
-    names = [*critics, *judges]
+    table, critics, names = evidence.frontier, evidence.critics, [*evidence.critics, *evidence.judges]
+    chosen = table.merge(evidence.chosen, how="left", indicator=True)["_merge"].eq("both").to_numpy()
+    learned = (table["operator"] == operator) & ~table["network"].isin(RIVALS) & (chosen | (table["gamma"] == 0))
+    rows = pd.concat([require(table[learned], f"scores for {operator}"), nearest_rivals(table, operator, RIVAL_PSNR)])
     figure, axes = new_figure(1, 1, 3.1 + 1.55 * len(names), 0.6 + 0.22 * len(rows))
     panel = axes[0, 0]
     panel.set_axis_off()
@@ -156,7 +166,7 @@ def judge_figure(evidence: Evidence, operator: str) -> Figure:
     for line, (_, row) in enumerate(rows.iterrows()):
         label = labels.objective_label(row["fidelity"], row["critic"], row["gamma"])
         label = f"against {row['critic']}" if row["network"] in RIVALS else label
-        panel.text(0, line + 0.5, f"{labels.NETWORKS[row['network']]}, {label}", ha="right", va="center")
+        panel.text(0, line + 0.5, f"{labels.network_label(row['network'])}, {label}", ha="right", va="center")
         panel.text(0.2, line + 0.5, f"{row['psnr']:.1f}", ha="center", va="center")
         for place, name in enumerate(names):
             bounds = [float(row[f"gain_{name}{end}"]) for end in ("", "_low", "_high")]
@@ -192,14 +202,14 @@ def training_figure(logs: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     curves = require(curves, "training log").merge(runs[["run", "fidelity"]], on="run", suffixes=("_term", ""))
     operators, networks = (list(dict.fromkeys(curves[column])) for column in ("operator", "network"))
     figure, axes = new_figure(len(operators), len(networks), 3.6, 2.7, sharex="col", sharey="row")
-    shades = {name: mpl.colormaps["viridis"](place / 5) for place, name in enumerate(labels.FIDELITIES)}
+    colors = shades(list(labels.FIDELITIES))
     for (row, operator), (column, network) in product(enumerate(operators), enumerate(networks)):
         panel = axes[row, column]
-        panel.set_title(f"{labels.OPERATORS[operator]}, {labels.NETWORKS[network]}")
+        panel.set_title(f"{labels.operator_label(operator)}, {labels.network_label(network)}")
         for _, run in curves[(curves["operator"] == operator) & (curves["network"] == network)].groupby("run"):
             fidelity, gamma = run.iloc[0][["fidelity", "gamma"]]
             term = run["fidelity_term"].rolling(SMOOTHED, min_periods=1).median()
-            color, label = ("#D55E00", "with NIMA") if gamma else (shades[fidelity], labels.FIDELITIES[fidelity])
+            color, label = (TAUGHT, "with NIMA") if gamma else (colors[fidelity], labels.fidelity_label(fidelity))
             panel.plot(run["step"], term / term.iloc[0], color=color, linewidth=0.9, alpha=0.8, label=label)
         panel.set_yscale("log")
     for panel in axes[-1]:

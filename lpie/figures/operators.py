@@ -6,7 +6,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lpie.figures.style import JUDGE_COLORS, STYLE, new_figure
+from lpie.figures.style import STYLE, new_figure, shades
 
 BOUND = 2e-3  # error against the definition that is asked of the default number of centers; alpha 0.25 exceeds it
 
@@ -16,8 +16,9 @@ def remap_figure(curves: pd.DataFrame) -> Figure:
     """How values are remapped about one center, a panel for each parameter."""
     figure, axes = new_figure(1, 3, 3.2, 2.9, sharey=True)
     for panel, (name, rows) in zip(axes[0], curves.groupby("parameter", sort=False), strict=True):
-        for color, (value, curve) in zip(JUDGE_COLORS, rows.groupby("value"), strict=True):
-            panel.plot(curve["before"], curve["after"], color=color, label=f"{name} = {value:g}")
+        colors = shades(sorted(rows["value"].unique()))
+        for value, curve in rows.groupby("value"):
+            panel.plot(curve["before"], curve["after"], color=colors[value], label=f"{name} = {value:g}")
         panel.plot([0, 1], [0, 1], color="0.7", linewidth=0.8, zorder=0)
         panel.set(xlabel="value", title=str(name), aspect="equal", ylim=(-0.05, 1.05))
         panel.legend(fontsize=7, loc="upper left")
@@ -29,8 +30,9 @@ def remap_figure(curves: pd.DataFrame) -> Figure:
 def step_figure(profiles: pd.DataFrame) -> Figure:
     """A step edge with texture, before and after."""
     figure, axes = new_figure(1, 1, 6.4, 2.6)
-    for color, (what, rows) in zip(("0.6", *JUDGE_COLORS), profiles.groupby("what", sort=False), strict=False):
-        axes[0, 0].plot(rows["place"], rows["value"], color=color, label=str(what))
+    colors = shades(list(dict.fromkeys(profiles["what"])))
+    for what, rows in profiles.groupby("what", sort=False):
+        axes[0, 0].plot(rows["place"], rows["value"], color=colors[what], label=str(what))
     axes[0, 0].set(xlabel="pixel", ylabel="luma")
     axes[0, 0].legend(loc="upper left")
     return figure
@@ -42,10 +44,11 @@ def error_figure(errors: pd.DataFrame, default: int) -> Figure:
     figure, axes = new_figure(1, 1, 5.2, 3.4)
     panel = axes[0, 0]
     settings = errors.groupby(["alpha", "beta", "sigma_r"], sort=False)
-    for color, ((alpha, beta, sigma_r), rows) in zip(JUDGE_COLORS, settings, strict=True):
+    colors = shades(list(settings.groups))
+    for (alpha, beta, sigma_r), rows in settings:
         worst = rows.groupby("samples")["max"].max()
         label = f"alpha {alpha:g}, beta {beta:g}, sigma_r {sigma_r:g}"
-        panel.loglog(worst.index, worst, "o-", color=color, markersize=4, label=label)
+        panel.loglog(worst.index, worst, "o-", color=colors[alpha, beta, sigma_r], markersize=4, label=label)
     panel.axhline(BOUND, color="0.4", linewidth=0.8, linestyle="--")
     panel.axvline(default, color="0.4", linewidth=0.8, linestyle=":")
     panel.annotate("default", (default, panel.get_ylim()[0]), (3, 3), textcoords="offset points", fontsize=7)

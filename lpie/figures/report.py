@@ -24,7 +24,6 @@ from PIL import Image
 
 from lpie.evidence import Evidence, labels
 from lpie.evidence.comparisons import comparisons
-from lpie.evidence.gains import FAMILIES
 from lpie.evidence.recipe import recipe_summary, recipe_table
 from lpie.evidence.results import collect_results, crop_path, read_logs, read_results
 from lpie.evidence.verdicts import verdicts
@@ -38,6 +37,7 @@ from lpie.figures.changes import (
 )
 from lpie.figures.gains import frontier_figure, gamma_figure, judge_figure, training_figure
 from lpie.figures.style import save_figure
+from lpie.networks import FAMILIES
 from lpie.records import atomic_path, write_csv
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published"
@@ -108,10 +108,10 @@ def draw_figures(evidence: Evidence) -> tuple[dict[str, str], list[str]]:
         )
     }
     for operator in evidence.operators:
-        name = labels.OPERATORS[operator]
+        name = labels.operator_label(operator)
         for network in evidence.families(operator):
             wanted[f"comparison-{operator}-{network}"] = (
-                f"The same crops through {labels.NETWORKS[network]} for {name}, with the whole photo's scores.",
+                f"The same crops through {labels.network_label(network)} for {name}, with the whole photo's scores.",
                 lambda o=operator, n=network: comparison_figure(evidence, o, n),
             )
         wanted[f"gamma-{operator}"] = (
@@ -147,15 +147,16 @@ def headline(evidence: Evidence) -> pd.DataFrame:
     """
     front, critics, judges = evidence.frontier, evidence.critics, evidence.judges
     rows = []
-    for _, row in front[front["network"].isin(FAMILIES)].iterrows():
+    for _, row in front[front["network"].isin(list(FAMILIES))].iterrows():
         kind = "seed_" if row["n_seeds"] > 1 else ""
         entry = {
-            "operator": labels.OPERATORS[row["operator"]],
-            "network": labels.NETWORKS[row["network"]],
+            "operator": labels.operator_label(row["operator"]),
+            "network": labels.network_label(row["network"]),
             "objective": labels.objective_label(row["fidelity"], row["critic"], row["gamma"]),
             "seeds": row["n_seeds"],
             "PSNR (dB)": f"{row['psnr']:.2f}" + _half(row, "psnr", kind),
             "SSIM": f"{row['ssim']:.3f}",
+            "MS-SSIM": f"{row['ms_ssim']:.3f}",
             "LPIPS": f"{row['lpips']:.3f}" if pd.notna(row.get("lpips")) else "",
             "color shift": f"{row['color_shift']:.2f}",
             "fine detail": f"{row['detail_energy']:.2f}",
@@ -203,7 +204,7 @@ def _page(evidence: Evidence, tables: dict[str, pd.DataFrame], drawn: dict[str, 
         time=_html(tables["time"]),
         figures=[{"name": name, "caption": text, "image": _embedded(folder, name)} for name, text in drawn.items()],
         missing=missing,
-        counts={"networks": int(runs["network"].isin(FAMILIES).sum()), "runs": len(runs)},
+        counts={"networks": int(runs["network"].isin(list(FAMILIES)).sum()), "runs": len(runs)},
         provenance=json.dumps(json.loads(origin.read_text(encoding="utf-8")), indent=1) if origin.exists() else "",
     )
 

@@ -1,11 +1,17 @@
-"""How the project's figures look and how they reach the disk.
+"""How the project's figures look and how they reach the disk: one place for colors, markers and lines.
 
-Colors are told apart by color-blind readers (Okabe and Ito 2008; red to blue for signed values).
+A color stands for one thing in every figure. Families of networks and raters (critics and judges) take theirs from the
+position of their row in its table, so that a new row gets a style that no other row has.
+
+Source: Okabe and Ito 2008 (families) and Tol 2021, scheme "muted" (raters), both for color-blind readers.
 """
 
 from __future__ import annotations
 
+import io
 import os
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +22,10 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from PIL import Image
 
+from lpie.critic import CRITICS
 from lpie.evidence.gains import RIVALS
+from lpie.evidence.labels import JUDGES
+from lpie.networks import FAMILIES
 from lpie.records import atomic_path
 
 STYLE: Any = {
@@ -32,60 +41,82 @@ STYLE: Any = {
     "figure.dpi": 100,
     "savefig.dpi": 150,
     "pdf.fonttype": 42,
+    "svg.fonttype": "none",
     "svg.hashsalt": "lpie",
 }
 
-COLORS = {
-    "can24": "#56B4E9",
-    "can32": "#0072B2",
-    "grid": "#E69F00",
-    "parameters": "#009E73",
-    "trivial": "#666666",
-    "universal": "#D55E00",
-    "perturbation": "#CC79A7",
+PALETTES = {
+    "family": ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#F0E442"),
+    "rater": ("#332288", "#CC6677", "#999933", "#882255", "#88CCEE", "#AA4499", "#DDCC77"),
+    "rival": ("#666666", "#8C8C8C", "#B3B3B3"),
 }
-MARKERS = {
-    "can24": "v",
-    "can32": "o",
-    "grid": "s",
-    "parameters": "D",
-    "trivial": "x",
-    "universal": "+",
-    "perturbation": "*",
-}
-CRITIC_LINES = {"compact": "-", "ava": ":", "robust": "-."}
-CRITIC_COLORS = {
-    "compact": "#009E73",
-    "ava": "#D55E00",
-    "robust": "#E69F00",
-    "technical": "#0072B2",
-    "oasis": "#CC79A7",
-    "niqe": "#666666",
-}
+MARKERS = {"family": "osDv^<>phXd", "rater": "osDv^<>phXd", "rival": "x+*"}
+LINES = ("-", ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
+TAUGHT = "#000000"
+"""A critic that trains, and networks that one trained, where a figure sets them apart from all others."""
 RIVAL_PSNR = 30.0  # dB: the rung of the rivals that a table shows
-JUDGE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 GAIN_COLORS = "RdBu"  # red below the target, blue above
+ORDERED_COLORS = "viridis"  # values of a parameter, from low to high
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one family, rival or rater is drawn."""
+
+    color: str
+    marker: str
+    line: Any
+
+
+def look_of(name: object) -> Look:
+    """The look of a family, rival, critic or judge, which no other has."""
+    kinds = {"family": list(FAMILIES), "rival": list(RIVALS), "rater": [*CRITICS, *JUDGES]}
+    kind = next((kind for kind, names in kinds.items() if name in names), "rater")
+    position = kinds[kind].index(str(name)) if name in kinds[kind] else len(kinds[kind])
+    palette, markers = PALETTES[kind], MARKERS[kind]
+    line = "--" if kind == "rival" else LINES[position % len(LINES)]
+    return Look(palette[position % len(palette)], markers[position % len(markers)], line)
+
+
+def shades(values: list[Any]) -> dict[Any, Any]:
+    """A color for each of several ordered values."""
+    places = np.linspace(0, 0.85, len(values))
+    return dict(zip(values, mpl.colormaps[ORDERED_COLORS](places).tolist(), strict=True))
 
 
 def save_figure(
-    figure: Figure, path: str | os.PathLike[str], dpi: int | None = None, colors: int | None = None
+    figure: Figure, path: str | os.PathLike[str], dpi: int | None = None, colors: int | None = None, vector: bool = True
 ) -> Path:
-    """Write `figure` as `path` with .png and .pdf, each whole or not at all; returns the PNG's path.
+    """Write `figure` as `path` with .png and, if `vector`, .pdf, each whole or not at all; returns the PNG's path.
 
     `dpi`: pixels an inch of the PNG, STYLE's if not given. `colors`: the PNG keeps so many of them, at most 256, which
     makes a drawing a third as large; all if not given.
     """
     stem = Path(path)
+    formats: dict[str, dict[str, Any]] = {".png": {"Software": None}}
+    if vector:
+        formats[".pdf"] = {"CreationDate": None, "Producer": None}
     with mpl.rc_context(STYLE):
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once, for both files
-        for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None, "Producer": None})):
+        for suffix, metadata in formats.items():
             with atomic_path(stem.with_suffix(suffix)) as temporary:
                 figure.savefig(temporary, metadata=metadata, dpi=dpi or mpl.rcParams["savefig.dpi"])
                 if colors and suffix == ".png":
                     drawn = Image.open(temporary).convert("RGB")
                     drawn.quantize(colors, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(temporary, "PNG")
     return stem.with_suffix(".png")
+
+
+def svg_of(figure: Figure, name: str) -> str:
+    """`figure` as an SVG element for a page; ids begin with `name`, so that several stand in one page."""
+    stored = io.StringIO()
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
+        figure.savefig(stored, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    drawn = stored.getvalue()
+    drawn = re.sub(r"<(metadata|\?xml|!DOCTYPE).*?(</metadata>|>)", "", drawn, flags=re.S)
+    drawn = re.sub(r' id="(?!p?m?[0-9a-f]{10}")[^"]*"', "", drawn)  # only what is referred to keeps its name
+    return re.sub(r"\s*\n\s*", "\n", drawn[drawn.index("<svg") :])
 
 
 def new_figure(rows: int, columns: int, width: float, height: float, **options: Any) -> tuple[Figure, np.ndarray]:

@@ -21,7 +21,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lpie.evidence.labels import CRITICS
+from lpie.critic import CRITICS
 from lpie.imaging.color import luma
 from lpie.imaging.pixels import from_uint8, to_uint8
 from lpie.judges.full_reference import psnr
