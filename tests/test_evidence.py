@@ -8,7 +8,8 @@ import pytest
 from synthetic_records import JUDGES, TRANSFORMATIONS, invent_study
 
 from lpie.evidence import Evidence
-from lpie.evidence.gains import SAFE_GAIN, photo_gains
+from lpie.evidence.criteria import Criteria
+from lpie.evidence.gains import photo_gains
 from lpie.evidence.recipe import recipe_check, trivial_at
 
 
@@ -51,7 +52,7 @@ def test_the_choice_sees_neither_judges_nor_test_photos(study: tuple[pd.DataFram
     choices = Evidence(runs, scores).choices
     pd.testing.assert_frame_equal(choices, Evidence(runs, blind).choices)
     assert (choices["gamma"] == 1e-2).all()
-    assert (choices["critic_gain"] > SAFE_GAIN).all()
+    assert (choices["critic_gain"] > Criteria().safe_gain).all()
 
 
 def test_gains_are_differences_to_the_target_of_the_same_photo(study: tuple[pd.DataFrame, pd.DataFrame]) -> None:

@@ -14,8 +14,9 @@ from synthetic_records import invent_study
 from lpie.evidence import Evidence
 from lpie.evidence.gains import FAMILIES
 from lpie.evidence.results import read_results
+from lpie.evidence.tables import headline, markdown, time_table
 from lpie.figures.gains import judge_figure
-from lpie.figures.report import PUBLISHED, headline, markdown, publish, time_table, write_report
+from lpie.figures.report import PUBLISHED, publish, write_report
 from lpie.records import write_csv
 
 

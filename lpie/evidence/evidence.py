@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lpie.critic import CRITICS
+from lpie.evidence.criteria import DEFAULTS, Criteria
 from lpie.evidence.gains import CONFIGURATION, REFERENCES, choose_gammas, photo_gains, rater_names
 from lpie.evidence.results import read_results
 from lpie.evidence.statistics import Interval, paired_interval, student_interval
@@ -38,21 +38,22 @@ class Evidence:
     runs: pd.DataFrame
     scores: pd.DataFrame
     folder: Path | None = None
+    criteria: Criteria = DEFAULTS
 
     @classmethod
     def read(cls, folder: str | Path) -> Evidence:
         """The evidence of a results folder; raises FileNotFoundError when it holds none."""
-        return cls(*read_results(Path(folder)), Path(folder))
+        return cls(*read_results(Path(folder)), Path(folder), Criteria.read(Path(folder)))
 
     @cached_property
     def critics(self) -> list[str]:
         """The critics that scored, in the order of tables."""
-        return rater_names(self.scores)[0]
+        return rater_names(self.runs, self.scores)[0]
 
     @cached_property
     def judges(self) -> list[str]:
         """The judges that scored; none of them took part in training."""
-        return rater_names(self.scores)[1]
+        return rater_names(self.runs, self.scores)[1]
 
     @cached_property
     def operators(self) -> list[str]:
@@ -72,7 +73,7 @@ class Evidence:
     @cached_property
     def choices(self) -> pd.DataFrame:
         """The weights that validation photos choose: `choose_gammas`."""
-        return choose_gammas(photo_gains(self.runs, self.scores, "validation"))
+        return choose_gammas(photo_gains(self.runs, self.scores, "validation"), self.criteria)
 
     @cached_property
     def chosen(self) -> pd.DataFrame:
@@ -131,7 +132,7 @@ class Evidence:
     def own_critic(self, configuration: pd.Series) -> str:
         """The critic that a configuration trained with; for one without, the first that scored."""
         critic = configuration["critic"]
-        return critic if critic in CRITICS else self.critics[0]
+        return critic if critic in self.critics else self.critics[0]
 
     @cached_property
     def frontier(self) -> pd.DataFrame:

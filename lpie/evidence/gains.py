@@ -10,19 +10,18 @@ import numpy as np
 import pandas as pd
 
 from lpie.critic import CRITICS
+from lpie.evidence.criteria import Criteria
 
 REFERENCES = ("input", "target")
 RIVALS = ("trivial", "universal", "perturbation")
 CONFIGURATION = ["operator", "network", "fidelity", "critic", "gamma", "objective"]
 
-SAFE_GAIN = 0.35  # of the critic's score, looked for on validation photos, so that 0.3 remains on others
-LOWEST_PSNR = 20.0  # dB on validation photos, below which a weight is not considered
 
-
-def rater_names(scores: pd.DataFrame) -> tuple[list[str], list[str]]:
+def rater_names(runs: pd.DataFrame, scores: pd.DataFrame) -> tuple[list[str], list[str]]:
     """The critics and the judges with scores; judges took no part in training."""
     names = [column.removeprefix("score_") for column in map(str, scores) if column.startswith("score_")]
-    return [name for name in CRITICS if name in names], [name for name in names if name not in CRITICS]
+    critics = [*CRITICS, *(name for name in dict.fromkeys(runs["critic"]) if name not in CRITICS)]
+    return [name for name in critics if name in names], [name for name in names if name not in critics]
 
 
 def photo_gains(runs: pd.DataFrame, scores: pd.DataFrame, split: str = "test") -> pd.DataFrame:
@@ -43,12 +42,12 @@ def photo_gains(runs: pd.DataFrame, scores: pd.DataFrame, split: str = "test") -
     return pd.concat([rows.replace({"psnr": {np.inf: np.nan}}), gains], axis=1)
 
 
-def choose_gammas(gains: pd.DataFrame) -> pd.DataFrame:
+def choose_gammas(gains: pd.DataFrame, criteria: Criteria) -> pd.DataFrame:
     """The weight of each operator, network and critic, by one rule on validation photos and the critic's score alone.
 
     `gains`: `photo_gains` of the validation split. Of the weights on the ladder (L2, first seed) with a mean PSNR of
-    at least LOWEST_PSNR, the smallest whose critic gains SAFE_GAIN over the target; where none does, the one that
-    gains most; where none keeps the PSNR, the smallest.
+    at least `criteria.lowest_psnr`, the smallest whose critic gains `criteria.safe_gain` over the target; where none
+    does, the one that gains most; where none keeps the PSNR, the smallest.
 
     Columns: operator, network, critic, gamma, psnr and critic_gain on validation photos, reason.
     """
@@ -57,17 +56,17 @@ def choose_gammas(gains: pd.DataFrame) -> pd.DataFrame:
     for (operator, network, critic), rows in ladder.groupby(["operator", "network", "critic"], sort=False):
         steps = rows.groupby("gamma", as_index=False)[["psnr", f"gain_{critic}"]].mean()
         steps = steps.rename(columns={f"gain_{critic}": "critic_gain"}).sort_values("gamma")
-        row, reason = _choose(steps)
+        row, reason = _choose(steps, criteria)
         choices.append({"operator": operator, "network": network, "critic": critic, **row, "reason": reason})
     columns = ["operator", "network", "critic", "gamma", "psnr", "critic_gain", "reason"]
     return pd.DataFrame(choices, columns=columns).astype({"gamma": float})
 
 
-def _choose(steps: pd.DataFrame) -> tuple[pd.Series, str]:
-    faithful = steps[steps["psnr"] >= LOWEST_PSNR]
-    enough = faithful[faithful["critic_gain"] >= SAFE_GAIN]
+def _choose(steps: pd.DataFrame, criteria: Criteria) -> tuple[pd.Series, str]:
+    faithful = steps[steps["psnr"] >= criteria.lowest_psnr]
+    enough = faithful[faithful["critic_gain"] >= criteria.safe_gain]
     if len(enough):
-        return enough.iloc[0], f"smallest that gains {SAFE_GAIN}"
+        return enough.iloc[0], f"smallest that gains {criteria.safe_gain}"
     if len(faithful):
-        return faithful.iloc[int(faithful["critic_gain"].argmax())], f"gains most; none gains {SAFE_GAIN}"
-    return steps.iloc[0], f"smallest; none keeps {LOWEST_PSNR:g} dB"
+        return faithful.iloc[int(faithful["critic_gain"].argmax())], f"gains most; none gains {criteria.safe_gain}"
+    return steps.iloc[0], f"smallest; none keeps {criteria.lowest_psnr:g} dB"

@@ -1,6 +1,6 @@
 """What an enhancement must pass, and which configurations pass it.
 
-Read off the test photos at weights that validation chose. The bounds are those that the study set itself before it ran.
+Read off the test photos at weights that validation chose, by the bounds of `Evidence.criteria`.
 """
 
 from __future__ import annotations
@@ -12,25 +12,22 @@ from lpie.evidence.evidence import UNKNOWN, Evidence
 from lpie.evidence.gains import CONFIGURATION
 from lpie.evidence.statistics import Interval, paired_interval, paired_ratio_interval
 
-ENOUGH_GAIN = 0.30  # of the critic's score over the target
-JUDGE_SLACK = -0.02  # the lowest bound of a judge's gain that still counts as not below the target
-SURVIVING_SHARE = 0.80  # of the gain, after each transformation
-DETAIL_RANGE = (0.8, 1.3)  # of the target's fine-detail energy
-LARGEST_COLOR_SHIFT = 6.0  # CIEDE2000 to the target, on average
-
 
 def recipe_check(evidence: Evidence, configuration: pd.Series) -> pd.DataFrame:
     """Whether a configuration is an enhancement: one row per criterion, with value, bound, interval and `passed`.
 
     Read off the test photos. A judge is not below the target when the lower bound of its gain is at
-    least JUDGE_SLACK, above it when that bound is positive. The trivial edit compared with has the largest PSNR that
+    least `criteria.judge_slack`, above it when that bound is positive. The trivial edit compared with has the largest PSNR that
     is not above the configuration's, so that it may change as much or more. Where an edit was not evaluated, the
     comparison counts as not passed and says so; where the critic gains nothing, so does what is left of the gain.
     """
+    criteria = evidence.criteria
     rows, critic, across = evidence.rows(configuration), evidence.own_critic(configuration), evidence.across_photos
-    checks = [_check("critic's gain over the target", across(rows, f"gain_{critic}"), ENOUGH_GAIN, "mean")]
+    checks = [_check("critic's gain over the target", across(rows, f"gain_{critic}"), criteria.enough_gain, "mean")]
     judged = {name: across(rows, f"gain_{name}") for name in evidence.judges}
-    checks += [_check(f"{name} not below the target", gain, JUDGE_SLACK, "low") for name, gain in judged.items()]
+    checks += [
+        _check(f"{name} not below the target", gain, criteria.judge_slack, "low") for name, gain in judged.items()
+    ]
     best = max(judged.items(), key=lambda item: np.nan_to_num(item[1].low, nan=-np.inf))
     checks.append(_check(f"some judge above the target ({best[0]})", best[1], 0.0, "above"))
     means = evidence.photo_means(rows)
@@ -38,11 +35,11 @@ def recipe_check(evidence: Evidence, configuration: pd.Series) -> pd.DataFrame:
     for column in (name for name in map(str, means) if name.startswith(prefix)):
         gained = means[f"gain_{critic}"].mean() > 0  # of a loss, a share says nothing
         share = paired_ratio_interval(means[column], means[f"gain_{critic}"]) if gained else UNKNOWN
-        checks.append(_check(f"gain left after {column.removeprefix(prefix)}", share, SURVIVING_SHARE, "mean"))
+        checks.append(_check(f"gain left after {column.removeprefix(prefix)}", share, criteria.surviving_share, "mean"))
     detail, color = across(rows, "detail_energy"), across(rows, "color_shift")
-    checks.append(_check("fine-detail energy, at least", detail, DETAIL_RANGE[0], "mean"))
-    checks.append(_check("fine-detail energy, at most", detail, DETAIL_RANGE[1], "most"))
-    checks.append(_check("color shift, at most", color, LARGEST_COLOR_SHIFT, "most"))
+    checks.append(_check("fine-detail energy, at least", detail, criteria.least_detail, "mean"))
+    checks.append(_check("fine-detail energy, at most", detail, criteria.most_detail, "most"))
+    checks.append(_check("color shift, at most", color, criteria.largest_color_shift, "most"))
     checks += _check_trivial(evidence, rows, critic)
     return pd.DataFrame(checks)
 

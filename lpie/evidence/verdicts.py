@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lpie.critic import CRITICS
 from lpie.evidence import labels
 from lpie.evidence.comparisons import CASE, comparisons
+from lpie.evidence.criteria import Criteria
 from lpie.evidence.evidence import Evidence
-from lpie.evidence.recipe import DETAIL_RANGE, JUDGE_SLACK, LARGEST_COLOR_SHIFT, SURVIVING_SHARE
 from lpie.evidence.statistics import SIGNIFICANCE, paired_ratio_interval
 from lpie.networks import FAMILIES
 
@@ -34,7 +33,6 @@ PAIRED_TEST = (
     "Wilcoxon signed-rank over photos, Holm over the claim's comparisons, and the interval across seeds where both "
     "sides have several"
 )
-FIDELITY_SLACK = 1.0  # dB of PSNR that may be lost while fidelity still counts as kept
 
 
 def verdicts(evidence: Evidence, compared: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -44,14 +42,15 @@ def verdicts(evidence: Evidence, compared: pd.DataFrame | None = None) -> pd.Dat
     few photographs for any difference to be significant) or `not attempted`.
     """
     table = comparisons(evidence) if compared is None else compared
+    rows, criteria = {claim: table[table["claim"] == claim] for claim in CLAIMS}, evidence.criteria
     found = {
-        "C1": _judged_cases(table[table["claim"] == "C1"], [*CASE, "fidelity"]),
-        "C2": _judged_cases(table[table["claim"] == "C2"], CASE),
-        "C3": _served_cases(table[table["claim"] == "C2"]),
-        "C4": _faithful_cases(table[table["claim"] == "C4"]),
+        "C1": _judged_cases(rows["C1"], [*CASE, "fidelity"], criteria),
+        "C2": _judged_cases(rows["C2"], CASE, criteria),
+        "C3": _served_cases(rows["C2"], criteria),
+        "C4": _faithful_cases(rows["C4"], criteria),
         "C5": _size_cases(evidence.runs),
         "C6": _surviving_cases(evidence),
-        "C7": _judged_cases(table[table["claim"] == "C7"], [*CASE, "against"]),
+        "C7": _judged_cases(rows["C7"], [*CASE, "against"], criteria),
     }
     tested = table["claim"].value_counts().to_dict()
     tested["C3"] = tested.get("C2", 1)
@@ -89,13 +88,13 @@ def _tally(cases: pd.DataFrame) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _judged_cases(rows: pd.DataFrame, key: list[str]) -> pd.DataFrame:
+def _judged_cases(rows: pd.DataFrame, key: list[str], criteria: Criteria) -> pd.DataFrame:
     """Cases in which no judge loses and at least one gains; where the critic was compared, it gains as well."""
     cases = []
     for _, case in rows.groupby(key, sort=False):
-        judged = case[~case["measure"].isin([f"gain_{name}" for name in CRITICS])]
-        trained = case[case["measure"] == f"gain_{case['critic'].iloc[0]}"]
-        kept = bool((judged["low"] >= JUDGE_SLACK).all() and _gains(judged).any())
+        own = case["measure"] == f"gain_{case['critic'].iloc[0]}"
+        judged, trained = case[~own], case[own]
+        kept = bool((judged["low"] >= criteria.judge_slack).all() and _gains(judged).any())
         holds = kept and bool((trained["low"] > 0).all())
         worst = judged.iloc[int(judged["difference"].argmin())]
         measured = pd.concat([trained, judged])
@@ -112,9 +111,9 @@ def _gains(row: Any) -> Any:
     return (row["low"] > 0) & (row["p_holm"] < SIGNIFICANCE) & seeds
 
 
-def _served_cases(rows: pd.DataFrame) -> pd.DataFrame:
+def _served_cases(rows: pd.DataFrame, criteria: Criteria) -> pd.DataFrame:
     """Networks and critics for which C2 holds with every operator; none where fewer than two operators were run."""
-    judged = _judged_cases(rows, CASE)
+    judged = _judged_cases(rows, CASE, criteria)
     if judged.empty or judged["operator"].nunique() < 2:
         return pd.DataFrame()
     cases = []
@@ -128,18 +127,18 @@ def _served_cases(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(cases)
 
 
-def _faithful_cases(rows: pd.DataFrame) -> pd.DataFrame:
-    """Cases with some weight at which the critic gains over no critic and PSNR falls by FIDELITY_SLACK at most."""
+def _faithful_cases(rows: pd.DataFrame, criteria: Criteria) -> pd.DataFrame:
+    """Cases with some weight at which the critic gains over no critic and PSNR falls by `criteria.fidelity_slack` at most."""
     cases = []
     for _, case in rows.groupby(CASE, sort=False):
         steps = []
         for gamma, step in case.groupby("gamma"):
             gain = step[step["measure"].str.startswith("gain_")].iloc[0]
             cost = step[step["measure"] == "psnr"].iloc[0]
-            kept = _gains(gain) and cost["difference"] >= -FIDELITY_SLACK
+            kept = _gains(gain) and cost["difference"] >= -criteria.fidelity_slack
             steps.append((bool(kept), gain["difference"] if kept else cost["difference"], gamma, gain, cost))
         holds, merit, gamma, gain, cost = max(steps, key=lambda step: step[:2])
-        lead = f"Most gained within {FIDELITY_SLACK:g} dB" if holds else "The weight that costs least"
+        lead = f"Most gained within {criteria.fidelity_slack:g} dB" if holds else "The weight that costs least"
         detail = (f"{lead}, {_label(gain, CASE)} at gamma {gamma:g}: critic {gain['difference']:+.2f} "
                   f"for {cost['difference']:+.1f} dB.")  # fmt: skip
         interval = f"critic {_bounds(gain)}; PSNR {_bounds(cost)} dB"
@@ -165,7 +164,7 @@ def _size_cases(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _surviving_cases(evidence: Evidence) -> pd.DataFrame:
     """Cases whose gain survives every transformation, with the target's amount of fine detail and like colors."""
-    cases = []
+    criteria, cases = evidence.criteria, []
     for _, configuration in evidence.chosen_with("l2").iterrows():
         rows, critic = evidence.rows(configuration), configuration["critic"]
         means = evidence.photo_means(rows)
@@ -175,9 +174,10 @@ def _surviving_cases(evidence: Evidence) -> pd.DataFrame:
             continue
         name, least = min(kept.items(), key=lambda item: item[1].mean)
         detail_energy, shift = means["detail_energy"].mean(), means["color_shift"].mean()
-        faithful = DETAIL_RANGE[0] <= detail_energy <= DETAIL_RANGE[1] and shift <= LARGEST_COLOR_SHIFT
+        faithful = criteria.least_detail <= detail_energy <= criteria.most_detail
+        faithful = faithful and shift <= criteria.largest_color_shift
         gained = means[f"gain_{critic}"].mean() > 0  # without a gain there is no share of it
-        holds = bool(gained and faithful and all(share.low >= SURVIVING_SHARE for share in kept.values()))
+        holds = bool(gained and faithful and all(share.low >= criteria.surviving_share for share in kept.values()))
         share = f"{least.mean:.0%} of the gain is left after {labels.TRANSFORMATIONS[name]}"
         text = (f"Best case, {_label(configuration, CASE)}: {share if gained else 'the critic gains nothing'}, "
                 f"fine detail {detail_energy:.2f} of the target's, color shift {shift:.1f}.")  # fmt: skip

@@ -14,7 +14,6 @@ from PIL import Image
 
 from lpie.evidence import Evidence, labels
 from lpie.evidence.gains import CONFIGURATION, RIVALS
-from lpie.evidence.recipe import SURVIVING_SHARE
 from lpie.evidence.results import crop_path, cropped_photos
 from lpie.figures.style import (
     STYLE,
@@ -209,7 +208,7 @@ def survival_figure(evidence: Evidence) -> Figure:
             panel.plot([], [], look_of(network).marker, ls="none", color="0.3", label=labels.network_label(network))
         for critic in dict.fromkeys(shown["critic"]):
             panel.plot([], [], "-", lw=5, color=look_of(critic).color, label=f"critic: {critic}")
-        for level, style in ((SURVIVING_SHARE, ":"), (0, "-")):
+        for level, style in ((evidence.criteria.surviving_share, ":"), (0, "-")):
             panel.axhline(level, color="0.4", linewidth=0.9, linestyle=style)
         panel.set_xticks(range(len(columns)), ticks, rotation=35, ha="right")
         panel.set_title(labels.operator_label(operator))

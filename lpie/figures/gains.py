@@ -19,7 +19,6 @@ from matplotlib.patches import Rectangle
 
 from lpie.evidence import Evidence, labels
 from lpie.evidence.gains import RIVALS
-from lpie.evidence.recipe import ENOUGH_GAIN
 from lpie.figures.style import (
     GAIN_COLORS,
     RIVAL_PSNR,
@@ -66,10 +65,10 @@ def frontier_figure(
         points = table[(table["operator"] == operator) & learned]
         panel.set_xlim(points["psnr"].min() - 2, points["psnr"].max() + 2)  # wide intervals may leave the panel
         panel.axhline(0, color="0.4", linewidth=0.8)
-        panel.axhline(ENOUGH_GAIN, color="0.4", linewidth=0.8, linestyle=":")
+        panel.axhline(evidence.criteria.enough_gain, color="0.4", linewidth=0.8, linestyle=":")
         shown = table[(table["operator"] == operator) & table["critic"].isin(("none", critic))]
         reached = shown.loc[learned, f"gain_{critic}"]  # each critic has a range of its own
-        panel.set_ylim(min(reached.min(), 0) - 0.05, max(reached.max(), ENOUGH_GAIN) + 0.05)
+        panel.set_ylim(min(reached.min(), 0) - 0.05, max(reached.max(), evidence.criteria.enough_gain) + 0.05)
         for network, family in shown.groupby("network", sort=False):
             _draw_family(panel, str(network), family, critic, color)
         panel.set_title(f"{labels.operator_label(operator)}, critic: {critic}")

@@ -26,6 +26,7 @@ from lpie.evidence import Evidence, labels
 from lpie.evidence.comparisons import comparisons
 from lpie.evidence.recipe import recipe_summary, recipe_table
 from lpie.evidence.results import collect_results, crop_path, read_logs, read_results
+from lpie.evidence.tables import confirmation_tables, headline, markdown, time_table
 from lpie.evidence.verdicts import verdicts
 from lpie.figures.changes import (
     comparison_figure,
@@ -85,19 +86,6 @@ def write_tables(evidence: Evidence) -> dict[str, pd.DataFrame]:
     return tables
 
 
-def confirmation_tables(folder: Path) -> dict[str, pd.DataFrame]:
-    """What was found on photographs that neither trained, chose nor reported, of what was taken to them.
-
-    `confirmation`: the recipe's criteria; `confirmation_headline` and `confirmation_comparisons`: as their namesakes.
-    """
-    evidence = Evidence.read(folder / "confirmation")
-    return {
-        "confirmation": recipe_table(evidence).drop(columns="chosen"),  # nothing is chosen there
-        "confirmation_headline": headline(evidence),
-        "confirmation_comparisons": comparisons(evidence, evidence.taught),
-    }
-
-
 def draw_figures(evidence: Evidence) -> tuple[dict[str, str], list[str]]:
     """Draw the folder's figures; returns the caption of each figure by name, and why others could not be drawn."""
     folder = kept_in(evidence)
@@ -138,56 +126,6 @@ def draw_figures(evidence: Evidence) -> tuple[dict[str, str], list[str]]:
         except (ValueError, FileNotFoundError) as error:
             missing.append(f"{name}: {error}")
     return drawn, missing
-
-
-def headline(evidence: Evidence) -> pd.DataFrame:
-    """The table for readers: each objective with PSNR, and the gains with their widest interval.
-
-    An interval is across seeds where there are several, else across photos.
-    """
-    front, critics, judges = evidence.frontier, evidence.critics, evidence.judges
-    rows = []
-    for _, row in front[front["network"].isin(list(FAMILIES))].iterrows():
-        kind = "seed_" if row["n_seeds"] > 1 else ""
-        entry = {
-            "operator": labels.operator_label(row["operator"]),
-            "network": labels.network_label(row["network"]),
-            "objective": labels.objective_label(row["fidelity"], row["critic"], row["gamma"]),
-            "seeds": row["n_seeds"],
-            "PSNR (dB)": f"{row['psnr']:.2f}" + _half(row, "psnr", kind),
-            "SSIM": f"{row['ssim']:.3f}",
-            "MS-SSIM": f"{row['ms_ssim']:.3f}",
-            "LPIPS": f"{row['lpips']:.3f}" if pd.notna(row.get("lpips")) else "",
-            "color shift": f"{row['color_shift']:.2f}",
-            "fine detail": f"{row['detail_energy']:.2f}",
-        }
-        for name in (*critics, *judges):
-            gain = f"{row[f'gain_{name}']:+.3f}".replace("-0.000", "+0.000") + _half(row, f"gain_{name}", kind)
-            entry[name] = gain if pd.notna(row[f"gain_{name}"]) else ""
-        rows.append(entry)
-    table = pd.DataFrame(rows)
-    return table.drop(columns=[name for name in table if table[name].eq("").all()])  # what was measured of none
-
-
-def _half(row: pd.Series, column: str, kind: str) -> str:
-    half = (row[f"{column}_{kind}high"] - row[f"{column}_{kind}low"]) / 2
-    return f" ± {half:.3f}" if pd.notna(half) else ""
-
-
-def time_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """Training time by operator, network and device: runs, seconds each and minutes in all."""
-    timed = runs.dropna(subset=["seconds"])
-    groups = timed.groupby(["operator", "network", "device"], sort=False)["seconds"]
-    return pd.DataFrame(
-        {"runs": groups.size(), "seconds_each": groups.mean().round(1), "minutes": (groups.sum() / 60).round(1)}
-    ).reset_index()
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """The table in Markdown's pipe notation."""
-    lines = [list(map(str, table.columns)), ["---"] * table.shape[1]]
-    lines += [[str(value).replace("|", "\\|") for value in row] for row in table.itertuples(index=False)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def _page(evidence: Evidence, tables: dict[str, pd.DataFrame], drawn: dict[str, str], missing: list[str]) -> str:

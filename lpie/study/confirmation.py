@@ -23,7 +23,7 @@ from torch import Tensor
 
 from lpie import networks
 from lpie.evidence.results import read_results
-from lpie.figures.report import confirmation_tables
+from lpie.evidence.tables import confirmation_tables
 from lpie.imaging.pixels import from_uint8, to_uint8
 from lpie.records import write_csv, write_json
 from lpie.study.evaluation import measure, render
