@@ -16,9 +16,9 @@ from lpie.evidence.statistics import Interval, paired_interval, paired_ratio_int
 def recipe_check(evidence: Evidence, configuration: pd.Series) -> pd.DataFrame:
     """Whether a configuration is an enhancement: one row per criterion, with value, bound, interval and `passed`.
 
-    Read off the test photos. A judge is not below the target when the lower bound of its gain is at
-    least `criteria.judge_slack`, above it when that bound is positive. The trivial edit compared with has the largest PSNR that
-    is not above the configuration's, so that it may change as much or more. Where an edit was not evaluated, the
+    Read off the test photos. A judge is not below the target when the lower bound of its gain is at least
+    `criteria.judge_slack`, above it when that bound is positive. The trivial edit compared with has the largest PSNR
+    that is not above the configuration's, so that it may change as much or more. Where an edit was not evaluated, the
     comparison counts as not passed and says so; where the critic gains nothing, so does what is left of the gain.
     """
     criteria = evidence.criteria

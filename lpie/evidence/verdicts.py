@@ -128,7 +128,7 @@ def _served_cases(rows: pd.DataFrame, criteria: Criteria) -> pd.DataFrame:
 
 
 def _faithful_cases(rows: pd.DataFrame, criteria: Criteria) -> pd.DataFrame:
-    """Cases with some weight at which the critic gains over no critic and PSNR falls by `criteria.fidelity_slack` at most."""
+    """Cases with some weight at which the critic gains over no critic and PSNR falls by little enough."""
     cases = []
     for _, case in rows.groupby(CASE, sort=False):
         steps = []
