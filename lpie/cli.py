@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import logging
 import sys
 from enum import StrEnum
@@ -13,6 +14,8 @@ import typer
 from typer.core import TyperGroup
 
 from lpie.critic_training import commands as critic_commands
+from lpie.names import printable
+from lpie.operators import OPERATORS
 from lpie.study.settings import PROFILES
 
 USAGE = 2  # exit status where what was asked cannot be done; 1 where it was tried and failed
@@ -28,7 +31,7 @@ class Commands(TyperGroup):
             if isinstance(error, typer.Exit | typer.Abort | BrokenPipeError) or ctx.params.get("debug"):
                 raise
             text = error.strerror if isinstance(error, OSError) and error.filename is None else str(error)
-            print(f"lpie: {text or error}", file=sys.stderr)
+            print(f"lpie: {printable(text or str(error))}", file=sys.stderr)
             asked = isinstance(error, ValueError | TypeError | FileNotFoundError | NotADirectoryError)
             raise typer.Exit(USAGE if asked else 1) from error
         except KeyboardInterrupt:
@@ -39,6 +42,12 @@ app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pret
 app.add_typer(critic_commands.app, name="critic")
 
 ProfileOption = Annotated[str, typer.Option(help=f"One of {', '.join(PROFILES)}.")]
+
+
+def _setting(operator: str, name: str, meaning: str) -> str:
+    return f"{name} of {operator}, {meaning}: {getattr(OPERATORS[operator].settings(), name)} by default."
+
+
 DeviceOption = Annotated[str | None, typer.Option(help="cpu or cuda; a GPU if there is one when left out.")]
 
 
@@ -46,6 +55,8 @@ DeviceOption = Annotated[str | None, typer.Option(help="cpu or cuda; a GPU if th
 def main(debug: Annotated[bool, typer.Option("--debug", help="Show where an error arose.")] = False) -> None:
     """Learned perceptual image enhancement: a reproducible study and its tools."""
     del debug  # read by Commands
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error is: no name of a file stops a command
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
 
 
@@ -112,20 +123,52 @@ def _named(study: str, studies: dict[str, Any]) -> str:
     return full[study]
 
 
+MegapixelsOption = Annotated[float, typer.Option(min=0, help="Photos with more are refused.")]
+
+
 @app.command()
 def enhance(
     photos: Annotated[list[str], typer.Argument(help="Photos, folders, or - for standard input.")],
     output: Annotated[str, typer.Option("--output", "-o", help="A file, a folder, or - for standard output.")],
-    operator: Annotated[str, typer.Option(help="tone or dehaze.")] = "tone",
+    operator: Annotated[str, typer.Option(help=f"One of {', '.join(OPERATORS)}.")] = "tone",
     weights: Annotated[
         str | None, typer.Option(help="A shipped network, a safetensors file, or `operator` for the plain operator.")
     ] = None,
+    strength: Annotated[float, typer.Option(help="0 leaves the photo as it is, 1 enhances it in full, up to 1.5.")] = 1,
+    noise: Annotated[
+        float | None, typer.Option(help="Luminance from 0 to 1 up to which detail is left alone; measured if left out.")
+    ] = None,
+    alpha: Annotated[float | None, typer.Option(help=_setting("tone", "alpha", "below 1 enhances detail"))] = None,
+    beta: Annotated[float | None, typer.Option(help=_setting("tone", "beta", "below 1 compresses tone"))] = None,
+    sigma_r: Annotated[
+        float | None, typer.Option(help=_setting("tone", "sigma_r", "luminance that separates detail from edges"))
+    ] = None,
+    haze_kept: Annotated[float | None, typer.Option(help=_setting("dehaze", "haze_kept", "share of haze left"))] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Write before and after side by side.")] = False,
+    preview: Annotated[bool, typer.Option("--preview", help="Enhance a reduced copy of at most 1024 px.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only name what would be written.")] = False,
+    max_megapixels: MegapixelsOption = 250,
     device: DeviceOption = None,
 ) -> None:
     """Enhance photos; EXIF, color profile, resolution and bit depth are kept."""
     from lpie.photos.enhancement import enhance_files
 
-    if enhance_files(photos, output, operator=operator, weights=weights, device=device):
+    settings = {"alpha": alpha, "beta": beta, "sigma_r": sigma_r, "haze_kept": haze_kept}
+    failures = enhance_files(
+        photos,
+        output,
+        operator=operator,
+        weights=weights,
+        device=device,
+        strength=strength,
+        noise=noise,
+        settings={name: value for name, value in settings.items() if value is not None},
+        compare=compare,
+        preview=preview,
+        dry_run=dry_run,
+        max_megapixels=max_megapixels,
+    )
+    if failures:
         raise typer.Exit(1)
 
 
@@ -136,11 +179,12 @@ def score(
         str, typer.Option(help="compact, robust, ava, technical, oasis, or a safetensors file.")
     ] = "compact",
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    max_megapixels: MegapixelsOption = 250,
 ) -> None:
     """Score photos: mean, deviation, distribution, and where the mean lies among reference photographs."""
     from lpie.photos import scoring
 
-    raise typer.Exit(scoring.score(photos, critic, json))
+    raise typer.Exit(scoring.score(photos, critic, json, max_megapixels))
 
 
 class DataAction(StrEnum):

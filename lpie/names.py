@@ -1,7 +1,11 @@
-"""Rows of a table found by name: operators, networks, fidelities, critics and judges are plain dicts of them."""
+"""Names: rows of tables found by them, and names of files shown on a terminal.
+
+Operators, networks, fidelities, critics and judges are plain dicts of rows.
+"""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import TypeVar
@@ -19,3 +23,11 @@ def find(table: Mapping[str, Row], name: str, what: str) -> Row:
     near = get_close_matches(str(name), table, n=1, cutoff=0.5)
     meant = f", did you mean {near[0]!r}?" if near else "."
     raise ValueError(f"Unknown {what} {name!r}{meant} Choose one of {', '.join(table)}.")
+
+
+def printable(text: str) -> str:
+    """Text for a terminal: line ends, escape codes and bytes that are no characters are shown, not obeyed."""
+    return "".join(
+        character if character.isprintable() or unicodedata.category(character) == "Zs" else ascii(character)[1:-1]
+        for character in text
+    )

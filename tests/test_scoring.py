@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from lpie.critic.nima import NIMA, score_deviation
-from lpie.photos import reference_scores, scoring
+from lpie.photos import reference_scores, scoring, tiles
+from lpie.photos.folders import Skipped, photos_in
 from lpie.photos.photographs import read_photo
+from lpie.photos.reading import PhotoFile
 from lpie.photos.reference_scores import ReferenceScores, fingerprint
-from lpie.photos.scoring import PhotoScore, Skipped, photo_files, score, score_photos
+from lpie.photos.scoring import PhotoScore, score, score_photos, square_of
 from lpie.weights import SHIPPED
 
 
@@ -44,10 +46,14 @@ def folder(tmp_path, small_photos):
     return folder
 
 
+def photo_files(paths) -> list[Path]:
+    return [path for path, _ in photos_in(paths)]
+
+
 def test_folder_gives_its_photographs_by_name_and_nothing_else(folder):
     found = [path.relative_to(folder).as_posix() for path in photo_files([folder])]
     assert found == ["a.PNG", "b.png", "cut.png", "text.jpg", "older/c.png"]
-    assert list(photo_files([folder / "note.txt"])) == [folder / "note.txt"]
+    assert photo_files([folder / "note.txt"]) == [folder / "note.txt"]
 
 
 def test_scores_are_those_of_the_critic_and_bad_files_are_named(folder, critic):
@@ -107,7 +113,7 @@ def test_ten_thousand_photos_stream_with_few_in_memory(critic, monkeypatch):
         with lock:
             alive += 1
             most = max(most, alive)
-        return torch.full((1, 3, 8, 8), 0.5)
+        return PhotoFile(np.zeros((8, 8, 3), np.uint8))
 
     def square(photo):
         nonlocal alive
@@ -121,8 +127,8 @@ def test_ten_thousand_photos_stream_with_few_in_memory(critic, monkeypatch):
             taken += 1
             yield Path(str(number))
 
-    monkeypatch.setattr(scoring, "read_photo", read)
-    monkeypatch.setattr(critic, "square", square)
+    monkeypatch.setattr(scoring, "open_photo", lambda file, _: read(file))
+    monkeypatch.setattr(scoring, "square_of", lambda photo, _: square(photo))
     monkeypatch.setattr(critic, "rate", lambda squares: torch.full((len(squares), 10), 0.1))
     for result in score_photos(files(), critic):
         given += 1
@@ -167,7 +173,7 @@ def test_committed_table_holds_the_published_networks(name, data):
 def test_committed_table_is_that_of_the_shipped_networks(name):
     if not (SHIPPED / f"{name}.safetensors").exists():
         pytest.skip(f"{name} is not trained yet")
-    assert ReferenceScores.of(name, NIMA.from_pretrained(name)), "run python -m lpie.photos.reference_scores"
+    assert ReferenceScores.of(name, NIMA.from_pretrained(name)), "run `lpie critic reference-scores`"
 
 
 def test_a_folder_without_photos_is_named_and_nothing_else_is_printed(tmp_path, capsys):
@@ -175,4 +181,27 @@ def test_a_folder_without_photos_is_named_and_nothing_else_is_printed(tmp_path, 
     assert score([tmp_path]) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == f"lpie score: there are no photos in {tmp_path}\n"
+    assert f"skipped {tmp_path}: there are no photos in this folder" in err
+    assert "0 scored, 1 skipped" in err
+
+
+@pytest.mark.parametrize("convention", ["antialiased", "published"])
+@pytest.mark.parametrize("size", [(150, 231), (40, 500), (231, 50)])
+def test_square_made_in_bands_is_that_of_the_whole_photo(convention, size, monkeypatch):
+    critic = NIMA(input_size=64, convention=convention)
+    photo = PhotoFile(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8))
+    whole = square_of(photo, critic)
+    for module in (scoring, tiles):
+        monkeypatch.setattr(module, "BAND_PIXELS", 2000)
+    torch.testing.assert_close(square_of(photo, critic), whole, rtol=0, atol=2e-6)
+
+
+def test_a_photo_that_a_critic_cannot_judge_is_warned_of(folder, critic_file, capsys):
+    with Image.open(folder / "b.png") as picture:
+        exif = picture.getexif()
+        exif[ExifTags.Base.Software] = f"lpie: network some, critic {Path(critic_file).stem}"
+        picture.save(folder / "b.png", exif=exif)
+    assert score([folder / "b.png"], critic_file, json=True) == 0
+    out, err = capsys.readouterr()
+    assert err.startswith(f"warning: {folder / 'b.png'}: made by some")
+    assert json.loads(out)["warning"].startswith("made by some")

@@ -138,9 +138,26 @@ def niqe_statistics() -> None:
 @app.command()
 def reference_scores() -> None:
     """Score the reference photographs with every critic: where `lpie score` says that a score lies."""
-    from lpie.photos.reference_scores import main
+    import numpy as np
 
-    main()
+    from lpie.critic.nima import NIMA
+    from lpie.judges import available_raters
+    from lpie.photos.reference_scores import CRITICS, FOLDERS, PERCENTS, TABLE, fingerprint
+    from lpie.photos.scoring import PhotoScore, score_photos
+    from lpie.records import write_json
+    from lpie.registry import files_of
+
+    files = [file for folder in FOLDERS for file in files_of(folder)]
+    rows = {}
+    for name in CRITICS:
+        if name not in available_raters():
+            continue
+        critic = NIMA.from_pretrained(name)
+        means = [result.mean for result in score_photos(files, critic) if isinstance(result, PhotoScore)]
+        percentiles = np.percentile(means, PERCENTS).round(3).tolist()
+        rows[name] = {"fingerprint": fingerprint(critic), "percentiles": percentiles}
+        print(f"{name}: median {np.median(means):.2f} of {len(means)} photographs")
+    write_json(TABLE, {"photographs": len(files), "folders": list(FOLDERS), "critics": rows})
 
 
 def _device(named: str | None) -> str:

@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from tqdm import tqdm
 
-from lpie import networks
+from lpie import names, networks
 from lpie.imaging.color import luma
 from lpie.imaging.pixels import check_photo
+from lpie.operators import OPERATORS
+from lpie.photos.decoding import KINDS, MOST_MEGAPIXELS
+from lpie.photos.folders import Skipped, photos_in
 from lpie.photos.photographs import from_pixels, to_pixels
 from lpie.photos.reading import PhotoFile, open_photo
-from lpie.photos.tiles import LargePhoto, rendered_tiles
-from lpie.photos.writing import KINDS, encode_photo, kind_of, save_photo
-from lpie.study.settings import OPERATORS
+from lpie.photos.signature import sign
+from lpie.photos.tiles import Enhancer, LargePhoto, rendered_tiles
+from lpie.photos.writing import WRITTEN, encode_photo, kind_of, save_photo
 from lpie.vocabulary import Photo
 from lpie.weights import open_weights, shipped_names
 
 PLAIN = "operator"  # the name, in place of weights, of the operator itself
 DEFAULT = "{operator}-parameters-plain"  # the study found no network with a critic that judges like better
 TILE = 1024  # px; photos up to this square are rendered in one piece
-OTHER_SUFFIXES = (".avif", ".bmp", ".gif", ".jp2", ".heic", ".ppm")  # read in folders, written as PNG
+PREVIEW = 1024  # px, the longer side of a quick rendition
+STRONGEST = 1.5
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what no further photo would change
 log = logging.getLogger(__name__)
 
 
@@ -40,20 +46,32 @@ def enhance(
     weights: str | os.PathLike[str] | None = None,
     device: torch.device | str | None = None,
     tile: int = TILE,
+    *,
+    strength: float = 1.0,
+    noise: float | None = None,
+    **settings: float,
 ) -> Photo:
     """The photo enhanced, in [0, 1], of its shape and on its device; one without color stays so.
 
-    `operator`: `tone` (local detail and tone) or `dehaze`. `weights`: a shipped name, a safetensors file, `operator`
-    for the operator itself without a network, or None for the best that is shipped. `device`: where to compute; a
-    GPU if there is one. Photos of more than `tile` x `tile` px are rendered in tiles, which leave no seam; haze is
-    estimated on a reduced copy where the photo has more than 2.5 megapixels.
+    operator: `tone` (local detail and tone) or `dehaze`, a row of `lpie.operators.OPERATORS`.
+    weights: a shipped name, a safetensors file, `operator` for the operator itself without a network, or None for the
+        best that is shipped, and for the operator itself where `settings` are given.
+    device: `cpu` or `cuda`, where to compute; a GPU if there is one.
+    tile: px; photos of more than `tile` x `tile` are rendered in tiles, which leave no seam. Haze is estimated on a
+        reduced copy where the photo has more than 2.5 megapixels.
+    strength: in [0, 1.5]; 0 returns the photo, 1 enhances it in full, more goes beyond, see `tiles.Enhancer`.
+    noise: amplitude of luminance in [0, 1] up to which tone mapping leaves detail alone, so that grain and skin do not
+        harden; None measures it. 0.01 is what networks were trained with.
+    settings: of the operator, such as alpha=0.3, in place of those of its row.
 
-    Raises ValueError if `photo` is not of numbers in [0, 1] or the weights learned another operator,
-    FileNotFoundError if there are no such weights.
+    Raises TypeError if `photo` is no tensor, ValueError if it is not of numbers in [0, 1], a name, number or device is
+    not known or the weights learned another operator, FileNotFoundError if there are no such weights.
     """
+    if not isinstance(photo, torch.Tensor):
+        raise TypeError(f"Expected a photo (1, 3, H, W), got {type(photo).__name__}; lpie.read_photo reads files so.")
     check_photo(photo)
-    network, device = load_enhancer(operator, weights, device)
-    return torch.cat([_enhance_one(one[None], network, operator, device, tile) for one in photo])
+    enhancer, _ = load_enhancer(operator, weights, device, strength, noise, settings)
+    return torch.cat([_enhance_one(one[None], enhancer, tile) for one in photo])
 
 
 def enhance_files(
@@ -63,37 +81,52 @@ def enhance_files(
     weights: str | os.PathLike[str] | None = None,
     device: torch.device | str | None = None,
     tile: int = TILE,
+    *,
+    strength: float = 1.0,
+    noise: float | None = None,
+    settings: Mapping[str, float] | None = None,
+    compare: bool = False,
+    preview: bool = False,
+    dry_run: bool = False,
+    max_megapixels: float = MOST_MEGAPIXELS,
 ) -> int:
     """Enhance photo files and write each with its EXIF, resolution and bit depth; the number of files that failed.
 
     `sources`: files, folders (searched throughout), or `-` for standard input. `out`: a file for one photo, a folder
-    for several, or `-` for standard output in the format of the input. Files that cannot be read are named in the
-    log and skipped. Raises ValueError or FileNotFoundError, before anything is written, if `out` does not suit the
-    sources or the weights are not to be had; OSError, with old files untouched, where nothing can be written.
+    for several, or `-` for standard output in the format of the input. `compare` writes before and after side by side,
+    `preview` a reduced copy, `dry_run` only prints what would be written. The others are as for `enhance`.
+
+    What cannot be read or written is named in the log and the rest is done. Raises ValueError or FileNotFoundError,
+    before anything is written, if `out` does not suit the sources or as `enhance`; OSError where the disk is full.
     """
     pairs = list(_pairs([os.fspath(source) for source in sources], os.fspath(out)))
-    network, device = load_enhancer(operator, weights, device)
+    enhancer, told = load_enhancer(operator, weights, device, strength, noise, settings or {})
     failures = 0
-    for source, target in tqdm(pairs, desc="enhancing", unit="photo", disable=len(pairs) == 1 or None):
+    for pair in tqdm(pairs, desc="enhancing", unit="photo", disable=dry_run or len(pairs) == 1 or None):
         try:
-            photo = open_photo(sys.stdin.buffer.read() if source == "-" else source)
-            enhanced = enhance_file(photo, network, operator, device, tile)
-        except (ValueError, OSError) as error:
-            log.error("Skipped %s", _named(source, error))
-            failures += 1
-            continue
-        del photo
-        try:
+            if isinstance(pair, Skipped):
+                raise ValueError(str(pair))
+            source, target = pair
+            if dry_run:
+                print(f"{names.printable(source)} -> {names.printable(target)}")
+                continue
+            photo = open_photo(sys.stdin.buffer.read() if source == "-" else source, max_megapixels)
+            photo = _reduced(photo, PREVIEW) if preview else photo
+            enhanced = enhance_file(photo, enhancer, tile)
+            if compare:
+                enhanced = replace(enhanced, pixels=np.concatenate([photo.pixels, enhanced.pixels], axis=1))
+            if told is not None:
+                sign(enhanced.exif, *told)
+            del photo
             _write(enhanced, target)
-        except ValueError as error:  # this photo does not fit the format; a full disk fits none, and ends it all
-            log.error("Skipped %s", _named(source, error))
+            del enhanced  # so that the next photo is not read beside it
+        except (ValueError, OSError, RuntimeError, MemoryError) as error:
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
+                raise
+            name = "" if isinstance(pair, Skipped) else pair[0]
+            log.error("Skipped %s", Skipped(name, str(error) or type(error).__name__))
             failures += 1
-        del enhanced  # so that the next photo is not read beside it
     return failures
-
-
-def _named(source: str, error: Exception) -> str:
-    return str(error) if source in str(error) else f"{source}: {error}"
 
 
 def _write(photo: PhotoFile, target: str) -> None:
@@ -101,30 +134,57 @@ def _write(photo: PhotoFile, target: str) -> None:
         save_photo(photo, target)
         return
     stream = io.BytesIO()
-    encode_photo(photo, stream, photo.kind if photo.kind in KINDS.values() else "PNG")
+    encode_photo(photo, stream, photo.kind if photo.kind in WRITTEN else "PNG")
     sys.stdout.buffer.write(stream.getbuffer())
     sys.stdout.buffer.flush()
 
 
 def load_enhancer(
-    operator: str, weights: str | os.PathLike[str] | None, device: torch.device | str | None
-) -> tuple[nn.Module | None, torch.device]:
-    """The network (None for the plain operator) on the device where it will run; errors as `enhance`."""
-    if operator not in OPERATORS:
-        raise ValueError(f"Unknown operator {operator!r}: choose one of {', '.join(OPERATORS)}.")
-    try:
-        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError as error:
-        raise ValueError(f"Unknown device {device!r}: give cpu or cuda.") from error
-    if weights == PLAIN:
-        return None, where
+    operator: str,
+    weights: str | os.PathLike[str] | None,
+    device: torch.device | str | None,
+    strength: float,
+    noise: float | None,
+    settings: Mapping[str, float],
+) -> tuple[Enhancer, tuple[str, dict[str, str]] | None]:
+    """What enhances, and the name and metadata of its network, if it is one; errors as `enhance`."""
+    row = names.find(OPERATORS, operator, "operator")
+    if not 0 <= strength <= STRONGEST:
+        raise ValueError(f"Expected a strength from 0 (as it is) over 1 (in full) to {STRONGEST}, got {strength:g}.")
+    if noise is not None and not 0 <= noise <= 1:
+        raise ValueError(f"Expected a noise from 0 to 1, in units of luminance, got {noise:g}.")
+    enhancer = Enhancer(row, None, _settings(row.settings(), settings), _device(device), strength, noise)
+    if weights == PLAIN or (weights is None and settings):
+        return enhancer, None
+    if settings:
+        raise ValueError(
+            f"{', '.join(settings)}: settings of the operator itself; leave the weights out or the settings."
+        )
     name = os.fspath(weights) if weights is not None else default_weights(operator)
     _, metadata = open_weights(name)
     learned = metadata.get("operator") or json.loads(metadata.get("study", "{}")).get("operator", operator)
     if learned != operator:
         raise ValueError(f"{name} learned {learned!r}, but {operator!r} was asked for: give other weights or operator.")
-    network = networks.from_pretrained(name).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network.eval(), where
+    network = networks.from_pretrained(name).to(enhancer.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return replace(enhancer, network=network.eval()), (name, metadata)
+
+
+def _settings(defaults: Any, given: Mapping[str, float]) -> Any:
+    for name in given:
+        names.find({field.name: field for field in fields(defaults)}, name, "setting")
+    return replace(defaults, **given)
+
+
+def _device(named: torch.device | str | None) -> torch.device:
+    there = torch.cuda.is_available()
+    try:
+        device = torch.device(named or ("cuda" if there else "cpu"))
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda") or (device.type == "cuda" and not there):
+        here = "cpu or cuda" if there else "cpu; there is no CUDA GPU here"
+        raise ValueError(f"Unknown device {str(named)!r}: give {here}.")
+    return device
 
 
 def default_weights(operator: str) -> str:
@@ -138,79 +198,85 @@ def default_weights(operator: str) -> str:
 
 
 @torch.inference_mode()
-def _enhance_one(photo: Photo, network: nn.Module | None, operator: str, device: torch.device, tile: int) -> Photo:
+def _enhance_one(photo: Photo, enhancer: Enhancer, tile: int) -> Photo:
     photo, home = photo.clamp(0, 1).float(), photo.device
+    if enhancer.strength == 0:
+        return photo
     enhanced, gray = torch.empty_like(photo), bool((photo == photo[:, :1]).all())
 
     def read(top: int, bottom: int, left: int, right: int) -> Photo:
-        return photo[..., top:bottom, left:right].to(device)
+        return photo[..., top:bottom, left:right].to(enhancer.device)
 
-    height, width = photo.shape[-2:]
-    for (top, bottom, left, right), part in rendered_tiles(network, operator, LargePhoto(read, height, width), tile):
+    for (top, bottom, left, right), part in rendered_tiles(enhancer, LargePhoto(read, *photo.shape[-2:]), tile):
         enhanced[..., top:bottom, left:right] = (luma(part) if gray else part).to(home)
     return enhanced
 
 
 @torch.inference_mode()
-def enhance_file(
-    photo: PhotoFile, network: nn.Module | None, operator: str, device: torch.device, tile: int = TILE
-) -> PhotoFile:
+def enhance_file(photo: PhotoFile, enhancer: Enhancer, tile: int = TILE) -> PhotoFile:
     """A photo as files hold it, enhanced at its own depth; only tiles of it are ever floating point.
 
     One without color stays so: networks that learned from color photographs tint it.
     """
-
-    def read(top: int, bottom: int, left: int, right: int) -> Photo:
-        return from_pixels(photo.pixels[top:bottom, left:right]).to(device)
-
+    if enhancer.strength == 0:
+        return photo
     pixels, gray = np.empty_like(photo.pixels), all((row == row[:, :1]).all() for row in photo.pixels)
-    height, width = pixels.shape[:2]
-    for (top, bottom, left, right), part in rendered_tiles(network, operator, LargePhoto(read, height, width), tile):
+    for (top, bottom, left, right), part in rendered_tiles(enhancer, windows_of(photo, enhancer.device), tile):
         pixels[top:bottom, left:right] = to_pixels(luma(part).expand_as(part) if gray else part, photo.bits)
     return replace(photo, pixels=pixels)
 
 
-def _pairs(sources: Sequence[str], out: str) -> Iterator[tuple[str, str]]:
+def windows_of(photo: PhotoFile, device: torch.device | str = "cpu") -> LargePhoto:
+    """A photo as files hold it, whose windows become tensors on `device` when they are read."""
+
+    def read(top: int, bottom: int, left: int, right: int) -> Photo:
+        return from_pixels(photo.pixels[top:bottom, left:right]).to(device)
+
+    return LargePhoto(read, *photo.pixels.shape[:2])
+
+
+def _reduced(photo: PhotoFile, longest: int) -> PhotoFile:
+    height, width = photo.pixels.shape[:2]
+    scale = longest / max(height, width)
+    if scale >= 1:
+        return photo
+    small = windows_of(photo).reduced(max(1, round(height * scale)), max(1, round(width * scale)))
+    return replace(photo, pixels=to_pixels(small.clamp(0, 1), photo.bits))
+
+
+def _pairs(sources: Sequence[str], out: str) -> Iterable[tuple[str, str] | Skipped]:
     """Each photo and where it goes; raises ValueError or FileNotFoundError where that is not clear."""
     if out == "-" or "-" in sources:
-        if len(sources) != 1 or Path(sources[0]).is_dir():
+        if len(sources) != 1 or os.path.isdir(sources[0]):
             raise ValueError("Standard input and output carry one photo: give one source, not a folder.")
         if out != "-":
             kind_of(out)
-        yield sources[0], out
-        return
+        return [(sources[0], out)]
     if not out:
         raise ValueError("The name of the result is empty: name a file or a folder.")
-    found = [(path, name) for source in sources for path, name in _photos_in(Path(source), Path(out))]
-    if len(sources) == 1 and not Path(sources[0]).is_dir() and not Path(out).is_dir() and not out.endswith(os.sep):
+    into_folder = os.path.isdir(out) or out.endswith(os.sep)
+    if not into_folder and len(sources) == 1 and not os.path.isdir(sources[0]):
         kind_of(out)
-        targets = [Path(out)]
-    elif not Path(out).is_dir() and (Path(out).exists() or Path(out).suffix.lower() in KINDS):
+        return _targets([(Path(sources[0]), Path(""))], Path(out))
+    if not into_folder and (os.path.exists(out) or Path(out).suffix.lower() in KINDS):
         raise ValueError(f"{out}: expected a folder for the results, got a file; name a folder.")
-    else:
-        names = [name if name.suffix.lower() in KINDS else name.with_suffix(".png") for _, name in found]
-        targets = [Path(out) / name for name in names]
+    return _targets(photos_in(sources, out), Path(out))
+
+
+def _targets(found: Iterable[tuple[Path, Path] | Skipped], out: Path) -> Iterator[tuple[str, str] | Skipped]:
     taken: dict[Path, Path] = {}
-    for (path, _), target in zip(found, targets, strict=True):
-        if target.resolve() == path.resolve():
+    for one in found:
+        if isinstance(one, Skipped):
+            yield one
+            continue
+        path, name = one
+        target = out / name
+        if KINDS.get(target.suffix.lower()) not in WRITTEN:
+            target = target.with_suffix(".png")
+        if os.path.realpath(target) == os.path.realpath(path):
             raise ValueError(f"{path}: would be overwritten; name another file or folder for the result.")
         if target in taken:
-            raise ValueError(f"{path} and {taken[target]} would both become {target}; enhance them one by one.")
+            yield Skipped(str(path), f"{taken[target]} becomes {target} too; enhance this one by itself.")
+            continue
         taken[target] = path
         yield os.fspath(path), os.fspath(target)
-
-
-def _photos_in(source: Path, out: Path) -> list[tuple[Path, Path]]:
-    """Photo files, and the names relative to the folder that their results take; a file stands for itself."""
-    if not source.is_dir():
-        return [(source, Path(source.name))]
-    known, results = (*KINDS, *OTHER_SUFFIXES), out.resolve()
-    paths = [
-        path
-        for path in sorted(source.rglob("*"))
-        if path.suffix.lower() in known and path.is_file() and not path.name.startswith(".")
-        if results == source.resolve() or results not in path.resolve().parents
-    ]
-    if not paths:
-        raise FileNotFoundError(f"{source}: there are no photos in this folder (names ending in {', '.join(known)}).")
-    return [(path, path.relative_to(source)) for path in paths]

@@ -37,18 +37,18 @@ def filtered_windows(
     beta: PerPhoto,
     sigma_r: PerPhoto,
     samples: int,
+    noise: float = NOISE,
 ) -> Windowed:
     """As `filtered_luminance` of one image (1, 1, height, width) that `read` gives by windows, any window of it."""
     rows, columns = _sizes(height), _sizes(width)
-    added = _added_to_coarse(read, rows, columns, {"alpha": alpha, "beta": beta, "sigma_r": sigma_r}, samples)
+    settings = {"alpha": alpha, "beta": beta, "sigma_r": sigma_r, "noise": torch.full_like(alpha, noise)}
+    added = _added_to_coarse(read, rows, columns, settings, samples)
 
     def window(top: int, bottom: int, left: int, right: int) -> Luminance:
         down = _spread(top >> FINE, -(-bottom >> FINE), rows)
         across = _spread(left >> FINE, -(-right >> FINE), columns)
         (y0, y1), (x0, x1) = down[0], across[0]
-        fine = filtered_luminance(
-            read(y0, y1, x0, x1), alpha=alpha, beta=beta, sigma_r=sigma_r, samples=samples, levels=FINE + 1
-        )
+        fine = filtered_luminance(read(y0, y1, x0, x1), **settings, samples=samples, levels=FINE + 1)
         (a, b), (c, d) = down[FINE], across[FINE]
         coarse = added[..., a:b, c:d]
         for (a, b), (c, d) in zip(down[FINE - 1 :: -1], across[FINE - 1 :: -1], strict=True):
@@ -90,8 +90,7 @@ def _reduced_changes(values: Luminance, settings: dict[str, Tensor], samples: in
     if values.dtype == torch.float32 and values.device.type == "cpu":
         from lpie.fast.local_laplacian import reduced_changes
 
-        noise = torch.full_like(shaped["alpha"], NOISE)
-        return reduced_changes(values, (shaped["alpha"], shaped["beta"], shaped["sigma_r"], noise), samples, FINE)
+        return reduced_changes(values, tuple(shaped.values()), samples, FINE)
     centers = torch.linspace(0, 1, samples, dtype=values.dtype, device=values.device).reshape(1, -1, 1, 1)
     changes = (remap(values, few, **shaped) - values for few in centers.split(AT_A_TIME, dim=1))
     return torch.cat([gaussian_pyramid(change, FINE + 1)[FINE] for change in changes], dim=1)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lpie.imaging.pixels import check_photo
 from lpie.imaging.resampling import reduced
+from lpie.photos.decoding import MOST_MEGAPIXELS
 from lpie.photos.reading import PhotoFile, PhotoSource, Pixels, open_photo
 from lpie.photos.writing import DEEP_KINDS, kind_of, save_photo
 from lpie.vocabulary import Photo
@@ -23,25 +24,33 @@ from lpie.vocabulary import Photo
 MOTORCYCLE_OFFSET = 31.086  # px
 
 
-def read_photo(source: PhotoSource) -> Photo:
+def read_photo(source: PhotoSource, max_megapixels: float = MOST_MEGAPIXELS) -> Photo:
     """The photograph in a file (or its bytes, or an open binary file), upright, as sRGB in [0, 1], (1, 3, H, W).
 
-    Grey, transparent (composited over white), palette, CMYK, 16-bit, rotated and wide-gamut photographs all work,
-    see `lpie.photos.reading.open_photo`. Raises FileNotFoundError or ValueError, naming the file.
+    Gray, transparent (composited over white), palette, CMYK, 16-bit, rotated and wide-gamut photographs all work,
+    see `lpie.photos.reading.open_photo`. Raises FileNotFoundError or ValueError, naming the file; TypeError for
+    anything but a source.
     """
-    return from_pixels(open_photo(source).pixels)
+    return from_pixels(open_photo(source, max_megapixels).pixels)
 
 
 def write_photo(photo: Photo, path: str | os.PathLike[str], bits: Literal[8, 16] | None = None) -> None:
     """Write one photo as JPEG or WebP (8 bits) or PNG or TIFF (16 bits, or 8 if asked), whole or not at all.
 
-    Raises ValueError if it is not one photo of numbers in [0, 1] or the name asks for an unknown format or depth;
-    OSError, with any old file untouched, if the disk is full or the folder cannot be written.
+    Raises TypeError if it is no tensor, ValueError if it is not one photo of numbers in [0, 1] or the name asks for an
+    unknown format or depth; OSError, with any old file untouched, if the disk is full or the folder cannot be written.
     """
     deep = kind_of(path) in DEEP_KINDS
+    if bits not in (None, 8, 16):
+        raise ValueError(f"Expected bits=8, bits=16 or None for what the format holds, got {bits!r}.")
     if bits == 16 and not deep:
         raise ValueError(f"{os.fspath(path)}: this format holds 8 bits, but 16 were asked for; write .png or .tiff.")
-    if photo.shape[0] != 1:
+    if not isinstance(photo, Tensor):
+        raise TypeError(
+            f"Expected a tensor (1, 3, H, W) of numbers in [0, 1] to write, got {type(photo).__name__}; 8-bit arrays "
+            "(H, W, 3) become one by lpie.imaging.pixels.from_uint8(torch.tensor(array).permute(2, 0, 1)[None])."
+        )
+    if photo.ndim == 4 and photo.shape[0] != 1:
         raise ValueError(
             f"Expected one photo (1, 3, H, W) to write, got a batch {tuple(photo.shape)}; write each alone."
         )

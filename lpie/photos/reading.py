@@ -91,7 +91,8 @@ def _content(source: PhotoSource) -> tuple[str, bytes]:
     else:
         raise TypeError(
             f"Expected a file name, bytes or a file open for reading, got {type(source).__name__}; an array or a PIL "
-            "image becomes a photo by lpie.imaging.pixels.from_uint8(torch.tensor(numpy.asarray(image)))."
+            "image of 8 bits (H, W, 3) becomes a photo by "
+            "lpie.imaging.pixels.from_uint8(torch.tensor(numpy.asarray(image)).permute(2, 0, 1)[None])."
         )
     if not isinstance(content, bytes):
         raise TypeError(f"{name}: expected a file open for bytes, got {type(content).__name__}; open it with 'rb'.")

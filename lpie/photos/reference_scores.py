@@ -1,7 +1,7 @@
 """Where a mean score lies among those of reference photographs, because people expect 9 and critics say 5.
 
-`python -m lpie.photos.reference_scores` scores the reference photographs (the test half of BSDS500, and Kodak's)
-with every critic that can be loaded, and writes the table `reference_scores.json`.
+`lpie critic reference-scores` scores the reference photographs (the test half of BSDS500, and Kodak's) with every
+critic that can be loaded, and writes the table `reference_scores.json`.
 """
 
 from __future__ import annotations
@@ -61,27 +61,3 @@ def fingerprint(critic: NIMA) -> str:
 @cache
 def _table() -> dict[str, Any]:
     return json.loads(TABLE.read_text(encoding="utf-8")) if TABLE.exists() else {"photographs": 0, "critics": {}}
-
-
-def main() -> None:
-    """Score the reference photographs and write the table, atomically."""
-    from lpie.judges import available_raters
-    from lpie.photos.scoring import PhotoScore, score_photos
-    from lpie.records import write_json
-    from lpie.registry import files_of
-
-    files = [file for folder in FOLDERS for file in files_of(folder)]
-    rows = {}
-    for name in CRITICS:
-        if name not in available_raters():
-            continue
-        critic = NIMA.from_pretrained(name)
-        means = [result.mean for result in score_photos(files, critic) if isinstance(result, PhotoScore)]
-        percentiles = np.percentile(means, PERCENTS).round(3).tolist()
-        rows[name] = {"fingerprint": fingerprint(critic), "percentiles": percentiles}
-        print(f"{name}: median {np.median(means):.2f} of {len(means)} photographs")
-    write_json(TABLE, {"photographs": len(files), "folders": list(FOLDERS), "critics": rows})
-
-
-if __name__ == "__main__":
-    main()

@@ -14,21 +14,26 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from lpie.critic.nima import NIMA, mean_score, score_deviation
-from lpie.photos.photographs import read_photo
+from lpie.critic.nima import NIMA, mean_score, nearest_weights, score_deviation
+from lpie.imaging.resampling import resize
+from lpie.names import printable
+from lpie.photos.decoding import MOST_MEGAPIXELS
+from lpie.photos.enhancement import windows_of
+from lpie.photos.folders import Skipped, photos_in
+from lpie.photos.photographs import from_pixels
+from lpie.photos.reading import PhotoFile, open_photo
 from lpie.photos.reference_scores import ReferenceScores
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".avif", ".ppm", ".pgm")
-"""Names that count as photographs in a folder; a file named by itself is always read."""
+from lpie.photos.signature import conflict
+from lpie.photos.tiles import BAND_PIXELS
 
 BATCH = 16  # squares rated at a time
-READERS = min(
-    4, os.cpu_count() or 1
-)  # photos decoded at a time: what bounds the memory, with one 12-MP photo each 150 MB
+READERS = min(3, os.cpu_count() or 1)  # photos decoded at a time, of which only pixels as stored are in memory
 
 
 @dataclass(frozen=True)
@@ -40,24 +45,26 @@ class PhotoScore:
     deviation: float
     distribution: tuple[float, ...]
     percentile: float | None
+    warning: str | None = None  # why this critic is no judge of the photo
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """A file that could not be read as a photograph, and why."""
+class Read(NamedTuple):
+    """What is kept of a photo until it is rated."""
 
-    photo: str
-    reason: str
+    square: Tensor
+    warning: str | None
 
 
-def score(paths: Sequence[Path], critic: str = "compact", json: bool = False) -> int:
+def score(
+    paths: Sequence[Path], critic: str = "compact", json: bool = False, max_megapixels: float = MOST_MEGAPIXELS
+) -> int:
     """Print one line for every photograph of `paths`, files or folders; returns the exit status.
 
-    A line holds mean, deviation, the share of reference photographs that score lower, and the ten probabilities; with
-    `json` it is a JSON object with the fields of `PhotoScore` and the critic's name. A file that is no photograph is
-    named on the error stream and skipped.
+    A line holds mean, standard deviation, the share of reference photographs that score lower, and the ten
+    probabilities; with `json` it is a JSON object with the fields of `PhotoScore` and the critic's name. What could
+    not be read is named on the error stream, and so are photographs that this critic cannot judge.
 
-    Status: 0 if every photograph was scored, 1 if some file was skipped or there was none, 2 without the critic.
+    Status: 0 if every photograph was scored, 1 if something was skipped or there was none, 2 without the critic.
     """
     try:
         network = NIMA.from_pretrained(critic)
@@ -66,12 +73,15 @@ def score(paths: Sequence[Path], critic: str = "compact", json: bool = False) ->
         return 2
     references = ReferenceScores.of(critic, network)
     scored = skipped = 0
-    for result in score_photos(photo_files(paths), network, references):
+    files = (found if isinstance(found, Skipped) else found[0] for found in photos_in(paths))
+    for result in score_photos(files, network, references, critic, max_megapixels):
         if isinstance(result, Skipped):
             skipped += 1
-            print(f"skipped {result.photo}: {result.reason}", file=sys.stderr, flush=True)
+            print(f"skipped {result}", file=sys.stderr, flush=True)
             continue
         scored += 1
+        if result.warning:
+            print(f"warning: {printable(result.photo)}: {result.warning}", file=sys.stderr, flush=True)
         if scored == 1 and not json:
             print("mean  deviation  above  ratings 1..10 in %              photo")
         print(_json_line(result, critic) if json else _line(result), flush=True)
@@ -79,65 +89,77 @@ def score(paths: Sequence[Path], critic: str = "compact", json: bool = False) ->
         print(f"above: share of {references.count} reference photographs with a lower mean. {references.median_note}")
     elif scored and not json:
         print(f"above: not known, since {critic} has no reference scores.")
-    if not scored and not skipped:
-        print(f"lpie score: there are no photos in {', '.join(map(str, paths))}", file=sys.stderr)
-    elif skipped:
+    if skipped:
         print(f"lpie score: {scored} scored, {skipped} skipped", file=sys.stderr)
     return 0 if scored and not skipped else 1
 
 
-def photo_files(paths: Iterable[Path]) -> Iterator[Path]:
-    """Files as given; for a folder the photographs in it and below it, by name, read entry by entry."""
-    for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        for folder, subfolders, names in os.walk(path):
-            subfolders.sort()
-            shown = (name for name in sorted(names) if not name.startswith("."))
-            yield from (Path(folder, name) for name in shown if name.lower().endswith(SUFFIXES))
-
-
 @torch.inference_mode()
 def score_photos(
-    files: Iterable[Path], critic: NIMA, references: ReferenceScores | None = None
+    files: Iterable[Path | Skipped],
+    critic: NIMA,
+    references: ReferenceScores | None = None,
+    name: str = "",
+    max_megapixels: float = MOST_MEGAPIXELS,
 ) -> Iterator[PhotoScore | Skipped]:
-    """The score of each file, in order. Holds `READERS` photos and `BATCH` squares at a time, however many files."""
+    """The score of each file, in order. Holds `READERS` photos and `BATCH` squares at a time, however many files.
+
+    `name`: of the critic, against which a photo may speak, see `lpie.photos.signature`.
+    """
     with ThreadPoolExecutor(READERS) as readers:
         remaining = iter(files)
-        reading: deque[tuple[Path, Future[Tensor]]] = deque()
+        reading: deque[tuple[Path, Future[Read | Skipped]]] = deque()
 
         def read_on(count: int) -> None:
-            reading.extend((file, readers.submit(_read_square, file, critic)) for file in islice(remaining, count))
+            for file in islice(remaining, count):
+                path = Path(file.photo) if isinstance(file, Skipped) else file
+                reading.append((path, readers.submit(_read, file, critic, name, max_megapixels)))
 
         read_on(READERS + BATCH)
-        batch: list[tuple[Path, Tensor | Skipped]] = []
+        batch: list[tuple[Path, Read | Skipped]] = []
         while reading:
-            file, square = reading.popleft()
-            try:
-                batch.append((file, square.result()))
-            except (OSError, ValueError, MemoryError) as error:
-                batch.append((file, Skipped(os.fspath(file), _without(file, error))))
+            file, read = reading.popleft()
+            batch.append((file, read.result()))
             read_on(1)
             if len(batch) == BATCH or not reading or not reading[0][1].done():
                 yield from _rated(batch, critic, references)
                 batch = []
 
 
-def _read_square(file: Path, critic: NIMA) -> Tensor:
-    """A photo reduced to the critic's square: small, so that no more than the readers' own photos are in memory."""
-    with torch.inference_mode():
-        return critic.square(read_photo(file))
+def _read(file: Path | Skipped, critic: NIMA, name: str, max_megapixels: float) -> Read | Skipped:
+    """A photo reduced to the critic's square, so that no more than the readers' own photos are in memory."""
+    if isinstance(file, Skipped):
+        return file
+    try:
+        photo = open_photo(file, max_megapixels)
+        with torch.inference_mode():
+            return Read(square_of(photo, critic), conflict(photo.exif, name))
+    except (OSError, ValueError, MemoryError, RuntimeError) as error:
+        return Skipped(os.fspath(file), str(error).removeprefix(f"{os.fspath(file)}: ") or type(error).__name__)
+
+
+def square_of(photo: PhotoFile, critic: NIMA) -> Tensor:
+    """The critic's square of a photo as files hold it, made narrow band by band, so that the whole is never floats."""
+    height, width = photo.pixels.shape[:2]
+    if height * width <= BAND_PIXELS:
+        return critic.square(from_pixels(photo.pixels))
+    if critic.convention == "published":
+        columns = nearest_weights(width, critic.input_size, torch.device("cpu")).argmax(dim=1).numpy()
+        return critic.square(from_pixels(np.ascontiguousarray(photo.pixels[:, columns])))
+    large = windows_of(photo)
+    across = min(width, critic.input_size)
+    bands = [resize(large.read(top, bottom, 0, width), bottom - top, across) for top, bottom in large.bands()]
+    return critic.square(torch.cat(bands, dim=2))
 
 
 def _rated(
-    batch: list[tuple[Path, Tensor | Skipped]], critic: NIMA, references: ReferenceScores | None
+    batch: list[tuple[Path, Read | Skipped]], critic: NIMA, references: ReferenceScores | None
 ) -> Iterator[PhotoScore | Skipped]:
-    squares = [square for _, square in batch if isinstance(square, Tensor)]
+    squares = [read.square for _, read in batch if isinstance(read, Read)]
     distributions = iter(critic.rate(torch.cat(squares)) if squares else ())
-    for file, square in batch:
-        if isinstance(square, Skipped):
-            yield square
+    for file, read in batch:
+        if isinstance(read, Skipped):
+            yield read
             continue
         distribution = next(distributions)[None]
         mean = mean_score(distribution).item()
@@ -147,18 +169,14 @@ def _rated(
             score_deviation(distribution).item(),
             tuple(distribution[0].tolist()),
             references.percentile(mean) if references else None,
+            read.warning,
         )
-
-
-def _without(file: Path, error: Exception) -> str:
-    """The error's words without the file's name, which stands before them."""
-    return str(error).removeprefix(f"{os.fspath(file)}: ") or type(error).__name__
 
 
 def _line(result: PhotoScore) -> str:
     above = "    -" if result.percentile is None else f"{result.percentile:4.0f}%"
     ratings = " ".join(f"{100 * probability:2.0f}" for probability in result.distribution)
-    return f"{result.mean:4.2f}  {result.deviation:9.2f}  {above}  {ratings}  {result.photo}"
+    return f"{result.mean:4.2f}  {result.deviation:9.2f}  {above}  {ratings}  {printable(result.photo)}"
 
 
 def _json_line(result: PhotoScore, critic: str) -> str:
@@ -170,4 +188,4 @@ def _json_line(result: PhotoScore, critic: str) -> str:
         "percentile": None if result.percentile is None else round(result.percentile, 1),
         "distribution": [round(probability, 6) for probability in result.distribution],
     }
-    return json_format.dumps(rounded, ensure_ascii=False)
+    return json_format.dumps(rounded | ({"warning": result.warning} if result.warning else {}))

@@ -6,11 +6,12 @@ thumbnail, the haze. It then gives any window of the photo that the network woul
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -21,12 +22,12 @@ from lpie.imaging.color import luma
 from lpie.imaging.resampling import resize
 from lpie.networks.bilateral_grid import BilateralGrid, interpolation
 from lpie.networks.context_aggregation import ContextAggregationNetwork
-from lpie.networks.operator_parameters import OperatorParameters
-from lpie.operators import nonlocal_dehazing
-from lpie.operators.local_laplacian import SAMPLES, local_laplacian, recolored
-from lpie.operators.nonlocal_dehazing import FLOOR, Dehazed
+from lpie.networks.operator_parameters import OperatorParameters, Settings
+from lpie.operators import Operator, nonlocal_dehazing
+from lpie.operators.haze_model import FLOOR, Dehazed, restore
+from lpie.operators.local_laplacian import SAMPLES, recolored
+from lpie.operators.settings import TONE_LEARNED
 from lpie.photos.local_laplacian_windows import filtered_windows
-from lpie.study.settings import ToneSettings
 from lpie.vocabulary import Luminance, Photo, Transmission
 
 Windowed: TypeAlias = Callable[[int, int, int, int], Photo]
@@ -36,6 +37,10 @@ BAND_PIXELS = 2_000_000  # read at a time
 HAZE_PIXELS = 2_500_000  # above these the haze is estimated on a reduced photo
 GUIDED_RADIUS = 8  # px of the reduced photo
 GUIDED_FLOOR = 1e-4  # added to the variance of the guide
+SKIN = 0.03  # amplitude of luminance: pores, blemishes, rust and film grain stay below it
+MOST_NOISE = 0.1
+NOISE_SIDE = 1024  # px of the photo's middle in which noise is measured
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,44 +73,83 @@ class LargePhoto:
         return total / weights
 
 
+@dataclass(frozen=True)
+class Enhancer:
+    """What a photo is enhanced by, on `device`: a network, or the operator itself where there is none.
+
+    `strength`: 0 leaves the photo, 1 enhances it in full, up to 1.5 goes beyond. An operator is moved by its own
+    parameters, also where a network chose them: alpha, beta and adjustments go from where they do nothing through
+    their values to the end of their ranges, transmission t becomes 1 - strength (1 - t). What other networks change
+    is multiplied.
+    `noise`: amplitude of luminance up to which tone mapping leaves detail alone; None measures it, see `noise_of`.
+    """
+
+    operator: Operator
+    network: nn.Module | None
+    settings: Any
+    device: torch.device
+    strength: float = 1.0
+    noise: float | None = None
+
+
 def rendered_tiles(
-    network: nn.Module | None, operator: str, photo: LargePhoto, tile: int
+    enhancer: Enhancer, photo: LargePhoto, tile: int
 ) -> Iterator[tuple[tuple[int, int, int, int], Photo]]:
     """Every tile of the enhanced photo, at most `tile` px square: its top, bottom, left and right, and its pixels."""
     if tile < 1:
         raise ValueError(f"Expected tiles of at least 1 px, got {tile}.")
     if photo.height * photo.width <= tile * tile:
-        yield (0, photo.height, 0, photo.width), enhanced_whole(network, operator, photo.whole())
-        return
-    render = renderer(network, operator, photo)
+        tile = max(photo.height, photo.width)
+    render = renderer(enhancer, photo)
     for top, left in product(range(0, photo.height, tile), range(0, photo.width, tile)):
         where = (top, min(top + tile, photo.height), left, min(left + tile, photo.width))
         yield where, render(*where)
 
 
-def enhanced_whole(network: nn.Module | None, operator: str, photo: Photo) -> Photo:
-    """The photo enhanced in one piece: by a network, or by the plain operator, as studied, if it is None."""
-    if network is not None:
-        return network(photo)
-    if operator == "dehaze":
-        return nonlocal_dehazing.dehaze(photo).photo
-    tone = ToneSettings()
-    return local_laplacian(photo, alpha=tone.alpha, beta=tone.beta, sigma_r=tone.sigma_r)
+def renderer(enhancer: Enhancer, photo: LargePhoto) -> Windowed:
+    """What gives the enhanced photo window by window, equal to the network or operator on the whole photo.
 
-
-def renderer(network: nn.Module | None, operator: str, photo: LargePhoto) -> Windowed:
-    """What gives the enhanced photo window by window: by a network, or by the plain operator if it is None.
-
-    Equal to the network on the whole photo, up to rounding; where haze must be estimated on a photo of more than
-    `HAZE_PIXELS`, that is done on a reduced copy and its transmission brought to full size by a guided filter.
+    Up to rounding; and where haze must be estimated on a photo of more than `HAZE_PIXELS`, that is done on a reduced
+    copy and its transmission brought to full size by a guided filter. Operators and networks that are not known here
+    get the whole photo at once.
     """
+    network, operator = enhancer.network, enhancer.operator
+    if network is None or isinstance(network, OperatorParameters):
+        windows = {"tone": _tone, "dehaze": _dehazing}.get(operator.name)
+        if windows is not None:
+            return windows(enhancer, photo)
     if isinstance(network, ContextAggregationNetwork):
-        return _aggregation(network, photo)
-    if isinstance(network, BilateralGrid):
-        return _grid(network, photo)
-    if network is not None and not isinstance(network, OperatorParameters):
-        raise TypeError(f"Expected a network of this package, got {type(network).__name__}.")
-    return _tone(network, photo) if operator == "tone" else _dehazing(network, photo)
+        render = _aggregation(network, photo)
+    elif isinstance(network, BilateralGrid):
+        render = _grid(network, photo)
+    else:
+        whole = photo.whole()
+        render = _window_of(network(whole) if network is not None else operator.apply(whole, enhancer.settings))
+    return _multiplied(render, photo.read, enhancer.strength)
+
+
+def noise_of(photo: LargePhoto) -> float:
+    """Amplitude of luminance up to which detail is grain or skin, not to be enhanced: three standard deviations of the
+    noise, at least `SKIN`.
+
+    The noise is measured where it is least: the median absolute diagonal difference of 2 x 2 px, over 0.6745 (Donoho,
+    Johnstone, 1994), of the middle of the photo.
+    """
+    top, left = (max(0, (side - NOISE_SIDE) // 2) for side in (photo.height, photo.width))
+    seen = luma(photo.read(top, min(top + NOISE_SIDE, photo.height), left, min(left + NOISE_SIDE, photo.width)))
+    diagonal = (seen[..., 1:, 1:] - seen[..., 1:, :-1] - seen[..., :-1, 1:] + seen[..., :-1, :-1]) / 2
+    deviation = diagonal.abs().median().item() / 0.6745 if diagonal.numel() else 0.0
+    return min(max(SKIN, 3 * deviation), MOST_NOISE)
+
+
+def _multiplied(render: Windowed, read: Windowed, strength: float) -> Windowed:
+    if strength == 1:
+        return render
+
+    def window(*where: int) -> Photo:
+        return torch.lerp(read(*where), render(*where), strength).clamp(0, 1)
+
+    return window
 
 
 def _aggregation(network: ContextAggregationNetwork, photo: LargePhoto) -> Windowed:
@@ -122,53 +166,71 @@ def _grid(network: BilateralGrid, photo: LargePhoto) -> Windowed:
     return render
 
 
-def _tone(network: OperatorParameters | None, photo: LargePhoto) -> Windowed:
-    tone = ToneSettings()
-    settings = {name: torch.tensor([getattr(tone, name)]) for name in ("alpha", "beta", "sigma_r")}
+def _tone(enhancer: Enhancer, photo: LargePhoto) -> Windowed:
+    network = enhancer.network
     if network is not None:
-        settings = network.choose(photo.reduced(*network.thumbnail_size))
-
-    def read_luminance(top: int, bottom: int, left: int, right: int) -> Luminance:
-        return luma(photo.read(top, bottom, left, right))
-
-    samples = network.samples if network else SAMPLES
+        settings = _moved(network.choose(photo.reduced(*network.thumbnail_size)), network.ranges, enhancer.strength)
+    else:
+        end = {name: (slider.low, 1.0, slider.high) for name, slider in enhancer.operator.ranges.items()}
+        given = {name: torch.tensor([float(getattr(enhancer.settings, name))]) for name in TONE_LEARNED}
+        settings = {**given, **_moved({name: given[name] for name in ("alpha", "beta")}, end, enhancer.strength)}
     changed = filtered_windows(
-        read_luminance,
+        lambda *where: luma(photo.read(*where)),
         photo.height,
         photo.width,
-        alpha=settings["alpha"],
-        beta=settings["beta"],
-        sigma_r=settings["sigma_r"],
-        samples=samples,
+        **{name: settings[name] for name in TONE_LEARNED},
+        samples=network.samples if network is not None else SAMPLES,
+        noise=noise_of(photo) if enhancer.noise is None else enhancer.noise,
     )
 
-    def render(top: int, bottom: int, left: int, right: int) -> Photo:
-        window = photo.read(top, bottom, left, right)
-        toned = recolored(window, luma(window), changed(top, bottom, left, right))
-        return network.finish(toned, settings) if network else toned
+    def render(*where: int) -> Photo:
+        window = photo.read(*where)
+        toned = recolored(window, luma(window), changed(*where))
+        return network.finish(toned, settings) if network is not None else toned
 
     return render
 
 
-def _dehazing(network: OperatorParameters | None, photo: LargePhoto) -> Windowed:
-    scale = math.sqrt(HAZE_PIXELS / (photo.height * photo.width))
-    if scale >= 1:
-        estimate = nonlocal_dehazing.dehaze(photo.whole())
-        transmission_of = _window_of(estimate.transmission)
-    else:
-        small = photo.reduced(max(1, round(photo.height * scale)), max(1, round(photo.width * scale)))
-        estimate = nonlocal_dehazing.dehaze(small)
-        transmission_of = _guided(estimate.transmission, luma(small), photo)
-    settings = network.choose(photo.reduced(*network.thumbnail_size), estimate) if network else {}
+def _moved(settings: dict[str, Tensor], ranges: Mapping[str, tuple[float, float, float]], strength: float) -> Settings:
+    """Settings moved away from where they do nothing, which is in the middle of their range (low, start, high)."""
+    moved = {}
+    for name, value in settings.items():
+        low, start, high = ranges[name]
+        moved[name] = (start + strength * (value - start)).clamp(min(low, value.item()), max(high, value.item()))
+    return moved if strength != 1 else settings
 
-    def render(top: int, bottom: int, left: int, right: int) -> Photo:
-        window = photo.read(top, bottom, left, right)
-        seen = Dehazed(window, transmission_of(top, bottom, left, right), estimate.airlight)
-        if network:
-            return network.render(window, settings, seen)
-        return nonlocal_dehazing.restore(window, seen.transmission, seen.airlight).clamp(0, 1)
+
+def _dehazing(enhancer: Enhancer, photo: LargePhoto) -> Windowed:
+    settings, network = enhancer.settings, enhancer.network
+    scale = min(1, math.sqrt(HAZE_PIXELS / (photo.height * photo.width)))
+    small = photo.reduced(max(1, round(photo.height * scale)), max(1, round(photo.width * scale)))
+    estimate = nonlocal_dehazing.dehaze(small, gamma=settings.gamma, smoothness=settings.smoothness)
+    _log_presence(estimate)
+    chosen: Settings = {}
+    if network is not None:
+        chosen = network.choose(photo.reduced(*network.thumbnail_size), estimate)
+        chosen = _moved(chosen, network.ranges, enhancer.strength)
+    thicker = (1 - enhancer.strength * (1 - estimate.transmission)).clamp_min(FLOOR)
+    transmission_of = _window_of(thicker) if scale == 1 else _guided(thicker, luma(small), photo)
+
+    def render(*where: int) -> Photo:
+        window, transmission = photo.read(*where), transmission_of(*where)
+        if network is not None:
+            return network.render(window, chosen, Dehazed(window, transmission, estimate.airlight))
+        airlight, kept = estimate.airlight**settings.gamma, settings.haze_kept
+        scene = restore(window**settings.gamma, transmission, airlight, floor=settings.floor, haze_kept=kept)
+        return scene.clamp(0, 1) ** (1 / settings.gamma)
 
     return render
+
+
+def _log_presence(estimate: Dehazed) -> None:
+    presence = 1.0 if estimate.presence is None else estimate.presence.item()
+    airlight = [round(value, 2) for value in estimate.airlight[0].tolist()]
+    if presence == 0:
+        log.info("No haze found (airlight capped at %s): the photo comes back as it is.", airlight)
+    elif presence < 1:
+        log.info("Little haze found: %.0f %% of it is undone, airlight %s.", 100 * presence, airlight)
 
 
 def _window_of(transmission: Transmission) -> Windowed:

@@ -15,10 +15,11 @@ from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from lpie.photos.color_profiles import SRGB, Pixels, converted, is_srgb
+from lpie.photos.decoding import KINDS
 from lpie.photos.reading import PhotoFile, Stream
 from lpie.records import atomic_path
 
-KINDS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}
+WRITTEN = ("JPEG", "PNG", "TIFF", "WEBP")
 DEEP_KINDS = ("PNG", "TIFF")
 QUALITY: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95, "subsampling": "4:4:4"}, "WEBP": {"quality": 92}}
 STRIP_BYTES = 1 << 20  # of a TIFF, each compressed alone
@@ -37,8 +38,9 @@ PHOTOGRAPH_TAGS = {  # of EXIF's first directory: what describes the photograph 
 def kind_of(path: str | os.PathLike[str]) -> str:
     """The format, as Pillow names it, that a file name asks for; raises ValueError if it is none that is written."""
     suffix = Path(path).suffix.lower()
-    if suffix not in KINDS:
-        raise ValueError(f"{os.fspath(path)}: expected a name ending in {', '.join(KINDS)}, got {suffix!r}.")
+    if KINDS.get(suffix) not in WRITTEN:
+        known = ", ".join(name for name, kind in KINDS.items() if kind in WRITTEN)
+        raise ValueError(f"{os.fspath(path)}: expected a name ending in {known}, got {suffix!r}.")
     return KINDS[suffix]
 
 
