@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -162,3 +163,21 @@ def test_same_bytes_every_time():
         return torch.cat([parameter.grad.flatten() for parameter in network.parameters()])
 
     assert torch.equal(trained(), trained())
+
+
+def test_a_luminance_led_grid_treats_the_three_colors_alike(tmp_path: Path) -> None:
+    network = BilateralGrid(luminance_led=True).eval()
+    photo = torch.rand(1, 3, 70, 90)
+    torch.testing.assert_close(network(photo), photo, atol=1e-5, rtol=0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+        grid = network.predict_grid(network.thumbnail_of(photo))
+    gains = torch.stack([grid[:, :, color, color] for color in range(3)])
+    added = grid[:, :, :, 3]
+    assert torch.equal(gains, gains[:1].expand_as(gains))
+    assert torch.equal(added, added[:, :, :1].expand_as(added))
+    assert float(gains.std()) > 0
+    write_tensors(tmp_path / "grid.safetensors", network.state_dict(), network.metadata())
+    restored = BilateralGrid.from_pretrained(tmp_path / "grid.safetensors")
+    assert torch.equal(restored(photo), network(photo))

@@ -30,8 +30,9 @@ class BilateralGrid(nn.Module):
     """Predicts a grid of affine color maps from a thumbnail and applies it at full size, guided by brightness.
 
     `thumbnail`: shorter side in px of what the network sees (smaller photos as they are); `bins`: of brightness.
-    Whatever the photo's size, the coefficients come from the thumbnail and all else is local to a pixel.
-    Starts as the identity.
+    `luminance_led`: a map is one gain for all three colors and one value added to all, so that no place can take a
+    hue of its own. Whatever the photo's size, the coefficients come from the thumbnail, and all else is local to a
+    pixel. Starts as the identity.
 
     Source: Gharbi et al., "Deep bilateral learning for real-time image enhancement", SIGGRAPH 2017, section 3.
     Differs: the thumbnail keeps the photo's proportions, a cell spans 8 of its pixels instead of 16, dilated
@@ -40,11 +41,11 @@ class BilateralGrid(nn.Module):
 
     uses_estimate = False
 
-    def __init__(self, thumbnail: int = THUMBNAIL, bins: int = BINS) -> None:
+    def __init__(self, thumbnail: int = THUMBNAIL, bins: int = BINS, luminance_led: bool = False) -> None:
         super().__init__()
         if thumbnail < CELL or bins < 2:
             raise ValueError(f"Expected a thumbnail of at least {CELL} px and 2 bins, got {thumbnail} and {bins}.")
-        self.thumbnail, self.bins = thumbnail, bins
+        self.thumbnail, self.bins, self.luminance_led = thumbnail, bins, luminance_led
         widths = (3, *WIDTHS)
         self.halvings = nn.ModuleList(
             nn.Conv2d(before, after, 3, stride=2, padding=1) for before, after in zip(widths, WIDTHS, strict=False)
@@ -52,7 +53,7 @@ class BilateralGrid(nn.Module):
         deep = WIDTHS[-1]
         self.local = nn.ModuleList(nn.Conv2d(deep, deep, 3, padding=d, dilation=d) for d in CONTEXT)
         self.whole = nn.Sequential(nn.Linear(deep, deep), nn.ReLU(), nn.Linear(deep, deep))
-        self.coefficients = nn.Conv2d(deep, bins * 12, 1)
+        self.coefficients = nn.Conv2d(deep, bins * (2 if luminance_led else 12), 1)
         self.guide = nn.Sequential(nn.Conv2d(3, 16, 1), nn.ReLU(), nn.Conv2d(16, 1, 1))
         self._start_as_identity()
 
@@ -60,7 +61,8 @@ class BilateralGrid(nn.Module):
     def _start_as_identity(self) -> None:
         for name, parameter in self.named_parameters():
             if name == "coefficients.bias":
-                parameter.copy_(torch.eye(3, 4).flatten().repeat(self.bins))
+                identity = torch.tensor([1.0, 0.0]) if self.luminance_led else torch.eye(3, 4).flatten()
+                parameter.copy_(identity.repeat(self.bins))
             elif name.endswith("bias") or name in ("coefficients.weight", "guide.2.weight", "whole.2.weight"):
                 nn.init.zeros_(parameter)
             else:
@@ -77,13 +79,14 @@ class BilateralGrid(nn.Module):
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> BilateralGrid:
         """A trained network, in eval mode, from what `state_dict` and `metadata` gave."""
-        network = cls(int(metadata["thumbnail"]), int(metadata["bins"]))
+        network = cls(int(metadata["thumbnail"]), int(metadata["bins"]), metadata.get("luminance_led") == "yes")
         network.load_state_dict(tensors)
         return network.eval()
 
     def metadata(self) -> dict[str, str]:
         """What `from_pretrained` needs beside the tensors, as safetensors stores it."""
-        return {"network": "grid", "thumbnail": str(self.thumbnail), "bins": str(self.bins)}
+        settings = {"network": "grid", "thumbnail": str(self.thumbnail), "bins": str(self.bins)}
+        return settings | ({"luminance_led": "yes"} if self.luminance_led else {})
 
     def forward(self, photo: Photo) -> Photo:
         """The enhanced photo, float32: unclipped in training, so that gradients live, and in [0, 1] after `eval()`.
@@ -112,7 +115,12 @@ class BilateralGrid(nn.Module):
             features = features + F.relu(convolution(features))
         with torch.autocast(thumbnail.device.type, enabled=False):  # near 1, bfloat16 has steps of 1/128
             grid = self.coefficients(F.relu(features + whole).float())
-        return grid.unflatten(1, (self.bins, 3, 4)).contiguous()
+        if not self.luminance_led:
+            return grid.unflatten(1, (self.bins, 3, 4)).contiguous()
+        gain, added = grid.unflatten(1, (self.bins, 1, 1, 2)).unbind(4)
+        colors = torch.eye(3, 4, device=grid.device)[..., None, None]
+        one = torch.eye(4, device=grid.device)[3].expand(3, 4)[..., None, None]
+        return (gain * colors + added * one).contiguous()
 
     def apply_grid(
         self, photo: Photo, grid: Grid, rows: tuple[int, int] | None = None, columns: tuple[int, int] | None = None

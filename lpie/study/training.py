@@ -303,6 +303,7 @@ class Run:
         torch.cuda.synchronize()
         with torch.cuda.stream(self.stream):
             for _ in range(3):
+                self.counter.fill_(self.drawn_frames.index(frame))  # where the photographs drawn are the frame's
                 self._one_step(frame)
         torch.cuda.synchronize()
         try:
