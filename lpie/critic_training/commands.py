@@ -67,15 +67,30 @@ def with_settings(settings: type) -> Callable[[Callable[..., None]], Callable[..
 @with_settings(RatingTraining)
 def train(
     settings: RatingTraining,
-    dataset: Annotated[Dataset, typer.Argument(help="What people rated.")],
-    data: Annotated[Path, typer.Option(help="Folder of the dataset as it is distributed.")],
     out: OutOption,
+    dataset: Annotated[Dataset | None, typer.Argument(help="A dataset of people's ratings, or --ratings.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the photographs, or of the dataset as it comes.")] = None,
+    ratings: Annotated[
+        Path | None, typer.Option(help="Your own: a CSV file of `lpie rate`. Uses --initial, --seed.")
+    ] = None,
     device: DeviceOption = None,
 ) -> None:
-    """Train a NIMA on people's ratings, and say how well it agrees with those it never saw."""
+    """Train a NIMA on a dataset of people's ratings, or on your own, and say how well it agrees with unseen ones."""
+    if (dataset is None) == (ratings is None):
+        raise ValueError("Name a dataset (ava, tid2013, oasis) or your own --ratings FILE, one of the two.")
+    if ratings:
+        from lpie.critic_training.opinions import read_opinions
+        from lpie.critic_training.taste import learn_taste
+
+        for learned in learn_taste(read_opinions(ratings, data), out, settings.initial or "compact", settings.seed):
+            print(learned)
+        print(out / "critic.safetensors")
+        return
+    if data is None:
+        raise ValueError(f"Say with --data where the photographs and ratings of {dataset} lie.")
     from lpie.critic_training.rating_results import learn_ratings
 
-    learn_ratings(settings, dataset, data, out, _device(device))
+    learn_ratings(settings, str(dataset), data, out, _device(device))
 
 
 @app.command()

@@ -1,0 +1,81 @@
+"""One person's ratings and choices of photographs, as `lpie rate` writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+COLUMNS = (("photo", "rating"), ("preferred", "other"))
+
+
+@dataclass(frozen=True)
+class Opinions:
+    """Photographs; `ratings` 1..10 of those at the positions `rated`; `choices` (m, 2), the preferred one first."""
+
+    photos: tuple[Path, ...]
+    rated: NDArray[np.int64]
+    ratings: NDArray[np.float64]
+    choices: NDArray[np.int64]
+
+    def of(self, kept: Iterable[int]) -> Opinions:
+        """What was said of the photographs at the positions `kept` alone; their positions stay as they are."""
+        known = np.isin(np.arange(len(self.photos)), list(kept))
+        rated = known[self.rated]
+        return Opinions(self.photos, self.rated[rated], self.ratings[rated], self.choices[known[self.choices].all(1)])
+
+    def groups(self, fewest: int = 5) -> NDArray[np.int64]:
+        """A number for each photograph; compared ones share theirs, unless fewer than `fewest` groups came out."""
+        count = len(self.photos)
+        links = coo_array((np.ones(len(self.choices)), (*self.choices.T,)), shape=(count, count))
+        found, labels = connected_components(links, directed=False)
+        return labels.astype(np.int64) if found >= fewest else np.arange(count)
+
+
+def read_opinions(file: Path, folder: Path | None = None) -> Opinions:
+    """A CSV file with columns `photo, rating` or `preferred, other`, or all four; the last word on a photo counts.
+
+    Photographs are named relative to `folder`, by default that of the file. Raises ValueError, with the line, for
+    other columns or ratings outside 1..10, FileNotFoundError for photographs that are missing.
+    """
+    table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    if not any(set(pair) <= set(table.columns) for pair in COLUMNS):
+        raise ValueError(f"{file}: expected columns photo,rating or preferred,other, got {','.join(table.columns)}.")
+    ratings: dict[str, float] = {}
+    choices: dict[frozenset[str], tuple[str, str]] = {}
+    for line, row in enumerate(table.to_dict("records"), 2):
+        if row.get("photo"):
+            ratings[row["photo"]] = _rating(row.get("rating", ""), f"{file}, line {line}")
+        if row.get("preferred"):
+            if row.get("other", "") in ("", row["preferred"]):
+                raise ValueError(f"{file}, line {line}: expected two photographs, got {row['preferred']!r} alone.")
+            choices[frozenset((row["preferred"], row["other"]))] = (row["preferred"], row["other"])
+    names = list(dict.fromkeys([*ratings, *(name for pair in choices.values() for name in pair)]))
+    place = {name: number for number, name in enumerate(names)}
+    photos = tuple((folder or file.parent) / name for name in names)
+    missing = [path for path in photos if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of the {len(photos)} photographs of {file} are missing, such as {missing[0]}: "
+            "say where they lie with --data."
+        )
+    pairs = np.array([[place[one], place[other]] for one, other in choices.values()], np.int64).reshape(-1, 2)
+    return Opinions(
+        photos, np.array([place[n] for n in ratings], np.int64), np.array([*ratings.values()], float), pairs
+    )
+
+
+def _rating(text: str, where: str) -> float:
+    try:
+        rating = float(text)
+    except ValueError:
+        rating = np.nan
+    if not 1 <= rating <= 10:
+        raise ValueError(f"{where}: expected a rating between 1 and 10, got {text!r}.")
+    return rating
