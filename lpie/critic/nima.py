@@ -14,10 +14,8 @@ pixels, as the pipeline in which the published weights were trained did; it exis
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from itertools import accumulate
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -25,16 +23,12 @@ from torch import Tensor, nn
 
 from lpie.critic.backbones import INPUT_SCALES, RATINGS, BackboneName, build_backbone, scale_buffers
 from lpie.critic.published_weights import REGISTERED, published_path, read_published
-from lpie.fast.resampling_cpu import antialiased_weights, resample_banded
-from lpie.losses.similarity import check_range
-from lpie.records import write_tensors
+from lpie.imaging.checks import check_range, check_shape
+from lpie.imaging.resampling import nearest_weights, resize, resize_by_products
 from lpie.vocabulary import PerPhoto, Photo, ScoreDistribution
-from lpie.weights import open_weights
+from lpie.weights import open_weights, write_tensors
 
 Convention = Literal["antialiased", "published"]
-
-ResamplingWeights: TypeAlias = Callable[[int, int, torch.device], Tensor]
-"""From the length of a photo's side, the pixels wanted and a device to the matrix (pixels, length)."""
 
 
 def mean_score(distribution: ScoreDistribution) -> PerPhoto:
@@ -42,7 +36,8 @@ def mean_score(distribution: ScoreDistribution) -> PerPhoto:
 
     Source: Talebi & Milanfar, TIP 2018, section III: mu = sum_k k p_k.
     """
-    return distribution @ _ratings(distribution)
+    with torch.autocast(distribution.device.type, enabled=False):  # in bfloat16 scores would come in steps of 1/32
+        return distribution @ _ratings(distribution)
 
 
 def score_deviation(distribution: ScoreDistribution) -> PerPhoto:
@@ -187,36 +182,13 @@ class NIMA(nn.Module):
         size = self.input_size
         with torch.autocast(photo.device.type, enabled=False):
             if self.convention == "published":
-                return resample(photo, size, nearest_weights)
-            if photo.device.type == "cpu" and not torch.compiler.is_compiling():
-                return resample_banded(photo, size)
-            return resample(photo, size, antialiased_weights)
+                return resize_by_products(photo, size, nearest_weights)
+            if photo.device.type == "cpu":
+                return resize(photo, size, size)
+            return resize_by_products(photo, size)
 
     def _check(self, photo: Tensor) -> None:
-        if not isinstance(photo, Tensor):
-            raise TypeError(f"Expected a tensor of photos, got {type(photo).__name__}: lpie.read_photo reads files so.")
-        if photo.ndim != 4 or photo.shape[1] != 3 or 0 in photo.shape:
-            raise ValueError(f"Expected photos of shape (N, 3, H, W), none of them empty, got {tuple(photo.shape)}.")
-        if not photo.is_floating_point():
-            raise TypeError(f"Expected floating-point sRGB in [0, 1], got {photo.dtype}: divide by its largest value.")
+        check_shape(photo)
         if photo.device != self.mean.device:
             raise ValueError(f"The photo is on {photo.device} but the NIMA on {self.mean.device}: move one of them.")
         check_range(photo, "photo")
-
-
-def resample(photo: Photo, size: int, weights: ResamplingWeights) -> Float[Tensor, "n 3 size size"]:
-    """The photo on `size` x `size` pixels as two matrix products, whose gradient is deterministic on every device."""
-    rows, columns = (weights(length, size, photo.device).to(photo.dtype) for length in photo.shape[2:])
-    return rows @ (photo @ columns.T)
-
-
-def nearest_weights(length: int, size: int, device: torch.device) -> Float[Tensor, "size length"]:
-    """The matrix that takes, for each of `size` pixels, the one of `length` under its center; float64.
-
-    Centers are summed up step by step, because Pillow does so and its rounding decides where a center falls between
-    two pixels (every eleventh center, for a photo 640 px wide).
-    """
-    scale = length / size
-    centers = accumulate([scale] * (size - 1), initial=scale * 0.5)
-    taken = torch.tensor([int(center) for center in centers], device=device)
-    return (taken[:, None] == torch.arange(length, device=device)).double()

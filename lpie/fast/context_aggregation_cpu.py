@@ -13,9 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lpie.imaging.adaptive_normalization import NEGATIVE_SLOPE, VARIANCE_FLOOR, moments
+from lpie.imaging.adaptive_normalization import normalize_and_activate as plain_normalization
+from lpie.imaging.kernels import gradient_of_plain
+
 STRIP = 2**20  # values of a strip of rows: it stays in the cache between its convolution and its statistics
 WIDE = 32  # px, dilation from which oneDNN's gradient of the weights is slow
-NEGATIVE_SLOPE = 0.2
 
 Affine = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Layer, mean and variance (N, C) -> the scale and shift (N, C) of its normalization."""
@@ -68,33 +71,29 @@ def _enhance_one(
     return enhanced
 
 
-def moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance (N, C) of each photo's channels; many times faster than `torch.var_mean`."""
-    flat = _pixels(features)
-    mean = flat.mean(1, keepdim=True)
-    return mean[:, 0], (flat - mean).square().mean(1)
-
-
-def normalize_and_activate(features: Tensor, w0: Tensor, w1: Tensor, offset: Tensor, floor: float) -> Tensor:
-    """`leaky_relu(w0 x + w1 BN(x))` with the statistics of each photo; `floor` is added to the variance."""
-    return cast(Tensor, _NormalizeAndActivate.apply(features, w0, w1, offset, floor))
+def normalize_and_activate(features: Tensor, w0: Tensor, w1: Tensor, offset: Tensor) -> Tensor:
+    """As the plain form in `lpie.imaging.adaptive_normalization`, its gradient in fewer passes."""
+    return cast(Tensor, _NormalizeAndActivate.apply(features, w0, w1, offset))
 
 
 class _NormalizeAndActivate(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, features: Tensor, w0: Tensor, w1: Tensor, offset: Tensor, floor: float) -> Tensor:
+    def forward(ctx: Any, features: Tensor, w0: Tensor, w1: Tensor, offset: Tensor) -> Tensor:
         flat = _pixels(features)
         mean = flat.mean(1, keepdim=True)
-        inverse = ((flat - mean).square_().mean(1, keepdim=True) + floor).rsqrt_()
+        inverse = ((flat - mean).square_().mean(1, keepdim=True) + VARIANCE_FLOOR).rsqrt_()
         scale = w0 + w1 * inverse
         active = F.leaky_relu_(torch.addcmul(w1 * (offset - mean * inverse), flat, scale), NEGATIVE_SLOPE)
-        ctx.save_for_backward(flat, active, mean, inverse, scale, w1, offset)
+        ctx.save_for_backward(features, w0, w1, offset, active, mean, inverse, scale)
         return active.view(len(flat), *features.shape[2:], -1).permute(0, 3, 1, 2)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        flat, active, mean, inverse, scale, w1, offset = ctx.saved_tensors
+        features, w0, w1, offset, active, mean, inverse, scale = ctx.saved_tensors
+        if torch.is_grad_enabled():  # this gradient will be differentiated again
+            inputs = features, w0, w1, offset
+            return gradient_of_plain(plain_normalization, inputs, ctx.needs_input_grad, slope)
+        flat = _pixels(features)
         pixels = flat.shape[1]
         before = torch.ops.aten.leaky_relu_backward(_pixels(slope), active, NEGATIVE_SLOPE, True)
         plain = before.sum(1, keepdim=True)
@@ -105,14 +104,18 @@ class _NormalizeAndActivate(torch.autograd.Function):
         raw = raw.view(len(raw), *slope.shape[2:], -1).permute(0, 3, 1, 2)
         w0_slope = (centered + mean * plain).sum()
         w1_slope = (centered * inverse + offset * plain).sum()
-        return raw, w0_slope, w1_slope, w1 * plain.sum((0, 1)), None
+        return raw, w0_slope, w1_slope, w1 * plain.sum((0, 1))
 
 
 def convolve(features: Tensor, weight: Tensor, dilation: int) -> Tensor:
     """The dilated 3x3 convolution, zeros around the photo; its gradient is fast for wide dilations too."""
     if dilation < WIDE:
-        return F.conv2d(features, weight, padding=dilation, dilation=dilation)
+        return _plain_convolution(features, weight, dilation)
     return cast(Tensor, _WideConvolution.apply(features, weight, dilation))
+
+
+def _plain_convolution(features: Tensor, weight: Tensor, dilation: int) -> Tensor:
+    return F.conv2d(features, weight, padding=dilation, dilation=dilation)
 
 
 class _WideConvolution(torch.autograd.Function):
@@ -120,12 +123,14 @@ class _WideConvolution(torch.autograd.Function):
     def forward(ctx: Any, features: Tensor, weight: Tensor, dilation: int) -> Tensor:
         ctx.save_for_backward(features, weight)
         ctx.dilation = dilation
-        return F.conv2d(features, weight, padding=dilation, dilation=dilation)
+        return _plain_convolution(features, weight, dilation)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         features, weight = ctx.saved_tensors
+        if torch.is_grad_enabled():  # this gradient will be differentiated again
+            inputs = features, weight, ctx.dilation
+            return gradient_of_plain(_plain_convolution, inputs, ctx.needs_input_grad, slope)
         by_features, by_weight = None, None
         if ctx.needs_input_grad[0]:
             by_features = _convolution_backward(slope, features, weight, ctx.dilation, (True, False, False))[0]

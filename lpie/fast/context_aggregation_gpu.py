@@ -88,8 +88,12 @@ class _Enhance(torch.autograd.Function):
             return forward.output(clip=False)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise NotImplementedError(
+                "A context aggregation network has no second derivatives in half precision on a GPU: leave autocast, "
+                "or call network.plain(photo)."
+            )
         photo, *weights, features, normalization = ctx.saved_tensors
         dilations, precision = ctx.settings
         with torch.cuda.device_of(photo):

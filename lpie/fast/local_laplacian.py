@@ -7,25 +7,28 @@ kernel does; here is the order in which they run, the same on every device.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from lpie.fast.local_laplacian_taps import expanding, expanding_back, reducing, reducing_back
+from lpie.imaging.kernels import gradient_of_plain
 from lpie.imaging.remapping import Settings, remap_gain
 
 STEPS = 2**15  # table entries over the range of values: finer than the noise of float32 filters
 CENTERS = 16  # held at a time where a volume is only reduced
 
 
-def sampled(values: Tensor, settings: Settings, samples: int, levels: int) -> Tensor:
-    """As `local_laplacian_plain.sampled`, for (N, 1, H, W) float32."""
+Plain = Callable[[Tensor, Settings, int, int], Tensor]
+
+
+def sampled(values: Tensor, settings: Settings, samples: int, levels: int, plain: Plain) -> Tensor:
+    """As `plain`, the same filter in plain torch, for (N, 1, H, W) float32; second derivatives are those of `plain`."""
     alpha, beta, sigma_r, noise = (setting.float().reshape(-1) for setting in settings)
-    filtered: Tensor = _Sampled.apply(values, alpha, beta, sigma_r, noise, samples, levels)
+    filtered: Tensor = _Sampled.apply(values, alpha, beta, sigma_r, noise, samples, levels, plain)
     return filtered
 
 
@@ -59,23 +62,31 @@ def kernel_runner(device: torch.device) -> AbstractContextManager[Any]:
 class _Sampled(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, values: Tensor, alpha: Tensor, beta: Tensor, sigma_r: Tensor, noise: Tensor, samples: int, levels: int
-    ) -> Tensor:
+        ctx: Any, values: Tensor, alpha: Tensor, beta: Tensor, sigma_r: Tensor, noise: Tensor, samples: int,
+        levels: int, plain: Plain,
+    ) -> Tensor:  # fmt: skip
         table = remap_tables((alpha, beta, sigma_r, noise), samples, gradients=False)[0]
         with kernel_runner(values.device) as run:
             filtered, slopes = forward(run, values, table, samples, levels, with_slopes=any(ctx.needs_input_grad))
         ctx.save_for_backward(values, alpha, beta, sigma_r, noise, *slopes)
-        ctx.samples = samples
+        ctx.samples, ctx.plain = (
+            samples,
+            lambda values, *settings: plain(
+                values, tuple(setting.reshape(-1, 1, 1, 1) for setting in settings), samples, levels
+            ),
+        )
         return filtered
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         values, alpha, beta, sigma_r, noise, *slopes = ctx.saved_tensors
+        if torch.is_grad_enabled():  # this gradient will be differentiated again
+            inputs = values, alpha, beta, sigma_r, noise
+            return *gradient_of_plain(ctx.plain, inputs, ctx.needs_input_grad[:5], grad), None, None, None
         tables = remap_tables((alpha, beta, sigma_r, noise), ctx.samples, gradients=True)[1:]
         with kernel_runner(values.device) as run:
             by_value, by_setting = backward(run, grad, values, tables, slopes, ctx.samples)
-        return by_value, *by_setting.unbind(1), None, None, None
+        return by_value, *by_setting.unbind(1), None, None, None, None
 
 
 def forward(

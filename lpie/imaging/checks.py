@@ -1,41 +1,115 @@
-"""The check at the door of the haze operators."""
+"""What every function asks of the photos and numbers that come in, with one tolerance and one wording."""
 
 from __future__ import annotations
 
+from math import inf
+
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-SLACK = 1e-3  # what resampling or half precision may add outside [0, 1]
+from lpie.imaging.kernels import is_followed
+from lpie.vocabulary import PerPhoto
+
+TOLERANCE = 1e-3  # outside [0, 1] that is taken for rounding; more is an error
+
+Number = int | float | Float[Tensor, ""] | PerPhoto
+"""One for all photos, or one for each."""
 
 
-def check_photo(photo: Tensor) -> None:
-    """Raise TypeError or ValueError unless `photo` is a float32 or float64 (N, 3, H, W) in [0, 1], none empty.
+def check_photo(photo: Tensor, name: str = "photo", *, wait: bool = False) -> None:
+    """Raise TypeError or ValueError unless `photo` holds floating (N, 3, H, W) in [0, 1], none empty.
 
-    Values on a GPU are not looked at, since that would wait for it.
+    Values on a GPU are looked at only with `wait`, since that waits for it.
     """
-    received = photo.dtype if isinstance(photo, Tensor) else type(photo).__name__
-    if not isinstance(photo, Tensor) or photo.dtype not in (torch.float32, torch.float64):
-        raise TypeError(
-            f"Expected a float32 tensor (N, 3, H, W) in [0, 1], got {received}; "
-            "read_photo reads files so, photo.float() converts half precision."
-        )
-    if photo.ndim != 4 or photo.shape[1] != 3 or not photo.numel():
+    check_shape(photo, name)
+    check_range(photo, name, wait=wait)
+
+
+def check_shape(photo: Tensor, name: str = "photo") -> None:
+    """Raise TypeError or ValueError unless `photo` is a floating tensor (N, 3, H, W), none of them empty."""
+    check_floating(photo, name)
+    if photo.ndim != 4 or photo.shape[1] != 3 or 0 in photo.shape:
         raise ValueError(
-            f"Expected photos (N, 3, H, W), got shape {tuple(photo.shape)}; photo[None] adds a batch axis."
+            f"Expected photos (N, 3, H, W), none of them empty, as {name}, got shape {tuple(photo.shape)}; "
+            "photo[None] adds a batch axis, photo.permute(2, 0, 1) puts channels first."
         )
-    if photo.device.type == "cpu":
-        least, most = (bound.item() for bound in torch.aminmax(photo.detach()))
-        if not (least >= -SLACK and most <= 1 + SLACK):  # NaN fails both comparisons
-            raise ValueError(
-                f"Expected values in [0, 1], got {least:g} to {most:g}; divide 8-bit values by 255, look for NaN."
-            )
+
+
+def check_floating(photo: Tensor, name: str = "photo") -> None:
+    """Raise TypeError unless `photo` is a floating tensor."""
+    if not isinstance(photo, Tensor) or not photo.is_floating_point():
+        received = photo.dtype if isinstance(photo, Tensor) else type(photo).__name__
+        raise TypeError(
+            f"Expected a floating tensor (N, 3, H, W) of values in [0, 1] as {name}, got {received}: "
+            "lpie.read_photo reads files so, lpie.imaging.pixels.from_uint8 converts 8-bit values."
+        )
+
+
+def check_range(photo: Tensor, name: str = "photo", *, margin: float = TOLERANCE, wait: bool = False) -> None:
+    """Raise ValueError unless all values are numbers in [0, 1], `margin` allowed; on a GPU only with `wait`."""
+    if not photo.numel() or is_followed() or not (wait or photo.device.type == "cpu"):
+        return
+    least, most = (bound.item() for bound in torch.aminmax(photo.detach()))
+    if not (least >= -margin and most <= 1 + margin):  # NaN fails both comparisons
+        advice = "it holds NaN" if least != least else "divide 8-bit values by 255, clip with .clamp(0, 1)"
+        raise ValueError(f"Expected values in [0, 1] in {name}, got {least:g} to {most:g}: {advice}.")
+
+
+def check_precision(photo: Tensor, weights: torch.dtype) -> None:
+    """Raise TypeError or ValueError unless `photo` is (N, 3, H, W) of the precision that a network's weights have.
+
+    Under autocast float32, float16 and bfloat16 are alike.
+    """
+    check_shape(photo)
+    mixed = torch.is_autocast_enabled(photo.device.type) and torch.float64 not in (photo.dtype, weights)
+    if photo.dtype != weights and not mixed:
+        name = str(weights).removeprefix("torch.")
+        raise TypeError(
+            f"Expected a {name} photo, as the network's weights are, got {photo.dtype}: convert it with "
+            f"photo.to(torch.{name}), or run the network under torch.autocast for half precision."
+        )
 
 
 def check_airlight(airlight: Tensor, photo: Tensor) -> None:
-    """Raise ValueError unless `airlight` is one color in (0, 1] for each photo, on its device."""
+    """Raise ValueError unless `airlight` is one color in [0, 1] for each photo, on its device."""
     if tuple(airlight.shape) != (photo.shape[0], 3):
         raise ValueError(f"Expected an airlight of shape ({photo.shape[0]}, 3), got {tuple(airlight.shape)}.")
     if airlight.device != photo.device:
         raise ValueError(f"The airlight is on {airlight.device}, the photo on {photo.device}: move one with .to().")
-    if airlight.device.type == "cpu" and not (airlight.min() >= 0 and airlight.max() <= 1):
+    if airlight.device.type == "cpu" and not is_followed() and not (airlight.min() >= 0 and airlight.max() <= 1):
         raise ValueError(f"An airlight is a color in [0, 1], got {airlight.tolist()}.")
+
+
+def per_photo(
+    number: Number | Tensor,
+    photo: Tensor,
+    name: str,
+    *,
+    least: int | float = -inf,
+    above: int | float = -inf,
+    most: int | float = inf,
+) -> Float[Tensor, "_ _ 1 1"]:
+    """A number, one for each photo, or one for each photo's channel (N, 3), in a shape that multiplies (N, C, H, W).
+
+    Raises ValueError unless it is finite, at least `least`, above `above` and at most `most`, where it can be looked at
+    without waiting for a GPU, and unless it has one of these shapes.
+    """
+    if isinstance(number, Tensor):
+        if number.shape not in ((), (1,), photo.shape[:1], (photo.shape[0], 3)):
+            raise ValueError(
+                f"{name} is a number or one per photo, of shape () or ({photo.shape[0]},), got {tuple(number.shape)}."
+            )
+        looked_at = number.device.type == "cpu" and not is_followed() and number.numel() > 0
+        lowest, highest = (bound.item() for bound in torch.aminmax(number.detach())) if looked_at else (most, most)
+        value = number.to(photo).reshape(-1, 3 if number.ndim == 2 else 1, 1, 1)
+    else:
+        lowest = highest = number
+        value, looked_at = photo.new_full((1, 1, 1, 1), number), True
+    if looked_at and not (least <= lowest and above < lowest and highest <= most and highest < inf and lowest > -inf):
+        bounds = [f"at least {least:g}"] * (least > -inf) + [f"above {above:g}"] * (above > -inf)
+        bounds += [f"at most {most:g}"] * (most < inf)
+        wanted = " and ".join(["finite", *bounds]) if bounds else "finite"
+        got = f"{lowest:g}" if lowest == highest else f"{lowest:g} to {highest:g}"
+        raise ValueError(f"{name} must be {wanted}, got {got}.")
+    return value

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
 from lpie.vocabulary import Luminance, Photo
+
+LUMA = (0.299, 0.587, 0.114)  # Rec. 601, of sRGB values
+LINEAR_LUMINANCE = (0.2126, 0.7152, 0.0722)  # Rec. 709, of linear light
 
 
 def to_linear(srgb: Tensor) -> Tensor:
@@ -23,5 +28,10 @@ def to_srgb(linear: Tensor) -> Tensor:
 
 def luma(photo: Photo) -> Luminance:
     """Rec. 601 luma of the sRGB values, in [0, 1]."""
-    red, green, blue = photo.split(1, dim=1)
-    return 0.299 * red + 0.587 * green + 0.114 * blue
+    return weighted(photo.split(1, dim=1), LUMA)
+
+
+def weighted(channels: Iterable[Tensor], weights: tuple[float, float, float]) -> Tensor:
+    """The weighted sum of three channels."""
+    red, green, blue = (weight * channel for weight, channel in zip(weights, channels, strict=True))
+    return red + green + blue

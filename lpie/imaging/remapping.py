@@ -24,7 +24,7 @@ def remap(
     """`values` remapped about `center`: r(i) of the paper; all arguments broadcast.
 
     Within `sigma_r` of the center a difference grows by the power `alpha` (below 1 enhances detail, above 1 smooths
-    it); beyond, it grows by the slope `beta` (below 1 compresses edges, above 1 expands them). With alpha < 1
+    it); beyond, it grows by the gradient `beta` (below 1 compresses edges, above 1 expands them). With alpha < 1
     differences below `noise` are left alone.
 
     Source: Paris, Hasinoff, Kautz, "Local Laplacian filters", 2011, equations 1 and 2, with f_d(x) = x^alpha,

@@ -1,19 +1,32 @@
-"""Changes of size."""
+"""Changes of size: in one call, or as matrices where a window, a band or the same bits on a GPU are wanted."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import accumulate
+from typing import TypeAlias
+
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+ResamplingWeights: TypeAlias = Callable[[int, int, torch.device], Tensor]
+"""From the length of a photo's side, the pixels wanted and a device to the matrix (pixels, length)."""
+
 
 def resize(photo: Float[Tensor, "n c h w"], height: int, width: int) -> Float[Tensor, "n c height width"]:
-    """Bilinear resizing, antialiased when it reduces; differentiable. Raises ValueError below 1x1."""
+    """Bilinear resizing, antialiased when it reduces; differentiable, of the photo's type. Raises ValueError below 1x1.
+
+    On a GPU the gradient may differ in its last bits from run to run; that of `resize_by_products` does not.
+    """
     if height < 1 or width < 1:
         raise ValueError(f"Expected a size of at least 1x1, got {height}x{width}.")
     if photo.shape[-2:] == (height, width):
         return photo
-    return F.interpolate(photo, (height, width), mode="bilinear", align_corners=False, antialias=True)
+    precise = photo if photo.dtype in (torch.float32, torch.float64) else photo.float()  # others torch cannot resize
+    resized = F.interpolate(precise, (height, width), mode="bilinear", align_corners=False, antialias=True)
+    return resized.to(photo.dtype)
 
 
 def reduced(photo: Float[Tensor, "n c h w"], shortest_side: int) -> Float[Tensor, "n c height width"]:
@@ -23,3 +36,38 @@ def reduced(photo: Float[Tensor, "n c h w"], shortest_side: int) -> Float[Tensor
         return photo
     scale = shortest_side / min(height, width)
     return resize(photo, round(height * scale), round(width * scale))
+
+
+def bilinear_weights(
+    length: int, size: int, device: torch.device | str = "cpu", outputs: tuple[int, int] | None = None
+) -> Float[Tensor, "outputs length"]:
+    """The matrix that resamples `length` pixels to `size` with a triangle as wide as the coarser of the two grids.
+
+    Float64, rows summing to 1: what Pillow and torch call antialiased bilinear, renormalized at the border, where
+    pixels beyond the outermost centers take their value. `outputs`: first and end of the pixels wanted, by default all.
+    """
+    scale, (start, end) = length / size, outputs or (0, size)
+    centers = (torch.arange(start, end, dtype=torch.float64, device=device)[:, None] + 0.5) * scale
+    inputs = torch.arange(length, dtype=torch.float64, device=device) + 0.5
+    weights = (1 - (centers - inputs).abs() / max(scale, 1.0)).clamp(min=0)
+    return weights / weights.sum(1, keepdim=True)
+
+
+def nearest_weights(length: int, size: int, device: torch.device | str = "cpu") -> Float[Tensor, "size length"]:
+    """The matrix that takes, for each of `size` pixels, the one of `length` under its center; float64.
+
+    Centers are summed up step by step, because Pillow does so and its rounding decides where a center falls between
+    two pixels (every eleventh center, for a photo 640 px wide).
+    """
+    scale = length / size
+    centers = accumulate([scale] * (size - 1), initial=scale * 0.5)
+    taken = torch.tensor([int(center) for center in centers], device=device)
+    return (taken[:, None] == torch.arange(length, device=device)).double()
+
+
+def resize_by_products(
+    photo: Float[Tensor, "n c h w"], size: int, weights: ResamplingWeights = bilinear_weights
+) -> Float[Tensor, "n c size size"]:
+    """The photo on `size` x `size` pixels as two matrix products, whose gradient is deterministic on every device."""
+    rows, columns = (weights(length, size, photo.device).to(photo.dtype) for length in photo.shape[2:])
+    return rows @ (photo @ columns.T)

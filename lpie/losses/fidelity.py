@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lpie.imaging.checks import check_range
 from lpie.imaging.similarity_terms import gaussian_window
-from lpie.losses.similarity import check_pair, check_range, constant, unchecked_ms_ssim, unchecked_ssim
+from lpie.losses.similarity import check_pair, constant, unchecked_ms_ssim, unchecked_ssim
 from lpie.vocabulary import PerPhoto, Photo
 
 Scalar = Float[Tensor, ""]
@@ -89,7 +90,7 @@ def earth_movers_distance(p: Float[Tensor, "n k"], q: Float[Tensor, "n k"], r: i
     """Distance between two score distributions, one value per row: `(1/K sum_k |CDF_p(k) - CDF_q(k)|^r)^(1/r)`.
 
     `p`, `q`: probabilities of K ordered scores, rows summing to 1. `r`: 2 to train, 1 to report. The root is taken
-    for each row, so that the mean over a batch is the mean of its rows' distances. Equal rows give 0 with slope 0.
+    for each row, so that the mean over a batch is the mean of its rows' distances. Equal rows give 0 with gradient 0.
 
     Raises ValueError for other shapes or r below 1. Source: Talebi and Milanfar, "NIMA", 2018, equation 1.
     """

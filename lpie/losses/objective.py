@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lpie.imaging.checks import check_range
 from lpie.losses import FIDELITIES, FidelityName
 from lpie.losses.fidelity import Scalar
-from lpie.losses.similarity import check_range
 from lpie.names import find
 from lpie.vocabulary import Photo
 
@@ -47,7 +47,7 @@ class PerceptualObjective(nn.Module):
     def parts(self, enhanced: Photo, target: Photo) -> dict[str, Tensor]:
         """The `loss` and, detached for logging, its `fidelity` and the critic's mean `score` (NaN without one)."""
         if not self._range_checked:  # once, since on a GPU it waits for the device
-            check_range(target.detach().cpu(), "target")
+            check_range(target, "target", wait=True)
             self._range_checked = True
         fidelity = self._distance(enhanced, target)
         if self.critic is None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from importlib.util import find_spec
 from typing import Any, TypeAlias, cast
 
 import torch
@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from lpie.imaging.checks import check_floating, check_range
+from lpie.imaging.kernels import find, gradient_of_plain
 from lpie.imaging.similarity_terms import (
     SCALE_WEIGHTS,
     SMALLEST_CONTRAST,
@@ -28,8 +30,6 @@ PerPlane: TypeAlias = Float[Tensor, " planes"]
 SMALLEST_SIDE = (WINDOW_SIZE - 1) * 2 ** (len(SCALE_WEIGHTS) - 1) + 1
 """Pixels that each side of a photo needs so that the window fits at MS-SSIM's coarsest scale: 161."""
 
-RANGE_TOLERANCE = 1e-3  # how far a value may leave [0, 1] through rounding
-
 
 def ssim(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> PerPhoto:
     """Mean structural similarity of each photo in `a` to the one in `b`: 1 if equal, at least -1.
@@ -45,10 +45,10 @@ def ssim(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> PerPhoto:
     Source: Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural
     similarity", 2004, section III-C, K1 = 0.01, K2 = 0.03.
     Differs: each color channel counts as an image of its own and the values are averaged; the paper treats
-    luminance only. Channel means agree with scikit-image, torchmetrics and pytorch-msssim.
+    luminance only. Channel means agree with scikit-image and pytorch-msssim;
+    torchmetrics also averages windows over reflected borders, and differs by a few thousandths.
     """
-    check_range(a, "a")
-    check_range(b, "b")
+    _check(a, b)
     return unchecked_ssim(a, b)
 
 
@@ -66,8 +66,7 @@ def ms_ssim(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> PerPhot
     the last row and column of an odd side, as the authors' program does; other libraries drop it or pad with zeros,
     so that values agree where both sides are multiples of 16 and otherwise to about 1e-3.
     """
-    check_range(a, "a")
-    check_range(b, "b")
+    _check(a, b)
     return unchecked_ms_ssim(a, b)
 
 
@@ -81,22 +80,23 @@ def unchecked_ms_ssim(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) 
     """`ms_ssim` of photos whose values may leave [0, 1], such as an untrained network's."""
     check_pair(a, b, SMALLEST_SIDE, "MS-SSIM's five scales")
     terms = _scale_terms(a, b, scales=len(SCALE_WEIGHTS))
-    # Differs (2): below the floor there is a slope, so that a loss can climb out, and a bounded one, so that one photo
-    # that is far off does not outweigh its batch.
+    # Differs (2): below the floor there is a gradient, so that a loss can climb out, and a bounded one, so that one
+    # photo that is far off does not outweigh its batch.
     climb = terms / terms.detach().clamp(min=STEEPEST_CONTRAST)
     logarithms = terms.detach().clamp(min=SMALLEST_CONTRAST).log() + (climb - climb.detach())
     return (logarithms * constant(SCALE_WEIGHTS, terms)).sum(-1).exp().mean(1)  # prod would wait for the GPU
 
 
+def _check(a: Tensor, b: Tensor) -> None:
+    check_pair(a, b)
+    check_range(a, "a")
+    check_range(b, "b")
+
+
 def check_pair(a: Tensor, b: Tensor, smallest: int = 1, needs: str = "a photo") -> None:
     """Raise TypeError or ValueError unless `a` and `b` are comparable photos of at least `smallest` px a side."""
-    for name, photo in (("a", a), ("b", b)):
-        if not isinstance(photo, Tensor) or not photo.is_floating_point():
-            received = photo.dtype if isinstance(photo, Tensor) else type(photo).__name__
-            raise TypeError(
-                f"Expected a floating tensor of photos in [0, 1] as {name}, got {received}: convert 8-bit photos "
-                "with lpie.imaging.pixels.from_uint8."
-            )
+    check_floating(a, "a")
+    check_floating(b, "b")
     if a.shape != b.shape or a.ndim != 4:
         raise ValueError(f"Expected two batches of one shape (N, C, H, W), got {tuple(a.shape)} and {tuple(b.shape)}.")
     if a.device != b.device:
@@ -106,21 +106,6 @@ def check_pair(a: Tensor, b: Tensor, smallest: int = 1, needs: str = "a photo") 
             f"Expected at least {smallest} px a side, which {needs} needs, got a batch of shape {tuple(a.shape)}: "
             "use larger crops or, below 161 px, ssim in place of ms_ssim."
         )
-
-
-def check_range(photo: Tensor, name: str) -> None:
-    """Raise ValueError unless the values of a photo on the CPU are numbers in [0, 1]."""
-    if (
-        not isinstance(photo, Tensor)
-        or photo.device.type != "cpu"
-        or not photo.is_floating_point()
-        or not photo.numel()
-    ):
-        return
-    lowest, highest = (bound.item() for bound in photo.detach().aminmax())
-    if not (lowest >= -RANGE_TOLERANCE and highest <= 1 + RANGE_TOLERANCE):
-        advice = "it holds NaN" if lowest != lowest else "divide 8-bit values by 255, clip a network's raw output"
-        raise ValueError(f"Expected values in [0, 1] in {name}, got {lowest:g} to {highest:g}: {advice}.")
 
 
 def _scale_terms(a: Tensor, b: Tensor, scales: int) -> Tensor:
@@ -139,8 +124,9 @@ def _scale_terms(a: Tensor, b: Tensor, scales: int) -> Tensor:
 
 def _mean_terms(a: Planes, b: Planes, with_luminance: bool) -> PerPlane:
     """Mean over a plane's windows of luminance x contrast, or of contrast alone: by the fastest form that applies."""
-    if a.dtype == torch.float32 and (a.device.type == "cpu" or (a.is_cuda and find_spec("triton"))):
-        return cast(Tensor, _MeanTerms.apply(a, b, with_luminance))
+    kernels = find("similarity", a) if a.dtype == torch.float32 else None
+    if kernels:
+        return cast(Tensor, _MeanTerms.apply(a, b, with_luminance, kernels.mean_terms))
     return plain_mean_terms(a, b, with_luminance)
 
 
@@ -153,22 +139,22 @@ def plain_mean_terms(a: Planes, b: Planes, with_luminance: bool) -> PerPlane:
 
 
 class _MeanTerms(torch.autograd.Function):
-    """`plain_mean_terms` in one pass over the planes, which finds the slopes too where they are wanted."""
+    """`plain_mean_terms` in one pass over the planes, which finds the gradients too where they are wanted."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, with_luminance: bool) -> Tensor:
-        if a.is_cuda:
-            from lpie.fast.similarity_gpu import mean_terms
-        else:
-            from lpie.fast.similarity_cpu import mean_terms
-        means, *slopes = mean_terms(a, b, with_luminance, *ctx.needs_input_grad[:2])
-        ctx.save_for_backward(*slopes)
+    def forward(ctx: Any, a: Tensor, b: Tensor, with_luminance: bool, mean_terms: Callable[..., Any]) -> Tensor:
+        means, *gradients = mean_terms(a, b, with_luminance, *ctx.needs_input_grad[:2])
+        ctx.with_luminance = with_luminance
+        ctx.save_for_backward(a, b, *gradients)
         return means
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        return *(each if each is None else each * slope[:, None, None] for each in ctx.saved_tensors), None
+        a, b, *gradients = ctx.saved_tensors
+        if torch.is_grad_enabled():  # this gradient will be differentiated again
+            planes = (a, b, ctx.with_luminance)
+            return *gradient_of_plain(plain_mean_terms, planes, (*ctx.needs_input_grad[:2], False), slope), None
+        return *(each if each is None else each * slope[:, None, None] for each in gradients), None, None
 
 
 def blur(planes: Planes) -> Float[Tensor, "planes h-10 w-10"]:
@@ -191,29 +177,11 @@ def _constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtyp
 
 def half_size(planes: Planes) -> Float[Tensor, "planes h2 w2"]:
     """Means of 2 x 2 px; the last row or column of an odd side counts as repeated, as in Wang's own program."""
-    if planes.device.type == "cpu":  # five times faster there than torch's pooling
-        return cast(Tensor, _HalfSize.apply(planes))
-    return F.avg_pool2d(planes, 2, ceil_mode=True, count_include_pad=False)
-
-
-class _HalfSize(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, planes: Tensor) -> Tensor:
-        ctx.size = height, width = planes.shape[1:]
-        if height % 2 or width % 2:
-            planes = F.pad(planes, (0, width % 2, 0, height % 2), mode="replicate")
-        rows = planes[:, ::2] + planes[:, 1::2]
-        return (rows[..., ::2] + rows[..., 1::2]).mul_(0.25)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> Tensor:
-        height, width = ctx.size
-        planes, rows, columns = slope.shape
-        spread = (slope * 0.25)[:, :, None, :, None].expand(planes, rows, 2, columns, 2).contiguous()
-        spread = spread.view(planes, 2 * rows, 2 * columns)[:, :height, :width]
-        if height % 2:
-            spread[:, -1] *= 2
-        if width % 2:
-            spread[..., -1] *= 2
-        return spread
+    if planes.device.type != "cpu":
+        return F.avg_pool2d(planes, 2, ceil_mode=True, count_include_pad=False)
+    height, width = planes.shape[1:]  # sums are five times faster there than torch's pooling
+    if height % 2 or width % 2:
+        planes = F.pad(planes, (0, width % 2, 0, height % 2), mode="replicate")
+    upper, lower = planes.unflatten(1, (-1, 2)).unbind(2)
+    left, right = (upper + lower).unflatten(2, (-1, 2)).unbind(3)
+    return (left + right) * 0.25

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lpie.imaging.checks import check_precision
 from lpie.imaging.color import luma
-from lpie.imaging.resampling import resize
-from lpie.networks.photo_check import check_photo
+from lpie.imaging.resampling import bilinear_weights, resize
 from lpie.vocabulary import Luminance, Photo
 from lpie.weights import open_weights
 
@@ -89,11 +89,13 @@ class BilateralGrid(nn.Module):
         return settings | ({"luminance_led": "yes"} if self.luminance_led else {})
 
     def forward(self, photo: Photo) -> Photo:
-        """The enhanced photo, float32: unclipped in training, so that gradients live, and in [0, 1] after `eval()`.
+        """The enhanced photo, float32 (float64 for float64).
+
+        Unclipped in training, so that gradients live, and in [0, 1] after `eval()`.
 
         Any height and width of at least 1 px. Raises TypeError for integers and ValueError for other shapes.
         """
-        check_photo(photo, self)
+        check_precision(photo, self.coefficients.weight.dtype)
         return self.apply_grid(photo, self.predict_grid(self.thumbnail_of(photo)))
 
     def thumbnail_of(self, photo: Photo) -> Float[Tensor, "n 3 rows columns"]:
@@ -114,13 +116,19 @@ class BilateralGrid(nn.Module):
         for convolution in self.local:
             features = features + F.relu(convolution(features))
         with torch.autocast(thumbnail.device.type, enabled=False):  # near 1, bfloat16 has steps of 1/128
-            grid = self.coefficients(F.relu(features + whole).float())
+            grid = self.coefficients_of(F.relu(features + whole))
         if not self.luminance_led:
             return grid.unflatten(1, (self.bins, 3, 4)).contiguous()
         gain, added = grid.unflatten(1, (self.bins, 1, 1, 2)).unbind(4)
-        colors = torch.eye(3, 4, device=grid.device)[..., None, None]
-        one = torch.eye(4, device=grid.device)[3].expand(3, 4)[..., None, None]
+        colors = torch.eye(3, 4, device=grid.device, dtype=grid.dtype)[..., None, None]
+        one = torch.eye(4, device=grid.device, dtype=grid.dtype)[3].expand(3, 4)[..., None, None]
         return (gain * colors + added * one).contiguous()
+
+    def coefficients_of(self, features: Float[Tensor, "n c rows columns"]) -> Float[Tensor, "n _ rows columns"]:
+        """The last layer, in at least float32 whatever the weights' precision."""
+        precise = torch.promote_types(torch.float32, self.coefficients.weight.dtype)
+        weight, bias = self.coefficients.weight, self.coefficients.bias
+        return F.conv2d(features.to(precise), weight.to(precise), None if bias is None else bias.to(precise))
 
     def apply_grid(
         self, photo: Photo, grid: Grid, rows: tuple[int, int] | None = None, columns: tuple[int, int] | None = None
@@ -128,11 +136,11 @@ class BilateralGrid(nn.Module):
         """The photo under its affine maps. For a window of a larger photo: `rows` = (its first row, the photo's
         height), `columns` likewise; the result is exactly that part of the whole."""
         (top, height), (left, width) = rows or (0, photo.shape[-2]), columns or (0, photo.shape[-1])
-        guide = (luma(photo) + self.guide(photo)).float().clamp(0, 1)
+        guide = (luma(photo) + self.guide(photo)).to(grid.dtype).clamp(0, 1)
         with torch.autocast(photo.device.type, enabled=False):
-            down = interpolation(photo.shape[-2], top, height, grid.shape[-2], photo.device)
-            across = interpolation(photo.shape[-1], left, width, grid.shape[-1], photo.device)
-            enhanced = slice_grid(photo.float(), guide, grid.float(), down, across)
+            down = bilinear_weights(grid.shape[-2], height, photo.device, (top, top + photo.shape[-2]))
+            across = bilinear_weights(grid.shape[-1], width, photo.device, (left, left + photo.shape[-1]))
+            enhanced = slice_grid(photo.to(grid.dtype), guide, grid, down.to(grid.dtype), across.to(grid.dtype))
         return enhanced if self.training else enhanced.clamp(0, 1)
 
 
@@ -144,16 +152,6 @@ def roughness(grid: Grid) -> Float[Tensor, ""]:
     return torch.stack([grid.float().diff(dim=axis).square().mean() for axis in (1, 4, 5)]).nansum()
 
 
-def interpolation(size: int, start: int, whole: int, cells: int, device: torch.device) -> Float[Tensor, "size cells"]:
-    """Linear interpolation as a matrix: pixels `start` .. `start + size - 1` of `whole` from the centers of `cells`.
-
-    Pixels beyond the outermost centers take those cells' values.
-    """
-    place = (torch.arange(start, start + size, device=device, dtype=torch.float64) + 0.5) * (cells / whole) - 0.5
-    distance = place.clamp(0, cells - 1)[:, None] - torch.arange(cells, device=device)
-    return (1 - distance.abs()).clamp(min=0).float()
-
-
 def slice_grid(
     photo: Photo,
     guide: Luminance,
@@ -163,7 +161,7 @@ def slice_grid(
 ) -> Photo:
     """Each pixel under the affine map found at its place and guide by trilinear interpolation of the grid.
 
-    `down` and `across`: see `interpolation`. `guide` in [0, 1]: 0 is the first bin's center, 1 the last one's.
+    `down` and `across`: see `bilinear_weights`. `guide` in [0, 1]: 0 is the first bin's center, 1 the last one's.
 
     Source: Gharbi et al. 2017, equations 5 and 6.
     Differs: the interpolation runs as matrix products, which give the same bytes every time on a GPU, where

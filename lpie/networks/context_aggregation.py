@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.util import find_spec
+from types import ModuleType
 from typing import cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
-from lpie.fast.context_aggregation_cpu import convolve, moments, normalize_and_activate
-from lpie.fast.context_aggregation_cpu import enhance as enhance_strips
-from lpie.networks.photo_check import check_photo
+from lpie.imaging.adaptive_normalization import (
+    NEGATIVE_SLOPE,
+    Features,
+    PerChannel,
+    apply_affine,
+    moments,
+    scale_and_shift,
+)
+from lpie.imaging.checks import check_precision
+from lpie.imaging.kernels import find
 from lpie.vocabulary import Photo
 from lpie.weights import open_weights
 
@@ -22,11 +29,6 @@ DILATIONS: dict[int, tuple[int, ...]] = {
     32: (1, 2, 4, 8, 16, 32, 64, 128, 1),  # Chen et al. 2017, table 1
     24: (1, 2, 4, 8, 16, 32, 64, 1),  # the networks that the authors released
 }
-NEGATIVE_SLOPE = 0.2
-VARIANCE_FLOOR = 1e-3  # what the authors' batch normalization adds to the variance
-
-Features = Float[Tensor, "n c h w"]
-PerChannel = Float[Tensor, "n c"]
 
 
 class AdaptiveNormalization(nn.Module):
@@ -45,13 +47,11 @@ class AdaptiveNormalization(nn.Module):
     def forward(self, features: Features) -> Features:
         """The normalized features, float32 (float64 for float64)."""
         features = full_precision(features)
-        mean, variance = moments(features)
-        return apply_affine(features, *self.affine(mean, variance))
+        return apply_affine(features, *self.affine(*moments(features)))
 
     def affine(self, mean: PerChannel, variance: PerChannel) -> tuple[PerChannel, PerChannel]:
         """Scale and shift that normalize features of these statistics."""
-        inverse = (variance + VARIANCE_FLOOR).rsqrt()
-        return self.w0 + self.w1 * inverse, self.w1 * (self.offset - mean * inverse)
+        return scale_and_shift(mean, variance, self.w0, self.w1, self.offset)
 
 
 class ContextAggregationNetwork(nn.Module):
@@ -139,13 +139,15 @@ class ContextAggregationNetwork(nn.Module):
         return sum(self.dilations)
 
     def forward(self, photo: Photo) -> Photo:
-        """The enhanced photo, float32: unclipped in training, so that gradients live, and in [0, 1] after `eval()`.
+        """The enhanced photo, float32 (float64 for float64).
+
+        Unclipped in training, so that gradients live, and in [0, 1] after `eval()`.
 
         Any height and width of at least 1 px. Raises TypeError for integers and ValueError for other shapes.
         On a GPU, features are held in float16 where no gradient is asked for (within 1.5/255 of float32), and where
         autocast allows half precision in training; otherwise all is plain float32.
         """
-        check_photo(photo, self)
+        check_precision(photo, self.last.weight.dtype)
         if not self.mirrored:
             return self._forward(photo)
         height, width = photo.shape[-2:]
@@ -155,10 +157,11 @@ class ContextAggregationNetwork(nn.Module):
         return enhanced[..., radius : radius + height, radius : radius + width]
 
     def _forward(self, photo: Photo) -> Photo:
-        if photo.is_cuda and self._runs_in_half_precision(photo):
-            return self._forward_on_gpu(photo)
-        if photo.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
-            return self._forward_on_cpu(photo)
+        kernels = find("context_aggregation", photo)
+        if kernels and photo.is_cuda and self._runs_in_half_precision(photo, kernels):
+            return self._forward_on_gpu(photo, kernels)
+        if kernels and _on_cpu_in_full(photo):
+            return self._forward_on_cpu(photo, kernels)
         return self.plain(photo)
 
     def plain(self, photo: Photo) -> Photo:
@@ -169,42 +172,36 @@ class ContextAggregationNetwork(nn.Module):
         enhanced = full_precision(self.last(features))
         return enhanced if self.training else enhanced.clamp(0, 1)
 
-    def _runs_in_half_precision(self, photo: Photo) -> bool:
+    def _runs_in_half_precision(self, photo: Photo, kernels: ModuleType) -> bool:
         """Whether the GPU kernels may do this call."""
-        if photo.dtype == torch.float64 or find_spec("triton") is None:
-            return False
-        from lpie.fast.context_aggregation_gpu import fits
-
-        if not fits(photo, self.width):
+        if photo.dtype == torch.float64 or not kernels.fits(photo, self.width):
             return False
         trains = any(parameter.requires_grad for parameter in self.parameters())
         if not torch.is_grad_enabled() or not (trains or photo.requires_grad):
             return True
         return not photo.requires_grad and torch.is_autocast_enabled("cuda")
 
-    def _forward_on_gpu(self, photo: Photo) -> Photo:
-        from lpie.fast.context_aggregation_gpu import enhance, enhance_with_gradient, pack
-
+    def _forward_on_gpu(self, photo: Photo, kernels: ModuleType) -> Photo:
         convolutions = [cast(nn.Conv2d, convolution).weight for convolution in self.convolutions]
-        weights = pack(convolutions, list(self.normalizations), self.last.weight, cast(Tensor, self.last.bias))
+        weights = kernels.pack(convolutions, list(self.normalizations), self.last.weight, cast(Tensor, self.last.bias))
         if not torch.is_grad_enabled() or not weights.first.requires_grad:
-            return enhance(photo, weights, self.dilations, torch.float16, clip=not self.training)
-        enhanced = enhance_with_gradient(photo, weights, self.dilations, torch.float16)
+            return kernels.enhance(photo, weights, self.dilations, torch.float16, clip=not self.training)
+        enhanced = kernels.enhance_with_gradient(photo, weights, self.dilations, torch.float16)
         return enhanced if self.training else enhanced.clamp(0, 1)
 
-    def _forward_on_cpu(self, photo: Photo) -> Photo:
+    def _forward_on_cpu(self, photo: Photo, kernels: ModuleType) -> Photo:
         convolutions = [cast(nn.Conv2d, convolution).weight for convolution in self.convolutions]
         normalizations = [cast(AdaptiveNormalization, normalization) for normalization in self.normalizations]
         last, bias = self.last.weight, cast(Tensor, self.last.bias)
         if not torch.is_grad_enabled():
-            enhanced = enhance_strips(
+            enhanced = kernels.enhance(
                 photo, convolutions, self.dilations, lambda layer, *of: normalizations[layer].affine(*of), last, bias
             )
         else:
             features = photo.contiguous(memory_format=torch.channels_last)
             for weight, dilation, each in zip(convolutions, self.dilations, normalizations, strict=True):
-                features = convolve(features, weight, dilation)
-                features = normalize_and_activate(features, each.w0, each.w1, each.offset, VARIANCE_FLOOR)
+                features = kernels.convolve(features, weight, dilation)
+                features = kernels.normalize_and_activate(features, each.w0, each.w1, each.offset)
             enhanced = F.conv2d(features, last, bias)
         return enhanced if self.training else enhanced.clamp(0, 1)
 
@@ -215,7 +212,7 @@ class ContextAggregationNetwork(nn.Module):
         The statistics are exact and gathered in bounded memory: one pass over tiles of `tile` px for each layer,
         each tile with the margin that its layer sees. Sums are float64.
         """
-        check_photo(photo, self)
+        check_precision(photo, self.last.weight.dtype)
         return self.fold_windows(lambda top, bottom, left, right: photo[..., top:bottom, left:right], photo.shape, tile)
 
     @torch.no_grad()
@@ -297,12 +294,13 @@ class FoldedContextAggregation(nn.Module):
     @torch.no_grad()
     def forward(self, window: Photo) -> Photo:
         """The enhanced window, in [0, 1]."""
-        check_photo(window, self)
-        if window.device.type == "cpu" and all(len(scale) == 1 for scale, _ in self._affine):
+        check_precision(window, self.network.last.weight.dtype)
+        kernels = find("context_aggregation", window) if _on_cpu_in_full(window) else None
+        if kernels and all(len(scale) == 1 for scale, _ in self._affine):
             convolutions = [cast(nn.Conv2d, convolution).weight for convolution in self.network.convolutions]
             last, bias = self.network.last.weight, cast(Tensor, self.network.last.bias)
             dilations = self.network.dilations
-            enhanced = enhance_strips(
+            enhanced = kernels.enhance(
                 window, convolutions, dilations, lambda layer, *_: self._affine[layer], last, bias
             )
         else:
@@ -310,14 +308,14 @@ class FoldedContextAggregation(nn.Module):
         return enhanced.clamp(0, 1)
 
 
+def _on_cpu_in_full(photo: Photo) -> bool:
+    precise = photo.dtype in (torch.float32, torch.float64)
+    return photo.device.type == "cpu" and precise and not torch.is_autocast_enabled("cpu")
+
+
 def full_precision(features: Features) -> Features:
     """Half precision, as autocast gives it, as float32; the rest as it is."""
     return features if features.dtype == torch.float64 else features.float()
-
-
-def apply_affine(features: Features, scale: PerChannel, shift: PerChannel) -> Features:
-    """`features * scale + shift`, one pair for each photo and channel."""
-    return torch.addcmul(shift.to(features)[..., None, None], features, scale.to(features)[..., None, None])
 
 
 def mirrored_places(start: int, end: int, size: int, device: torch.device | str = "cpu") -> Int[Tensor, " places"]:

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lpie.imaging.checks import check_precision
 from lpie.imaging.resampling import resize
 from lpie.names import find
-from lpie.networks.photo_check import check_photo
 from lpie.operators import OPERATORS, OperatorName, Range
 from lpie.operators.adjustments import contrast, exposure, saturation, white_balance_stops
 from lpie.operators.haze_model import Dehazed
@@ -108,19 +108,21 @@ class OperatorParameters(nn.Module):
         return {"network": "parameters", "operator": self.operator, "samples": str(self.samples)}
 
     def forward(self, photo: Photo, estimate: Dehazed | None = None) -> Photo:
-        """The enhanced photo, float32: unclipped in training, so that gradients live, and in [0, 1] after `eval()`.
+        """The enhanced photo, float32 (float64 for float64).
+
+        Unclipped in training, so that gradients live, and in [0, 1] after `eval()`.
 
         `estimate`: what `dehaze` makes of the photo, computed here if not given; for dehazing only. Any height and
         width of at least 1 px. Raises TypeError for integers and ValueError for other shapes.
         """
-        check_photo(photo, self)
+        check_precision(photo, self.last.weight.dtype)
         estimate = self._estimate(photo, estimate)
         return self.render(photo, self.choose(resize(photo, *self.thumbnail_size), estimate), estimate)
 
     @torch.no_grad()
     def parameters_for(self, photo: Photo, estimate: Dehazed | None = None) -> Settings:
         """What this network sets for each photo, by name; within `ranges_of` the operator."""
-        check_photo(photo, self)
+        check_precision(photo, self.last.weight.dtype)
         return self.choose(resize(photo, *self.thumbnail_size), self._estimate(photo, estimate))
 
     def choose(self, thumbnail: Photo, estimate: Dehazed | None = None) -> Settings:
@@ -129,17 +131,21 @@ class OperatorParameters(nn.Module):
         for convolution in self.halvings:
             features = F.relu(convolution(features))
         with torch.autocast(thumbnail.device.type, enabled=False):
-            summary = features.float().mean(dim=(2, 3))
+            precise = torch.promote_types(torch.float32, self.last.weight.dtype)
+            summary = features.to(precise).mean(dim=(2, 3))
             if estimate is not None:
-                summary = torch.cat([summary, estimate.airlight, estimate.transmission.mean(dim=(2, 3))], dim=1)
-            raw = self.last(F.relu(self.hidden(summary)))
-            chosen = self.low + self.span * torch.sigmoid(raw + self.start)
+                found = torch.cat([estimate.airlight, estimate.transmission.mean(dim=(2, 3))], dim=1)
+                summary = torch.cat([summary, found.to(precise)], dim=1)
+            hidden, last = ((each.weight.to(precise), each.bias.to(precise)) for each in (self.hidden, self.last))
+            raw = F.linear(F.relu(F.linear(summary, *hidden)), *last)
+            low, span, start = (each.to(precise) for each in (self.low, self.span, self.start))
+            chosen = low + span * torch.sigmoid(raw + start)
         return dict(zip(self.ranges, chosen.unbind(dim=1), strict=True))
 
     def render(self, photo: Photo, settings: Settings, estimate: Dehazed | None = None) -> Photo:
         """The photo under the operator so set, then adjusted."""
         with torch.autocast(photo.device.type, enabled=False):
-            photo = photo.float()
+            photo = photo.to(torch.promote_types(torch.float32, photo.dtype))
             return self.finish(self._row.render(photo, settings, estimate, self.samples), settings)
 
     def finish(self, rendered: Photo, settings: Settings) -> Photo:

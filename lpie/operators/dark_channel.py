@@ -5,11 +5,11 @@ In most patches of a clear photo some pixel has a channel near zero; what lifts 
 
 from __future__ import annotations
 
-import torch
 from torch.nn import functional
 
 from lpie.imaging.checks import check_airlight, check_photo
 from lpie.imaging.color import luma
+from lpie.imaging.guided_filter import guided_filter
 from lpie.operators.haze_model import Dehazed, restore
 from lpie.vocabulary import Airlight, Luminance, Photo, Transmission
 
@@ -62,35 +62,9 @@ def dark_channel_dehaze(photo: Photo, airlight: Airlight | None = None) -> Dehaz
     check_airlight(airlight, photo)
     color = airlight[:, :, None, None]
     raw = 1 - HAZE_REMOVED * dark_channel(photo / color.clamp_min(1e-3))
-    transmission: Transmission = guided_filter(raw, luma(photo)).clamp(FLOOR, 1)
+    transmission: Transmission = guided_filter(raw, luma(photo), GUIDE_RADIUS, GUIDE_EPSILON).clamp(FLOOR, 1)
     scene = restore(photo, transmission, airlight, floor=FLOOR, haze_kept=0.0)
     return Dehazed(scene.clamp(0, 1), transmission, airlight)
-
-
-def guided_filter(
-    values: Luminance, guide: Luminance, radius: int = GUIDE_RADIUS, epsilon: float = GUIDE_EPSILON
-) -> Luminance:
-    """`values` smoothed along the edges of `guide`: in each window of 2 radius + 1 pixels a linear function of it.
-
-    Source: He, Sun, Tang, "Guided image filtering", TPAMI 2013, algorithm 1.
-    """
-    guide_mean, mean = _box(guide, radius), _box(values, radius)
-    slope = (_box(guide * values, radius) - guide_mean * mean) / (
-        _box(guide.square(), radius) - guide_mean.square() + epsilon
-    )
-    return _box(slope, radius) * guide + _box(mean - slope * guide_mean, radius)
-
-
-def _box(values: Luminance, radius: int) -> Luminance:
-    """Mean over the window, which the border cuts."""
-    for axis in (2, 3):
-        size = values.shape[axis]
-        sums = functional.pad(values.double().cumsum(axis).transpose(2, axis), (0, 0, 1, 0)).transpose(2, axis)
-        at = torch.arange(size, device=values.device)
-        first, last = (at - radius).clamp_min(0), (at + radius + 1).clamp_max(size)
-        count = (last - first).reshape((-1, 1) if axis == 2 else (1, -1))
-        values = ((sums.index_select(axis, last) - sums.index_select(axis, first)) / count).to(values.dtype)
-    return values
 
 
 def _few(pixels: int) -> int:

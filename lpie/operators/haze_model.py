@@ -8,15 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
+from lpie.imaging.checks import Number, per_photo
 from lpie.operators.settings import DehazeSettings
 from lpie.vocabulary import Airlight, PerPhoto, Photo, Transmission
 
 FLOOR, HAZE_KEPT = DehazeSettings.floor, DehazeSettings.haze_kept
-
-Number = float | Float[Tensor, ""] | PerPhoto  # one for all photos, or one for each
 
 
 @dataclass(frozen=True)
@@ -45,23 +42,13 @@ def restore(
     Differentiable in every argument. `floor` in (0, 1] and `haze_kept` >= 0 are numbers or one value per photo
     (shape () or (N,)). Where there is no haze (t = 1) the photo comes back as it is. Values may leave [0, 1].
 
-    Raises ValueError where floor or haze_kept have another number of values.
+    Raises ValueError where floor or haze_kept are out of range or of another number of values.
 
     Source: Berman et al. 2016, equation 16, with the residual haze of He et al. 2011, section 4.4, as Berman et al.
     apply it: transmission times 1.06 in the numerator alone.
     Differs: the haze kept never exceeds the haze there is, so that a region without haze is not brightened.
     """
-    floor, haze_kept = per_photo(floor, photo), per_photo(haze_kept, photo)
+    floor = per_photo(floor, photo, "floor", above=0, most=1)
+    haze_kept = per_photo(haze_kept, photo, "haze_kept", least=0)
     seen = torch.minimum((1 + haze_kept) * transmission, torch.ones_like(transmission))  # Differs: min with 1
     return (photo - (1 - seen) * airlight[:, :, None, None]) / torch.maximum(transmission, floor)
-
-
-def per_photo(number: Number, photo: Photo) -> Float[Tensor, "_ 1 1 1"]:
-    """A number, or one for each photo, in a shape that multiplies (N, C, H, W)."""
-    if not isinstance(number, Tensor):
-        return photo.new_full((1, 1, 1, 1), number)
-    if number.shape not in ((), (1,), photo.shape[:1]):
-        raise ValueError(
-            f"Expected a number or one per photo (shape () or ({photo.shape[0]},)), got shape {tuple(number.shape)}."
-        )
-    return number.to(photo).reshape(-1, 1, 1, 1)

@@ -7,32 +7,25 @@ Source: Paris, Hasinoff, Kautz, "Local Laplacian filters: edge-aware image proce
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from importlib.util import find_spec
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from lpie.imaging.color import to_linear, to_srgb
+from lpie.imaging.checks import Number, check_photo, per_photo
+from lpie.imaging.color import LINEAR_LUMINANCE, LUMA, to_linear, to_srgb, weighted
+from lpie.imaging.kernels import find
 from lpie.imaging.pyramids import collapse, full_depth, gaussian_pyramid, laplacian_pyramid
 from lpie.imaging.remapping import NOISE, Settings, remap
 from lpie.operators import local_laplacian_plain as plain
-from lpie.vocabulary import Luminance, PerPhoto, Photo
+from lpie.vocabulary import Luminance, Photo
 
 __all__ = ["collapse", "filtered_luminance", "gaussian_pyramid", "laplacian_pyramid", "local_laplacian", "remap"]
 
 Mode = Literal["luminance", "log", "rgb"]
-Number: TypeAlias = int | float | Float[Tensor, ""] | PerPhoto
-"""One for all photos, or one for each."""
-
 SAMPLES = 256  # a center for each 8-bit level: within 2e-3 of the definition for alpha >= 0.5
 RATIO_FLOOR = 0.01  # added to photo and luminance before their ratio is taken: bounds what noise near black grows to
 LOG_FLOOR = 1e-3  # added to linear luminance before the logarithm, for the same reason
-SLACK = 1e-3  # outside [0, 1] that is taken for rounding and clipped; more is an error
-LUMA = (0.299, 0.587, 0.114)  # Rec. 601, of sRGB values
-LINEAR_LUMINANCE = (0.2126, 0.7152, 0.0722)  # Rec. 709, of linear light
 
 
 def local_laplacian(
@@ -49,7 +42,7 @@ def local_laplacian(
     """`photo` with local detail of amplitude up to `sigma_r` bent by the power `alpha`, larger edges scaled by `beta`.
 
     alpha: exponent > 0; below 1 enhances detail, above 1 smooths it.
-    beta: slope >= 0; below 1 compresses tone, above 1 expands it.
+    beta: gradient >= 0; below 1 compresses tone, above 1 expands it.
     sigma_r: amplitude > 0 that separates detail from edges, in the unit of what is filtered:
     mode: "luminance" filters Rec. 601 luma in [0, 1] and scales the colors by its change; "log" does so with the
         natural logarithm of linear luminance, where sigma_r is a log ratio such as log(2.5); "rgb" filters colors
@@ -70,15 +63,15 @@ def local_laplacian(
     Differs: (1) the pyramid commutes with mirroring, see `lpie.imaging.pyramids`; (2) its residual is one value;
     (3) color ratios are taken after adding 0.01, so that the luma is met exactly and noise near black stays small.
     """
-    _check_photo(photo)
+    check_photo(photo)
     settings, depth = _settings(photo, alpha, beta, sigma_r, noise), _depth(photo, levels)
     channels = photo.split(1, dim=1)  # colors one after the other: a large photo has room for its temporaries
     if mode == "luminance":
-        luminance = _weighted(channels, LUMA)
+        luminance = weighted(channels, LUMA)
         return recolored(photo, luminance, filtered(luminance, settings, samples, depth))
     if mode == "log":
         span = math.log1p(1 / LOG_FLOOR)
-        logarithm = (_weighted(map(to_linear, channels), LINEAR_LUMINANCE) / LOG_FLOOR).log1p() / span
+        logarithm = (weighted(map(to_linear, channels), LINEAR_LUMINANCE) / LOG_FLOOR).log1p() / span
         scaled = (*settings[:2], settings[2] / span, settings[3] / span)
         ratio = ((filtered(logarithm, scaled, samples, depth) - logarithm) * span).exp()
         changed = (((to_linear(c) + LOG_FLOOR) * ratio - LOG_FLOOR).clamp(0, 1) for c in channels)
@@ -115,19 +108,10 @@ def filtered(luminance: Luminance, settings: Settings, samples: int, levels: int
         raise ValueError(f"Interpolation needs at least 2 samples, got samples={samples}.")
     if luminance.dtype in (torch.float16, torch.bfloat16):
         return filtered(luminance.float(), settings, samples, levels).to(luminance.dtype)
-    compiled = {"cpu": "numba", "cuda": "triton"}.get(luminance.device.type, "")
-    if luminance.dtype == torch.float32 and compiled and find_spec(compiled):
-        if torch.compiler.is_compiling():
-            from lpie.fast.local_laplacian_untraced import sampled
-        else:
-            from lpie.fast.local_laplacian import sampled  # numba takes a second to import
-        return sampled(luminance, settings, samples, levels)
+    kernels = find("local_laplacian", luminance) if luminance.dtype == torch.float32 else None
+    if kernels:
+        return kernels.sampled(luminance, settings, samples, levels, plain.sampled)
     return plain.sampled(luminance, settings, samples, levels)
-
-
-def _weighted(channels: Iterable[Tensor], weights: tuple[float, float, float]) -> Tensor:
-    red, green, blue = (weight * channel for weight, channel in zip(weights, channels, strict=True))
-    return red + green + blue
 
 
 def _depth(photo: Tensor, levels: int | None) -> int:
@@ -138,44 +122,11 @@ def _depth(photo: Tensor, levels: int | None) -> int:
 
 
 def _settings(photo: Tensor, alpha: Number, beta: Number, sigma_r: Number, noise: Number) -> Settings:
-    return (
-        _per_photo(alpha, photo, "alpha"),
-        _per_photo(beta, photo, "beta"),
-        _per_photo(sigma_r, photo, "sigma_r"),
-        _per_photo(noise, photo, "noise"),
-    )
-
-
-def _per_photo(number: Number, photo: Tensor, name: str) -> Tensor:
-    """`number` as (N, 1, 1, 1), checked where that does not wait for a GPU."""
-    if isinstance(number, Tensor):
-        if number.shape not in ((), (1,), photo.shape[:1]):
-            raise ValueError(
-                f"{name} is one number or one per photo, shape () or ({photo.shape[0]},), got {tuple(number.shape)}."
-            )
-        value = number.to(photo).reshape(-1, 1, 1, 1).expand(photo.shape[0], -1, -1, -1)
-        checked = not number.is_cuda and not torch.compiler.is_compiling()
-        least = number.min().item() if checked else 1.0
-    else:
-        value, least = photo.new_full((photo.shape[0], 1, 1, 1), number), number
-    if not (least >= 0 if name in ("beta", "noise") else least > 0):
-        bound = "at least 0" if name in ("beta", "noise") else "above 0"
-        raise ValueError(f"{name} must be {bound}, got {least:g}.")
-    return value
-
-
-def _check_photo(photo: Tensor) -> None:
-    received = photo.dtype if isinstance(photo, Tensor) else type(photo).__name__
-    if not isinstance(photo, Tensor) or not photo.is_floating_point():
-        raise TypeError(f"Expected a floating tensor (N, 3, H, W) in [0, 1], got {received}.")
-    if photo.ndim != 4 or photo.shape[1] != 3 or not photo.numel():
-        raise ValueError(
-            f"Expected photos (N, 3, H, W), got shape {tuple(photo.shape)}; photo[None] adds a batch axis."
-        )
-    if photo.device.type == "cpu" and not torch.compiler.is_compiling():
-        least, most = (bound.item() for bound in torch.aminmax(photo.detach()))
-        if not (least >= -SLACK and most <= 1 + SLACK):  # NaN fails both comparisons
-            raise ValueError(
-                f"Expected values in [0, 1], got {least:g} to {most:g}; divide 8-bit values by 255, look for NaN, "
-                "use lpie.operators.tone_mapping for radiance."
-            )
+    """The four settings, each (N, 1, 1, 1), checked."""
+    bounds: tuple[tuple[str, Number, dict[str, float]], ...] = (
+        ("alpha", alpha, {"above": 0}), ("beta", beta, {"least": 0}),
+        ("sigma_r", sigma_r, {"above": 0}), ("noise", noise, {"least": 0}),
+    )  # fmt: skip
+    four = [per_photo(number, photo, name, **bound) for name, number, bound in bounds]
+    alpha, beta, sigma_r, noise = (setting.expand(len(photo), -1, -1, -1) for setting in four)
+    return alpha, beta, sigma_r, noise

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
-from lpie.imaging.checks import check_airlight, check_photo
+from lpie.imaging.checks import Number, check_airlight, check_photo, per_photo
 from lpie.imaging.color import luma
 from lpie.operators.airlight import estimate_airlight, haze_presence
 from lpie.operators.haze_lines import transmission_along_lines
-from lpie.operators.haze_model import FLOOR, HAZE_KEPT, Dehazed, Number, per_photo, restore
+from lpie.operators.haze_model import FLOOR, HAZE_KEPT, Dehazed, restore
 from lpie.operators.settings import DehazeSettings
 from lpie.operators.smoothing import gradient_links, weighted_least_squares
 from lpie.vocabulary import Airlight, Photo, Transmission
@@ -46,9 +48,10 @@ def dehaze(
     (3) the haze kept never exceeds the haze there is, see `restore`. Their display stretch is `display_stretch`.
     """
     check_photo(photo)
-    if not gamma > 0 or not smoothness > 0:
+    if not 0 < gamma < math.inf or not 0 < smoothness < math.inf:
         raise ValueError(f"gamma and smoothness must be above 0, got gamma={gamma}, smoothness={smoothness}.")
-    _check_range(floor, haze_kept)
+    floor = per_photo(floor, photo, "floor", above=0, most=1)
+    haze_kept = per_photo(haze_kept, photo, "haze_kept", least=0)
     seen = photo.detach().float().clamp(0, 1)
     with torch.no_grad():
         if airlight is None:
@@ -60,14 +63,14 @@ def dehaze(
             presence = None
         transmission = estimate_transmission(seen**gamma, airlight**gamma, smoothness)
         if presence is not None:
-            transmission = 1 - per_photo(presence, seen) * (1 - transmission)
+            transmission = 1 - per_photo(presence, seen, "presence") * (1 - transmission)
     corrected = photo.clamp(0, 1) if gamma == 1 else photo.clamp(0, 1) ** gamma
     scene = restore(
         corrected,
         transmission.to(photo.dtype),
         (airlight**gamma).to(photo.dtype),
-        floor=floor,
-        haze_kept=haze_kept,
+        floor=floor.flatten(),
+        haze_kept=haze_kept.flatten(),
     ).clamp(0, 1)
     return Dehazed(scene if gamma == 1 else scene ** (1 / gamma), transmission, airlight, presence)
 
@@ -95,10 +98,3 @@ def display_stretch(photo: Photo, clipped: float = STRETCHED) -> Photo:
     low, high = ordered[:, round(clipped * last)], ordered[:, round((1 - clipped) * last)]
     low, span = low.reshape(-1, 1, 1, 1), (high - low).clamp_min(1e-6).reshape(-1, 1, 1, 1)
     return ((photo - low) / span).clamp(0, 1)
-
-
-def _check_range(floor: Number, haze_kept: Number) -> None:
-    if isinstance(floor, float | int) and not 0 < floor <= 1:
-        raise ValueError(f"floor divides and must be in (0, 1], got {floor}.")
-    if isinstance(haze_kept, float | int) and not haze_kept >= 0:
-        raise ValueError(f"haze_kept is a share of the haze and must be at least 0, got {haze_kept}.")

@@ -5,15 +5,13 @@ Minimizes  sum_i w_i (t_i - v_i)^2 + sum_links c_ij (t_i - t_j)^2  over the pixe
 of magnitude and form structures one pixel thin; point smoothing alone stalls on them, and fixed coarse grids miss
 them. So conjugate gradients are preconditioned by a multigrid V-cycle whose interpolation follows the links (Dendy
 1982, "Black box multigrid"), whose coarse operators are Galerkin products, and whose smoother is a Chebyshev
-polynomial (Adams et al. 2003). All of it is products with stencils, for a batch on CPU or GPU; on a GPU the four
-that cost time are single kernels, `weighted_least_squares_kernels`.
+polynomial (Adams et al. 2003). All of it is products with stencils, for a batch on CPU or GPU.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -77,7 +75,7 @@ def weighted_least_squares(
 
     def step() -> None:  # of conjugate gradients; x, r, p and rz in place
         remainder = r.clone()
-        _subtract_product(weight, links, p, remainder)
+        _subtract_flows(weight, links, p, remainder)
         alpha = _ratio(rz, _dot(p, r - remainder))
         x.addcmul_(alpha, p)
         r.lerp_(remainder, alpha)  # r - alpha A p
@@ -96,7 +94,7 @@ def _repeat(step: Callable[[], None], count: int, device: torch.device) -> None:
         for _ in range(count):
             step()
         return
-    step()  # as it is: Triton compiles its kernels
+    step()  # as it is: torch makes its workspaces
     graph, stream, current = torch.cuda.CUDAGraph(), torch.cuda.Stream(device), torch.cuda.current_stream(device)
     stream.wait_stream(current)
     with torch.cuda.stream(stream):
@@ -117,20 +115,6 @@ def _ratio(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(b > 0, a / b, torch.zeros_like(b))
 
 
-def _has_kernels(values: Tensor) -> bool:
-    return values.is_cuda and find_spec("triton") is not None
-
-
-def _subtract_product(data: Tensor, links: Links, x: Tensor, r: Tensor) -> None:
-    """r -= A x in place."""
-    if _has_kernels(r):
-        from lpie.fast import smoothing_gpu as kernels  # Triton comes with GPU builds only
-
-        kernels.subtract_product(data, links, x, r)
-    else:
-        _subtract_flows(data, links, x, r)
-
-
 def _subtract_flows(data: Tensor, links: Links, x: Tensor, r: Tensor) -> None:
     """r -= A x, as flows along the links: a stored diagonal would swallow data weights that are 1e8 times smaller."""
     r.addcmul_(data, x, value=-1)
@@ -148,7 +132,7 @@ def _v_cycle(levels: list[_Level], coarsest: Tensor, r: Tensor) -> Tensor:
     _smooth(level, x, r)
     correction = _prolong(level.shares, _v_cycle(levels[1:], coarsest, _restrict(level.shares, r)))
     x += correction
-    _subtract_product(level.data, level.links, correction, r)
+    _subtract_flows(level.data, level.links, correction, r)
     _smooth(level, x, r)
     return x
 
@@ -166,10 +150,6 @@ def _smooth(level: _Level, x: Tensor, r: Tensor) -> None:
 
 def _smooth_step(level: _Level, p: Tensor, x: Tensor, r: Tensor, keep: float, add: float) -> Tensor:
     """x += p and r -= A p in place; the next p = keep p + add scale r."""
-    if _has_kernels(r):
-        from lpie.fast import smoothing_gpu as kernels
-
-        return kernels.smooth_step(level.data, level.links, level.scale, p, x, r, keep, add)
     x += p
     _subtract_flows(level.data, level.links, p, r)
     return p.mul_(keep).addcmul_(level.scale, r, value=add)
@@ -177,10 +157,6 @@ def _smooth_step(level: _Level, p: Tensor, x: Tensor, r: Tensor, keep: float, ad
 
 def _prolong(shares: Tensor, coarse: Tensor) -> Tensor:
     """Each fine pixel's share of the four coarse pixels around it."""
-    if _has_kernels(coarse):
-        from lpie.fast import smoothing_gpu as kernels
-
-        return kernels.prolong(shares, coarse)
     height, width = shares.shape[-2:]
     fine = torch.zeros_like(shares[:, :1])
     for k, (row, column) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
@@ -192,10 +168,6 @@ def _prolong(shares: Tensor, coarse: Tensor) -> Tensor:
 
 def _restrict(shares: Tensor, fine: Tensor) -> Tensor:
     """The transpose of `_prolong`."""
-    if _has_kernels(fine):
-        from lpie.fast import smoothing_gpu as kernels
-
-        return kernels.restrict(shares, fine)
     blocks = functional.avg_pool2d(shares * fine, 2, ceil_mode=True, divisor_override=1)
     coarse = blocks[:, :1].clone()
     height, width = coarse.shape[-2:]
@@ -285,7 +257,7 @@ def _coarse_operator(data: Tensor, links: Links, shares: Tensor) -> tuple[Tensor
     def product(coarse: Tensor) -> Tensor:
         fine = _prolong(shares, coarse)
         negative = torch.zeros_like(fine)
-        _subtract_product(data, links, fine, negative)
+        _subtract_flows(data, links, fine, negative)
         return -_restrict(shares, negative)
 
     coarse_data = product(torch.ones_like(data[..., ::2, ::2]))

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from lpie.imaging.checks import check_airlight, check_photo
+from lpie.imaging.checks import Number, check_airlight, check_photo, per_photo
 from lpie.imaging.color import luma, to_linear, to_srgb
-from lpie.operators.dark_channel import guided_filter
-from lpie.vocabulary import Airlight, Luminance, PerPhoto, Photo, Transmission
+from lpie.imaging.guided_filter import guided_filter
+from lpie.vocabulary import Airlight, Luminance, Photo, Transmission
 
 PROXY_RADIUS = 0.06  # of the longer side: how far the depth proxy is smoothed along edges
 PROXY_EPSILON = 1e-3
@@ -27,9 +25,7 @@ class HazyScene:
     clear: Photo
 
 
-def add_haze(
-    photo: Photo, depth: Luminance, airlight: Airlight, density: float | Float[Tensor, ""] | PerPhoto
-) -> HazyScene:
+def add_haze(photo: Photo, depth: Luminance, airlight: Airlight, density: Number) -> HazyScene:
     """The photo seen through haze: in linear light I = t J + (1 - t) A with t = exp(-density depth).
 
     `photo` is clear, sRGB in [0, 1]; `depth` (N, 1, H, W) is at least 0, usually relative with 1 at the farthest point;
@@ -45,7 +41,7 @@ def add_haze(
     check_airlight(airlight, photo)
     if depth.shape != photo[:, :1].shape:
         raise ValueError(f"Expected a depth of shape {tuple(photo[:, :1].shape)}, got {tuple(depth.shape)}.")
-    optical = _density(density, photo) * depth
+    optical = per_photo(density, photo, "density", least=0) * depth
     if photo.device.type == "cpu" and not bool((optical >= 0).all()):  # NaN fails too
         raise ValueError("density and depth must be numbers of at least 0: transmission would exceed 1.")
     transmission = torch.exp(-optical)
@@ -70,12 +66,3 @@ def depth_proxy(photo: Photo) -> Luminance:
     depth = guided_filter((rise + attenuation) / 2, luma(photo), radius, PROXY_EPSILON)
     least, most = depth.amin(dim=(2, 3), keepdim=True), depth.amax(dim=(2, 3), keepdim=True)
     return (depth - least) / (most - least).clamp_min(1e-6)
-
-
-def _density(density: float | Tensor, photo: Photo) -> Tensor:
-    value = torch.as_tensor(density, dtype=photo.dtype, device=photo.device)
-    if value.shape not in ((), (1,), photo.shape[:1]):
-        raise ValueError(
-            f"density is a number or one per photo, shape () or ({photo.shape[0]},), got {tuple(value.shape)}."
-        )
-    return value.reshape(-1, 1, 1, 1)

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lpie.imaging.color import to_srgb
+from lpie.imaging.color import LINEAR_LUMINANCE, to_srgb, weighted
 from lpie.imaging.remapping import NOISE
-from lpie.operators.local_laplacian import LINEAR_LUMINANCE, SAMPLES, filtered_luminance
+from lpie.operators.local_laplacian import SAMPLES, filtered_luminance
 from lpie.vocabulary import Photo
 
 SIGMA_R = math.log(2.5)  # log ratio that separates detail from edges, which the paper uses throughout
@@ -45,8 +45,7 @@ def tone_map(
         raise ValueError(f"contrast is a ratio above 1, got {contrast}.")
     if not bool((radiance.isfinite() & (radiance >= 0)).all()):
         raise ValueError("Expected finite light >= 0; clip negative values and replace NaN first.")
-    weights = radiance.new_tensor(LINEAR_LUMINANCE).reshape(1, 3, 1, 1)
-    luminance = (radiance * weights).sum(1, keepdim=True)
+    luminance = weighted(radiance.split(1, dim=1), LINEAR_LUMINANCE)
     brightest = luminance.amax((1, 2, 3), keepdim=True)
     floor = (DARKEST * brightest).clamp_min(torch.finfo(luminance.dtype).tiny)
     logarithm = luminance.maximum(floor).log()

@@ -14,6 +14,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from lpie.imaging.kernels import find
 from lpie.imaging.pyramids import collapse, differences, expand, full_depth, gaussian_pyramid
 from lpie.imaging.remapping import NOISE, remap
 from lpie.operators.local_laplacian import filtered_luminance
@@ -87,10 +88,9 @@ def _added_to_coarse(
 def _reduced_changes(values: Luminance, settings: dict[str, Tensor], samples: int) -> Tensor:
     """What remapping adds about each center, reduced `FINE` times, (1, samples, h, w)."""
     shaped = {name: setting.reshape(-1, 1, 1, 1).to(values) for name, setting in settings.items()}
-    if values.dtype == torch.float32 and values.device.type == "cpu":
-        from lpie.fast.local_laplacian import reduced_changes
-
-        return reduced_changes(values, tuple(shaped.values()), samples, FINE)
+    kernels = find("local_laplacian", values) if values.dtype == torch.float32 and not values.is_cuda else None
+    if kernels:
+        return kernels.reduced_changes(values, tuple(shaped.values()), samples, FINE)
     centers = torch.linspace(0, 1, samples, dtype=values.dtype, device=values.device).reshape(1, -1, 1, 1)
     changes = (remap(values, few, **shaped) - values for few in centers.split(AT_A_TIME, dim=1))
     return torch.cat([gaussian_pyramid(change, FINE + 1)[FINE] for change in changes], dim=1)

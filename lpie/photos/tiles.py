@@ -19,8 +19,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lpie.imaging.color import luma
-from lpie.imaging.resampling import resize
-from lpie.networks.bilateral_grid import BilateralGrid, interpolation
+from lpie.imaging.resampling import bilinear_weights, resize
+from lpie.networks.bilateral_grid import BilateralGrid
 from lpie.networks.context_aggregation import ContextAggregationNetwork
 from lpie.networks.operator_parameters import OperatorParameters, Settings
 from lpie.operators import Operator, nonlocal_dehazing
@@ -253,8 +253,8 @@ def _guided(transmission: Transmission, guide: Luminance, photo: LargePhoto) -> 
     maps = torch.cat([mean(slope), mean(level - slope * center)], dim=1)
 
     def window(top: int, bottom: int, left: int, right: int) -> Transmission:
-        down = interpolation(bottom - top, top, photo.height, maps.shape[2], maps.device)
-        across = interpolation(right - left, left, photo.width, maps.shape[3], maps.device)
+        down = bilinear_weights(maps.shape[2], photo.height, maps.device, (top, bottom)).float()
+        across = bilinear_weights(maps.shape[3], photo.width, maps.device, (left, right)).float()
         a, b = (down @ (maps @ across.T)).split(1, dim=1)
         return (a * luma(photo.read(top, bottom, left, right)) + b).clamp(FLOOR, 1)
 

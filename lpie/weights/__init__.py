@@ -12,7 +12,9 @@ from pathlib import Path
 
 import torch
 
-from lpie.records import read_tensors
+from lpie.records import read_tensors, write_tensors
+
+__all__ = ["int8_channels", "open_weights", "shipped_names", "write_tensors"]
 
 SHIPPED = Path(__file__).parent
 SMALL = 2**16  # weights below which a tensor is worth more than the bytes it would save

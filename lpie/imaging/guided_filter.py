@@ -1,0 +1,45 @@
+"""The guided filter: a map made to follow the edges of a photo.
+
+Source: He, Sun, Tang, "Guided image filtering", TPAMI 2013, algorithm 1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lpie.vocabulary import Luminance
+
+
+def guided_filter(values: Luminance, guide: Luminance, radius: int, epsilon: float) -> Luminance:
+    """`values` smoothed along the edges of `guide`: in each window of 2 radius + 1 pixels a linear function of it.
+
+    `epsilon`: variance of the guide below which a window counts as flat.
+    """
+    gain, offset = guided_maps(values, guide, radius, epsilon)
+    return gain * guide + offset
+
+
+def guided_maps(values: Luminance, guide: Luminance, radius: int, epsilon: float) -> tuple[Luminance, Luminance]:
+    """Gain and offset of each pixel's linear function of the guide, for a larger guide too once they are resized.
+
+    Source: also He, Sun, "Fast guided filter", 2015, algorithm 2, for maps found on a reduced photo.
+    """
+    guide_mean, mean = _window_mean(guide, radius), _window_mean(values, radius)
+    gain = (_window_mean(guide * values, radius) - guide_mean * mean) / (
+        _window_mean(guide.square(), radius) - guide_mean.square() + epsilon
+    )
+    return _window_mean(gain, radius), _window_mean(mean - gain * guide_mean, radius)
+
+
+def _window_mean(values: Tensor, radius: int) -> Tensor:
+    """Mean over the window, which the border cuts."""
+    for axis in (2, 3):
+        size = values.shape[axis]
+        sums = functional.pad(values.double().cumsum(axis).transpose(2, axis), (0, 0, 1, 0)).transpose(2, axis)
+        at = torch.arange(size, device=values.device)
+        first, last = (at - radius).clamp_min(0), (at + radius + 1).clamp_max(size)
+        count = (last - first).reshape((-1, 1) if axis == 2 else (1, -1))
+        values = ((sums.index_select(axis, last) - sums.index_select(axis, first)) / count).to(values.dtype)
+    return values
