@@ -16,7 +16,6 @@ from typer.core import TyperGroup
 from lpie.critic_training import commands as critic_commands
 from lpie.names import printable
 from lpie.operators import OPERATORS
-from lpie.study.settings import PROFILES
 
 USAGE = 2  # exit status where what was asked cannot be done; 1 where it was tried and failed
 
@@ -41,7 +40,7 @@ class Commands(TyperGroup):
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(critic_commands.app, name="critic")
 
-ProfileOption = Annotated[str, typer.Option(help=f"One of {', '.join(PROFILES)}.")]
+ProfileOption = Annotated[str, typer.Option(help="smoke, demo, study, fivek, or a study file.")]
 
 
 def _setting(operator: str, name: str, meaning: str) -> str:
@@ -100,8 +99,9 @@ def train(
 ) -> None:
     """Train and evaluate one study of a profile; same seed and device, same bytes."""
     from lpie.records import results_folder
-    from lpie.study.experiments import every_study, run_studies
-    from lpie.study.settings import find_profile
+    from lpie.study.experiments import run_studies
+    from lpie.study.settings import every_study
+    from lpie.study.study_file import find_profile
 
     studies = {found.name: found for found in every_study(find_profile(profile))}
     if list_studies:

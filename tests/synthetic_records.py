@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lpie.evidence.results import RUN_COLUMNS
-from lpie.study.settings import FIDELITIES
+from lpie.losses import FIDELITIES
 
 CRITICS = ("compact", "ava")  # of `labels.CRITICS`, those that this study has
 JUDGES = ("technical", "oasis", "niqe")

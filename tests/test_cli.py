@@ -28,7 +28,7 @@ def test_help_and_data_do_not_wait_for_torch() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["run-all", "--profile", "smok"], "Unknown profile 'smok': choose one of smoke, demo"),
+        (["run-all", "--profile", "smok"], "Unknown profile 'smok', did you mean 'smoke'?"),
         (["run-all", "-p", "gama=1"], "no parameter 'gama'"),
         (["run-all", "-p", "gamma"], "Expected name=value"),
         (["train", "--study", "tone-can24-l3-s0"], "Did you mean 'tone-can24-l"),

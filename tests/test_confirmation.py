@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +14,9 @@ from lpie.imaging.pixels import to_uint8
 from lpie.study import confirmation, experiments, rivals
 from lpie.study.confirmation import confirm
 from lpie.study.rivals import GlobalEdit
-from lpie.study.settings import Schedule, Study, find_profile
+from lpie.study.settings import Schedule, Study
+from lpie.study.sources import find_sources
+from lpie.study.study_file import find_profile
 from lpie.study.targets import Scene
 
 SHORT = Schedule(steps=2, batch=1, sides=(40,), checkpoint_every=2, validate_every=2)
@@ -43,7 +44,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setattr(module, "load_judges", lambda *_: judges)
     for module in (experiments, rivals):
         monkeypatch.setattr(module, "load_scenes", lambda *_: seen)
-    monkeypatch.setattr(confirmation, "load_scenes", lambda *_: scenes_of(("test",) * 6, 2))
+    monkeypatch.setattr(confirmation, "load_scenes", lambda *_, **__: scenes_of(("confirmation",) * 6, 2))
     experiments.run_studies(find_profile("smoke"), STUDIES, tmp_path, "cpu")
     reported = [scene for scene in seen if scene.split != "train"]
     for decibels, stops in ((16, 0.5), (22, 0.2), (28, 0.1), (34, 0.05)):
@@ -78,16 +79,12 @@ def test_what_was_judged_is_not_judged_again(folder: Path) -> None:
 
 
 def test_an_objective_that_was_not_trained_is_named(folder: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no tone mapping by grid with l2\+0.5ava"):
+    with pytest.raises(FileNotFoundError, match=r"no tone by grid with l2\+0.5ava"):
         confirm(folder, "grid", ["l2+0.01compact", "l2+0.5ava"], "cpu")
 
 
 def test_fresh_photographs_are_none_of_the_study(data: Path) -> None:
-    from lpie.study.targets import _sources
-
     profile = find_profile("study")
-    names = [
-        {source.name for source in _sources(replace(profile, photographs=kind), "tone")} for kind in ("study", "fresh")
-    ]
-    assert len(names[1]) == 140 + 150
-    assert not names[0] & names[1]
+    study, fresh = ({source.path for source in find_sources(profile, "tone", kind)} for kind in (False, True))
+    assert len(fresh) == 140 + 150
+    assert not study & fresh

@@ -16,17 +16,16 @@ from torch import Tensor
 
 from lpie.evidence import Evidence
 from lpie.evidence.results import RUN_COLUMNS, crop_path, read_logs, read_results
+from lpie.operators import ToneSettings
 from lpie.study import experiments
 from lpie.study.experiments import (
     crop_corner,
-    headline_at,
-    headline_studies,
     is_evaluated,
-    preview_studies,
     run_studies,
     shown_scenes,
 )
-from lpie.study.settings import Profile, Schedule, Study, ToneSettings, find_profile
+from lpie.study.settings import Schedule, Study, headline_at, headline_studies, ladder_studies, preview_studies
+from lpie.study.study_file import find_profile
 from lpie.study.targets import Scene
 
 SHORT = Schedule(steps=2, batch=1, sides=(40,), checkpoint_every=2, validate_every=2)
@@ -69,13 +68,13 @@ def test_runs_and_scores_come_back_whole_and_lie_on_disk(folder: Path) -> None:
 
 
 def test_studies_of_another_target_do_not_mix_with_those_of_a_folder(folder: Path) -> None:
-    smoke, tone = find_profile("smoke"), ToneSettings(alpha=0.3)
+    smoke = find_profile("smoke")
     run_studies(smoke, STUDIES[:1], folder, "cpu")
-    other = replace(STUDIES[0], tone=tone)
+    other = replace(STUDIES[0], settings=ToneSettings(alpha=0.3))
     with pytest.raises(ValueError, match="other settings than the profile"):
         run_studies(smoke, [other], folder, "cpu")
     with pytest.raises(ValueError, match="name another folder"):
-        run_studies(replace(smoke, tone=tone), [other], folder, "cpu")
+        run_studies(replace(smoke, settings={"tone": {"alpha": 0.3}}), [other], folder, "cpu")
 
 
 def test_a_finished_run_is_neither_trained_nor_scored_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,12 +184,12 @@ def test_the_headline_has_l2_at_every_seed_and_l1_at_fewer_at_the_chosen_weight(
 def test_the_preview_is_part_of_the_ladder() -> None:
     profile = find_profile("demo")
     previewed = [study for study in preview_studies(profile, "tone") if study.fidelity == "l2"]
-    assert set(previewed) <= set(experiments.ladder_studies(profile, "tone"))
+    assert set(previewed) <= set(ladder_studies(profile, "tone"))
 
 
 def test_the_headline_stage_follows_the_ladders_choice(folder: Path) -> None:
     profile = replace(find_profile("smoke"), schedule=SHORT)
-    ladder = [replace(study, schedule=SHORT) for study in experiments.ladder_studies(profile, "tone")]
+    ladder = [replace(study, schedule=SHORT) for study in ladder_studies(profile, "tone")]
     for study, gain in zip(ladder, (0.1, 0.2), strict=True):  # as if trained: only records and scores are read
         place = folder / "runs" / study.name
         place.mkdir(parents=True)
@@ -206,23 +205,6 @@ def test_the_headline_stage_follows_the_ladders_choice(folder: Path) -> None:
     assert Evidence.read(folder).choices["gamma"].tolist() == [1e-2]
     studies = experiments.stage_studies(profile, "tone", "headline", folder)
     assert {study.gamma for study in studies} == {1e-2}
-
-
-def test_the_command_line_sweeps_what_it_is_given_and_keeps_the_judges(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[tuple[str, ...]] = []
-
-    def note(profile: Profile, studies: list[Study], *_: object) -> None:
-        assert profile == find_profile("study")
-        asked.extend((study.network, study.critic, str(study.gamma), study.operator) for study in studies)
-
-    monkeypatch.setattr(experiments, "run_studies", note)
-    swept = ["--network", "can32", "--critic", "ava", "--gamma", "0.003", "0.03"]
-    given = ["--stage", "ladder", "--operator", "dehaze", *swept, "--results", str(folder)]
-    monkeypatch.setattr("sys.argv", ["experiments", *given])
-    experiments.main()
-    assert asked == [("can32", "ava", "0.003", "dehaze"), ("can32", "ava", "0.03", "dehaze")]
 
 
 def test_the_headline_can_be_had_at_a_weight_that_validation_did_not_choose() -> None:

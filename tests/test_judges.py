@@ -17,7 +17,7 @@ from lpie.judges.robustness import (
     projected_gradient_ascent,
     score_gradient,
 )
-from lpie.study.settings import PROFILES
+from lpie.study.study_file import find_profile, profile_names
 from lpie.weights import SHIPPED
 
 RATERS = [*CRITICS, *(name for name, row in JUDGES.items() if not row.needs_reference)]
@@ -72,7 +72,7 @@ def test_unknown_judge_is_refused_with_the_choices():
 
 
 def test_profiles_name_known_judges_that_are_no_critics():
-    for profile in PROFILES.values():
+    for profile in map(find_profile, profile_names()):
         assert set(profile.judges) <= set(RATERS) - set(CRITICS)
         assert not set(profile.judges) & set(profile.critics)
 

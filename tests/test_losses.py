@@ -22,7 +22,6 @@ from lpie.losses.fidelity import (
 )
 from lpie.losses.objective import PerceptualObjective
 from lpie.losses.similarity import ms_ssim, ssim
-from lpie.study.settings import FIDELITIES as STUDIED
 
 
 def photos(count: int = 2, height: int = 176, width: int = 165) -> tuple[Tensor, Tensor]:
@@ -201,10 +200,6 @@ def test_crops_too_small_for_ms_ssim_are_refused_with_the_way_out() -> None:
     for loss in (ms_ssim_loss, mix_loss):
         with pytest.raises(ValueError, match=r"161 px.*larger crops"):
             loss(enhanced, target)
-
-
-def test_the_fidelities_are_those_a_study_may_name() -> None:
-    assert tuple(FIDELITIES) == STUDIED
 
 
 def test_photo_far_off_pulls_no_harder_than_one_that_is_near_in_ms_ssim():

@@ -18,7 +18,8 @@ from lpie.evidence.results import is_gathered, read_results
 from lpie.figures.report import PUBLISHED
 from lpie.study.experiments import run_studies
 from lpie.study.rivals import run_rivals
-from lpie.study.settings import fidelity_studies, find_profile
+from lpie.study.settings import fidelity_studies
+from lpie.study.study_file import find_profile
 
 
 def executed_notebook(work: Path) -> nbformat.NotebookNode:

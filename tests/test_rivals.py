@@ -14,7 +14,7 @@ from lpie.judges.robustness import universal_perturbation
 from lpie.study import experiments, rivals
 from lpie.study.evaluation import psnr
 from lpie.study.rivals import GlobalEdit, add_universal, run_rivals, train_perturbation, tune_trivial_edit
-from lpie.study.settings import find_profile
+from lpie.study.study_file import find_profile
 from lpie.study.targets import Scene
 
 

@@ -187,7 +187,7 @@ def test_an_unknown_parameter_stops_the_run_with_the_near_miss_named(study: Path
 
 
 def test_unknown_profiles_and_negative_gammas_are_refused_before_anything_runs(study: Path) -> None:
-    with pytest.raises(ValueError, match="choose one of smoke"):
+    with pytest.raises(ValueError, match="did you mean 'smoke'"):
         run_all("smok", study / "results", notebooks=study / "notebooks", graph=CHAIN)
     write_notebook(study / "notebooks", "first", WRITES, "profile = 'smoke'\ngammas = [0.1]\nstrength = 1")
     with pytest.raises(ValueError, match=r"at least 0, got \[0.1, -0.1\]"):

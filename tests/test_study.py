@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from lpie.study.settings import OPERATORS, PROFILES, Study, fidelity_studies, find_profile, ladder_studies
+from lpie.study.settings import Study, fidelity_studies, ladder_studies
+from lpie.study.study_file import find_profile, profile_names
 
 
 def test_every_study_of_a_profile_has_its_own_name() -> None:
-    for profile in PROFILES.values():
+    for profile in map(find_profile, profile_names()):
         studies = [
             s
-            for operator in OPERATORS
+            for operator in profile.operators
             for s in (*fidelity_studies(profile, operator), *ladder_studies(profile, operator))
         ]
         assert len({study.name for study in studies}) == len(studies)
@@ -21,7 +22,7 @@ def test_every_study_of_a_profile_has_its_own_name() -> None:
 
 def test_any_changed_setting_changes_the_name() -> None:
     study = Study()
-    assert replace(study, tone=replace(study.tone, alpha=0.51)).name != study.name
+    assert replace(study, settings=replace(study.settings, alpha=0.51)).name != study.name
     assert replace(study, schedule=replace(study.schedule, steps=1)).name != study.name
 
 

@@ -10,13 +10,15 @@ import torch
 
 from lpie.imaging.pixels import from_uint8
 from lpie.imaging.resampling import reduced
+from lpie.operators import OPERATORS, ToneSettings
 from lpie.operators.local_laplacian import local_laplacian
 from lpie.photos import photographs
 from lpie.study import targets
-from lpie.study.settings import OPERATORS, PROFILES, ToneSettings
-from lpie.study.splits import split_by_rank
+from lpie.study.settings import Shares
+from lpie.study.sources import deal, find_sources
+from lpie.study.study_file import find_profile
 
-SMALL = replace(PROFILES["smoke"], shortest_side=64)
+SMALL = replace(find_profile("smoke"), shortest_side=64)
 
 
 def test_every_split_of_the_demo_has_scenes_and_no_scene_is_in_two(tmp_path: Path) -> None:
@@ -36,10 +38,10 @@ def test_what_trains_is_the_middle_of_the_photo_at_every_side_it_covers(tmp_path
 
 
 def test_photographs_are_dealt_out_by_their_names() -> None:
-    stems = [f"{index:04d}" for index in range(20)]
-    splits = split_by_rank(stems, {"train": 12, "validation": 3})
+    names, shares = [f"{index:04d}" for index in range(20)], Shares(train=0.6, validation=0.15, test=0.25)
+    splits = deal(names, shares)
     assert [list(splits.values()).count(split) for split in ("train", "validation", "test")] == [12, 3, 5]
-    assert split_by_rank(stems[::-1], {"train": 12, "validation": 3}) == splits
+    assert deal(names[::-1], shares) == splits
 
 
 def test_the_tone_target_is_the_local_laplacian_of_the_reduced_photo(tmp_path: Path) -> None:
@@ -55,13 +57,13 @@ def test_another_alpha_makes_other_targets(tmp_path: Path) -> None:
     photo = reduced(photographs.demo_photographs()["coffee"], 64)
     expected = local_laplacian(photo, alpha=0.3, beta=0.7, sigma_r=0.2)
     targets.load_scenes(SMALL, "tone", tmp_path)
-    scene = targets.load_scenes(replace(SMALL, tone=ToneSettings(alpha=0.3)), "tone", tmp_path)[0]
+    scene = targets.load_scenes(replace(SMALL, settings={"tone": {"alpha": 0.3}}), "tone", tmp_path)[0]
     assert scene.name == "coffee"
     assert (from_uint8(scene.target[None]) - expected).abs().max() <= 0.5 / 255 + 1e-6
 
 
 def test_targets_are_made_again_when_what_the_operators_import_changes() -> None:
-    rests_on = targets._operator_source()
+    rests_on = targets.operator_source()
     assert {"operators/local_laplacian.py", "imaging/pyramids.py", "fast/local_laplacian_cpu.py"} <= rests_on.keys()
 
 
@@ -90,33 +92,23 @@ def test_synthetic_haze_brightens_the_dark_and_keeps_its_truth(tmp_path: Path) -
         assert scene.photo.float().quantile(0.02) > scene.truth.float().quantile(0.02)
 
 
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        ("ridcp_examples__lviv_input", "bahat__lviv_skyLess"),
-        ("ridcp_examples__ny12_input", "bahat__ny12_skyLess"),
-        ("ridcp_examples__stadium_input", "bahat__desertedStadium"),
-        ("ridcp_examples__buildings_input", "bahat__buildingsOfA"),
-    ],
-)
-def test_two_versions_of_a_hazy_scene_fall_into_one_split(first: str, second: str) -> None:
-    assert targets.real_haze_split(first) == targets.real_haze_split(second)
-
-
-def test_scenes_that_report_elsewhere_are_not_trained_on() -> None:
-    assert targets.real_haze_split("bahat__cityscape_skyLess") == "test"
+def test_two_versions_of_a_hazy_scene_fall_into_one_split_and_reported_ones_do_not_train(data: Path) -> None:
+    splits = {source.name: source.split for source in find_sources(find_profile("study"), "dehaze")}
+    for scene in ("lviv", "ny12", "stadium", "buildings"):
+        assert len({split for name, split in splits.items() if scene in name.lower()}) == 1
+    assert splits["real-bahat__cityscape_skyLess"] == "test"  # known_airlight holds it, and it reports
 
 
 def test_study_scenes_never_share_a_photograph_between_splits(data: Path) -> None:
     for operator in OPERATORS:
         split_of: dict[str, str] = {}
-        for source in targets._sources(PROFILES["study"], operator):
+        for source in find_sources(find_profile("study"), operator):
             assert split_of.setdefault(source.name, source.split) == source.split
         assert {"train", "validation", "test"} == set(split_of.values())
         assert len(split_of) > 300
 
 
 def test_the_fivek_profile_says_which_folder_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("LPIE_FIVEK", str(tmp_path))
+    monkeypatch.delenv("LPIE_FIVEK", raising=False)
     with pytest.raises(FileNotFoundError, match="LPIE_FIVEK"):
-        targets.load_scenes(PROFILES["fivek"], "tone", tmp_path)
+        targets.load_scenes(find_profile("fivek"), "tone", tmp_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
@@ -113,9 +113,7 @@ def test_training_learns_a_simple_target(scenes: list[Scene], tmp_path: Path) ->
 def test_a_finished_run_records_its_study_and_is_not_trained_again(scenes: list[Scene], tmp_path: Path) -> None:
     training.train([STUDY], scenes, tmp_path, "cpu")
     record = json.loads((tmp_path / STUDY.name / "run.json").read_text())
-    assert (
-        Study(**{**record["study"], "options": (), "schedule": SHORT, "tone": STUDY.tone, "haze": STUDY.haze}) == STUDY
-    )
+    assert record["study"] == json.loads(json.dumps(asdict(STUDY)))
     before = (tmp_path / STUDY.name / "weights.safetensors").stat().st_mtime_ns
     training.train([STUDY], scenes, tmp_path, "cpu")
     assert (tmp_path / STUDY.name / "weights.safetensors").stat().st_mtime_ns == before

@@ -17,7 +17,8 @@ from lpie.judges.robustness import blur, jpeg, sharpen
 from lpie.operators.adjustments import contrast, exposure, saturation
 from lpie.photos.photographs import read_photo
 from lpie.registry import files_of
-from lpie.study.splits import real_haze_split
+from lpie.study.sources import photographs_in
+from lpie.study.study_file import find_profile
 from lpie.vocabulary import PerPhoto, Photo
 
 LONGEST_SIDE = 496  # px, of the photographs as they are kept
@@ -33,7 +34,8 @@ def training_photographs(more: Sequence[Path], device: str, limit: int = 0) -> l
     BSDS500's are there twice, because OASIS has so many more.
     """
     bsds = [files_of("bsds500/train"), files_of("bsds500/val")]
-    haze = [path for path in files_of("haze/real") if real_haze_split(path.stem) == "train"]
+    rows = [rows for rows in find_profile("study").photographs if rows.set == "haze/real"]
+    haze = [source.path for one in rows for source in photographs_in(one) if source.path and source.split == "train"]
     given = [sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES) for folder in more]
     sets = [*bsds, *bsds, files_of("sunhays40"), files_of("oasis_beauty"), haze, *given]
     paths = [[path for path in one if path.suffix.lower() in SUFFIXES][: limit or None] for one in sets]

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from lpie.registry import find, registry_path, sources
-from lpie.study.settings import find_profile
+from lpie.study.study_file import find_profile
 
 PROJECT = Path(__file__).resolve().parents[2]
 

@@ -24,7 +24,7 @@ from lpie.engine.manifest import Manifest
 from lpie.engine.notebook_parameters import cells_of, check_names, declared_parameters
 from lpie.engine.provenance import PROJECT, provenance, usable_cores
 from lpie.records import exclusive, results_folder, write_json
-from lpie.study.settings import find_profile
+from lpie.study.study_file import find_profile
 
 GRAPH: dict[str, tuple[str, ...]] = {
     "operator_targets": (),

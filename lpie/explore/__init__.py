@@ -93,7 +93,7 @@ def _watch(controls: Any, draw: Callable[..., None]) -> None:
 
 def _ranges(operator: str) -> dict[str, tuple[float, float, float, float]]:
     """Value, lowest, highest and step of each parameter; the values are the study's."""
-    from lpie.study.settings import ToneSettings
+    from lpie.operators import ToneSettings
 
     tone = ToneSettings()
     known = {

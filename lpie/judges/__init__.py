@@ -169,7 +169,8 @@ def available_raters() -> tuple[str, ...]:
 
     shipped = shipped_names()
     raters = (*CRITICS, *(name for name, row in JUDGES.items() if not row.needs_reference))
-    return tuple(name for name in raters if name in shipped or (name in REGISTERED and find_file(REGISTERED[name])))
+    here = [name for name in raters if name in shipped or name not in REGISTERED or find_file(REGISTERED[name])]
+    return tuple(here)
 
 
 def available_references() -> tuple[str, ...]:

@@ -3,18 +3,14 @@
 A run's folder holds all that is known of it: weights, log, record, scores and crops, so that nothing else needs to
 know how the work was divided.
 
-    python -m lpie.study.experiments --profile study --stage fidelity --operator tone --network grid --results FOLDER
+    lpie study train --profile study --stage fidelity --operator tone --network grid --output FOLDER
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +23,9 @@ from lpie.evidence.results import collect_results, is_gathered, read_results
 from lpie.judges import available_raters, load_rater
 from lpie.judges.lpips import alexnet_is_here, fetch_alexnet
 from lpie.judges.robustness import Score as Judge
-from lpie.records import atomic_path, results_folder, write_csv, write_json
+from lpie.records import atomic_path, read_json, sharing, write_csv, write_json
 from lpie.study.evaluation import measure, render
-from lpie.study.settings import (
-    OPERATORS,
-    CriticName,
-    NetworkName,
-    OperatorName,
-    Profile,
-    Study,
-    baseline,
-    fidelity_studies,
-    find_profile,
-    ladder_studies,
-)
+from lpie.study.settings import Profile, Study, fidelity_studies, headline_studies, ladder_studies
 from lpie.study.targets import Scene, load_scenes, target_settings
 from lpie.study.training import default_device, is_trained, load_network, train
 
@@ -59,13 +44,25 @@ def run_studies(
     The tables are those of `results.read_results`: runs, and scores with one row per run and photo of the validation
     and test splits. The operators' inputs and targets are evaluated once, as the pseudo-runs `<operator>-input` and
     `<operator>-target`. Where `folder` holds published evidence, it is read as it stands: nothing is trained. Raises
-    FloatingPointError, once all others are evaluated, for networks that diverged.
+    FloatingPointError, once all others are evaluated, for networks that diverged; BlockingIOError where a run of
+    notebooks has `folder` for itself; ValueError where `folder` holds results for other targets.
     """
     if is_gathered(folder):
         log.info("%s holds gathered tables: read, nothing is trained", folder)
         return read_results(folder)
     folder, device = Path(folder), device or default_device()
     judges = load_judges(profile, device)
+    with sharing(folder):
+        diverged = _run_missing(profile, studies, folder, device, judges, together)
+    if diverged:
+        raise FloatingPointError(" ".join(diverged))
+    return collect_results(folder)
+
+
+def _run_missing(
+    profile: Profile, studies: Sequence[Study], folder: Path, device: str, judges: Mapping[str, Judge], together: int
+) -> list[str]:
+    """What `run_studies` has to do; returns what is to be said of networks that diverged."""
     diverged: list[str] = []
     for operator in dict.fromkeys(study.operator for study in studies):
         asked = [study for study in studies if study.operator == operator]
@@ -90,20 +87,18 @@ def run_studies(
             for study in (study for study in group if is_trained(study, folder / "runs")):
                 network = load_network(study, folder / "runs").to(device)
                 _evaluate_run(folder, study, network, reported, judges, device)
-    if diverged:
-        raise FloatingPointError(" ".join(diverged))
-    return collect_results(folder)
+    return diverged
 
 
-def _one_target(profile: Profile, operator: OperatorName, studies: Sequence[Study], folder: Path) -> dict[str, Any]:
+def _one_target(profile: Profile, operator: str, studies: Sequence[Study], folder: Path) -> dict[str, Any]:
     """The settings of the targets that `studies` share with each other, with `profile` and with what `folder` holds.
 
     Raises ValueError where they do not: gains over two targets cannot stand in one table.
     """
-    if {(study.tone, study.haze) for study in studies} - {(profile.tone, profile.haze)}:
+    if {study.settings for study in studies} - {profile.settings_of(operator)}:
         raise ValueError(f"Studies of {operator} have other settings than the profile: give both the same.")
     asked, record = target_settings(profile, operator), folder / "runs" / f"{operator}-target" / "run.json"
-    before = json.loads(record.read_text(encoding="utf-8")).get("targets", asked) if record.exists() else asked
+    before = read_json(record).get("targets", asked) if record.exists() else asked
     if before != asked:
         raise ValueError(
             f"{folder} holds results for {operator} targets of {before}, not {asked}: name another folder."
@@ -151,7 +146,7 @@ def _evaluate_run(
 
 def save_pseudo_run(
     folder: Path,
-    operator: OperatorName,
+    operator: str,
     name: str,
     outputs: Sequence[Tensor],
     scenes: Sequence[Scene],
@@ -191,79 +186,7 @@ def crop_corner(scene: Scene) -> tuple[int, int]:
     return 16 * row, 16 * column
 
 
-def headline_studies(
-    profile: Profile, operator: OperatorName, network: NetworkName, critic: CriticName, gamma: float
-) -> tuple[Study, ...]:
-    """L2 (every seed) and L1 (fewer seeds) with the critic at the weight that validation chose."""
-    plain = replace(baseline(profile, operator, network), critic=critic, gamma=gamma)
-    l2 = [replace(plain, fidelity="l2", seed=seed) for seed in profile.seeds]
-    l1 = [replace(plain, fidelity="l1", seed=seed) for seed in profile.fewer_seeds]
-    return (*l2, *l1)
-
-
-def headline_at(profile: Profile, operator: OperatorName) -> tuple[Study, ...]:
-    """The headline of every network and critic of `profile` at each of its weights, whatever validation chose."""
-    weights = product(profile.networks, profile.critics, profile.gammas)
-    return tuple(study for weight in weights for study in headline_studies(profile, operator, *weight))
-
-
-def every_study(profile: Profile) -> tuple[Study, ...]:
-    """All that the stages may train: the baselines, the ladder, and the headline at any weight of the ladder."""
-    plain = [study for operator in OPERATORS for study in fidelity_studies(profile, operator)]
-    ladders = [study for operator in OPERATORS for study in ladder_studies(profile, operator)]
-    weights = {(study.operator, study.network, study.critic, study.gamma) for study in ladders}
-    headline = [study for weight in sorted(weights) for study in headline_studies(profile, *weight)]
-    return tuple(dict.fromkeys([*plain, *ladders, *headline]))
-
-
-def preview_studies(profile: Profile, operator: OperatorName) -> tuple[Study, ...]:
-    """L2 and L1 with the first critic at the middle weight of the ladder: what the critic does, before choosing."""
-    middle = profile.gammas[len(profile.gammas) // 2]
-    taught = [s for s in ladder_studies(profile, operator) if (s.critic, s.gamma) == (profile.critics[0], middle)]
-    return tuple(replace(study, fidelity=fidelity) for study in taught for fidelity in ("l2", "l1"))
-
-
-def main() -> None:
-    """Run one stage of a profile, or the part of it that the filters leave."""
-    parser = argparse.ArgumentParser(prog="python -m lpie.study.experiments", description=__doc__.split("\n")[0])
-    parser.add_argument("--profile", default="study")
-    parser.add_argument("--stage", choices=("fidelity", "ladder", "headline", "rivals"), required=True)
-    parser.add_argument("--results", type=Path, help="the profile's folder when left out")
-    parser.add_argument("--device")
-    parser.add_argument("--together", type=int, default=TOGETHER, help="studies that train at once on a GPU")
-    parser.add_argument("--operator", nargs="+", choices=OPERATORS, default=OPERATORS)
-    parser.add_argument("--fidelity", nargs="+", help="only these")
-    for name, kind in (("network", str), ("critic", str), ("seed", int), ("gamma", float)):
-        parser.add_argument(f"--{name}", nargs="+", type=kind, help=f"instead of the profile's {name} values")
-    chosen = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    profile = find_profile(chosen.profile)
-    given = {
-        name: tuple(getattr(chosen, name)) for name in ("network", "critic", "seed", "gamma") if getattr(chosen, name)
-    }
-    swept: Any = {f"{name}s": values for name, values in given.items()}
-    if chosen.seed:
-        swept["fewer_seeds"] = tuple(seed for seed in profile.fewer_seeds if seed in chosen.seed)
-    asked = replace(profile, **swept)  # what is trained; who judges stays the profile's
-    folder = chosen.results or results_folder(chosen.profile)
-    if chosen.stage == "rivals":
-        from lpie.study.rivals import run_rivals
-
-        for operator in chosen.operator:
-            run_rivals(profile, operator, folder, asked.critics, chosen.device or default_device())
-        return
-    studies: list[Study] = []
-    for operator in chosen.operator:
-        given = chosen.stage == "headline" and chosen.gamma
-        studies += headline_at(asked, operator) if given else stage_studies(asked, operator, chosen.stage, folder)
-    if chosen.fidelity:
-        studies = [study for study in studies if study.fidelity in chosen.fidelity]
-    if not studies:
-        parser.error("no study is left by these filters")
-    run_studies(profile, studies, folder, chosen.device, chosen.together)
-
-
-def stage_studies(profile: Profile, operator: OperatorName, stage: str, folder: Path) -> tuple[Study, ...]:
+def stage_studies(profile: Profile, operator: str, stage: str, folder: Path) -> tuple[Study, ...]:
     """The studies of a stage; the headline's weights are chosen from the ladder's results in `folder`.
 
     Of the headline, those networks and critics that the profile has.
@@ -278,7 +201,3 @@ def stage_studies(profile: Profile, operator: OperatorName, stage: str, folder: 
     chosen = choices[choices["operator"] == operator][["network", "critic", "gamma"]].itertuples(index=False)
     weights: list[tuple[Any, Any, float]] = [tuple(row) for row in chosen]
     return tuple(study for weight in weights for study in headline_studies(profile, operator, *weight))
-
-
-if __name__ == "__main__":
-    main()

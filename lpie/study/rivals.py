@@ -29,7 +29,7 @@ from lpie.judges.robustness import universal_perturbation
 from lpie.operators import adjustments
 from lpie.study.evaluation import psnr
 from lpie.study.experiments import is_evaluated, load_judges, save_pseudo_run
-from lpie.study.settings import OperatorName, Profile
+from lpie.study.settings import Profile
 from lpie.study.targets import Scene, load_scenes
 from lpie.vocabulary import Photo
 
@@ -152,7 +152,7 @@ def _add(photo: Photo, change: Float[Tensor, "#n 3 h w"], amplitude: float) -> P
 
 def run_rivals(
     profile: Profile,
-    operator: OperatorName,
+    operator: str,
     folder: Path,
     critics: Sequence[str],
     device: str,

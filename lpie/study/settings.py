@@ -1,34 +1,61 @@
 """Everything that determines a result: what is trained, on what, how, and with which seed.
 
-One `Study` is one trained network. A `Profile` says which studies, photographs and judges one pass of the
-notebooks covers. Every default of the project's experiments stands here and nowhere else.
+One `Study` is one trained network. A `Profile` says which studies, photographs and judges one pass of the notebooks
+covers: it is what a `study.toml` holds, field by field, and the built-in ones are such files in `profiles/`. Every
+default of the project's experiments stands here, where it is declared, and nowhere else.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, field, replace
 from itertools import product
-from typing import Literal
+from typing import Annotated, Any, Literal, get_args
 
-from lpie import losses, operators
-from lpie.losses import FidelityName
-from lpie.networks import NetworkName
-from lpie.operators import OperatorName, ToneSettings
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic.dataclasses import dataclass
 
-CriticName = Literal["none", "compact", "ava", "robust"]
+from lpie.critic import CRITICS
+from lpie.judges import JUDGES
+from lpie.losses import FIDELITIES
+from lpie.names import find
+from lpie.networks import FAMILIES
+from lpie.operators import OPERATORS
+
+Split = Literal["train", "validation", "test", "confirmation"]
+"""Which photographs train, which choose, which report, and which only a confirmation reads."""
 
 
-@dataclass(frozen=True)
+def _row_of(table: Mapping[str, Any], what: str) -> AfterValidator:
+    def known(name: str) -> str:
+        find(table, name, what)
+        return name
+
+    return AfterValidator(known)
+
+
+OperatorName = Annotated[str, _row_of(OPERATORS, "operator")]
+NetworkName = Annotated[str, _row_of(FAMILIES, "network")]
+FidelityName = Annotated[str, _row_of(FIDELITIES, "fidelity")]
+CriticName = Annotated[str, _row_of(CRITICS, "critic")]
+JudgeName = Annotated[str, _row_of(JUDGES, "judge")]
+Side = NonNegativeInt
+Share = Annotated[float, Field(ge=0, le=1)]
+
+strict = dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+
+
+@strict
 class HazeSettings:
-    """The haze put on clear training photographs before non-local dehazing makes the target."""
+    """The haze put on clear photographs before an operator that estimates haze makes the target."""
 
     densities: tuple[float, float] = (0.6, 1.6)  # optical depth at the far end, drawn uniformly
     airlights: tuple[float, float] = (0.7, 0.95)  # mean brightness of the airlight, drawn uniformly
 
 
-@dataclass(frozen=True)
+@strict
 class Schedule:
     """How long and on what a network trains: whole photographs, Adam with a cosine decay to zero.
 
@@ -36,37 +63,39 @@ class Schedule:
     `sides`. Networks that look at the whole photo (CAN normalizes by its statistics) must learn on whole photos.
     """
 
-    steps: int = 3000
-    batch: int = 4  # photographs a step
-    sides: tuple[int, ...] = (512, 384, 256)  # px, shorter sides to which photographs are reduced, each as often
-    learning_rate: float = 1e-3
-    checkpoint_every: int = 500  # steps
-    validate_every: int = 500  # steps
+    steps: PositiveInt = 3000
+    batch: PositiveInt = 4  # photographs a step
+    sides: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (512, 384, 256)  # px, shorter sides, each as often
+    learning_rate: PositiveFloat = 1e-3
+    checkpoint_every: PositiveInt = 500  # steps
+    validate_every: PositiveInt = 500  # steps
 
 
-@dataclass(frozen=True)
+@strict
 class Study:
     """One trained network; two equal studies on one device give the same bytes."""
 
     operator: OperatorName = "tone"
     network: NetworkName = "can32"
     fidelity: FidelityName = "l2"
-    critic: CriticName = "none"
+    critic: str = "none"
     gamma: float = 0.0
     seed: int = 0
-    photographs: str = "study"
+    photographs: str = ""  # digest of where they come from
     initial: str = ""  # weights to start from, shipped or a file; empty starts from the identity
     options: tuple[str, ...] = ()  # of the network, such as `mirrored`: see `networks.build`
     smoothness: float = 0.0  # weight of the roughness of a bilateral grid in the loss
     schedule: Schedule = field(default_factory=Schedule)
-    tone: ToneSettings = field(default_factory=ToneSettings)
-    haze: HazeSettings = field(default_factory=HazeSettings)
+    settings: Any = None  # of the operator; its defaults when left out
+    haze: HazeSettings | None = None  # None where the operator knows no haze
 
     def __post_init__(self) -> None:
         if self.gamma < 0:
             raise ValueError(f"gamma weighs a penalty and must be at least 0, got {self.gamma}.")
         if (self.gamma > 0) != (self.critic != "none"):
             raise ValueError(f"gamma and critic go together, got gamma={self.gamma} with critic={self.critic!r}.")
+        if self.settings is None:
+            object.__setattr__(self, "settings", OPERATORS[self.operator].settings())
 
     @property
     def objective(self) -> str:
@@ -76,7 +105,7 @@ class Study:
     @property
     def digest(self) -> str:
         """Eight hex digits of everything that determines the result."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
+        return digest_of(asdict(self))
 
     @property
     def name(self) -> str:
@@ -84,131 +113,192 @@ class Study:
         return f"{self.operator}-{self.network}-{self.objective}-s{self.seed}-{self.digest}"
 
 
-@dataclass(frozen=True)
+@strict
+class Lists:
+    """Photographs of each split by name, without folder and suffix; those not listed are left out."""
+
+    train: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    confirmation: tuple[str, ...] = ()
+
+
+@strict
+class Shares:
+    """The share of photographs in each split; the order of the SHA-256 of their names deals them out."""
+
+    train: Share = 0.7
+    validation: Share = 0.15
+    test: Share = 0.15
+    confirmation: Share = 0.0
+
+    def __post_init__(self) -> None:
+        if abs(sum(asdict(self).values()) - 1) > 1e-6:
+            raise ValueError(f"Shares add up to 1, got {asdict(self)}.")
+
+
+def _split(given: Any) -> Any:
+    """What is meant by the `split` of photographs: one split, lists of names, or shares."""
+    if isinstance(given, str):
+        return find(dict.fromkeys(get_args(Split), given), given, "split") and given
+    if isinstance(given, Mapping):
+        return (Lists if any(isinstance(some, list | tuple) for some in given.values()) else Shares)(**given)
+    return given
+
+
+@strict
+class Photographs:
+    """One place that photographs come from: a set of the registry, a folder, or two folders of pairs.
+
+    Folders may end in a pattern, such as `scans/*_before.tif`; $NAME is filled in from the environment.
+    """
+
+    set: str = ""  # demo (photographs inside scikit-image and scikit-learn), or a folder of the registry
+    folder: str = ""
+    input: str = ""  # a folder, or a folder of the registry; of the same photographs as `target`
+    target: str = ""  # what pairs make of `input`; for dehazing, the scenes without haze
+    name: str = ""  # put before the names of its photographs; the folder's own when left out
+    split: Annotated[Split | Lists | Shares, BeforeValidator(_split)] = field(default_factory=Shares)
+    start: NonNegativeInt = 0  # the first of the sorted photographs that is taken
+    stop: PositiveInt | None = None  # the first that is not
+    hazy: bool = False  # the photographs are hazy as they are
+    operators: tuple[str, ...] = ()  # only for these
+    group: str = ""  # regular expression; photographs in whose name it finds the same text share their split
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("set", "folder", "input") if getattr(self, name)]
+        if len(given) != 1 or bool(self.input) != bool(self.target):
+            raise ValueError("Photographs have either a set, or a folder, or both an input and a target.")
+
+
+@strict
+class Criteria:
+    """What the recipe that the study looks for has to reach on test photographs; see `lpie.evidence.recipe`."""
+
+    critic_gain: float | None = None
+    judge_slack: float | None = None
+
+
+@strict
 class Profile:
-    """One pass over the notebooks: which photographs, networks, seeds and judges."""
+    """One pass over the notebooks: which photographs, operators, networks, objectives, seeds and judges."""
 
-    name: str
-    photographs: str
-    networks: tuple[NetworkName, ...]
-    seeds: tuple[int, ...]  # of L2 and L1, and of L2 with a critic
-    fewer_seeds: tuple[int, ...]  # of the others
-    schedule: Schedule  # of networks that own_schedules does not name
-    gammas: tuple[float, ...]  # the ladder, and the candidates among which validation chooses
-    critics: tuple[CriticName, ...]
-    judges: tuple[str, ...]  # networks that took no part in training or choosing
-    own_schedules: tuple[tuple[NetworkName, Schedule], ...] = ()
-    initial: bool = False  # start from the shipped plain networks
-    shortest_side: int = 0  # px to which photographs are reduced first; 0 keeps them
-    tone: ToneSettings = field(default_factory=ToneSettings)
+    photographs: Annotated[tuple[Photographs, ...], Field(min_length=1)]
+    networks: Annotated[tuple[NetworkName, ...], Field(min_length=1)]
+    name: str = "study"
+    operators: Annotated[tuple[OperatorName, ...], Field(min_length=1)] = ("tone", "dehaze")
+    settings: dict[str, dict[str, float]] = field(default_factory=dict)  # of operators, where not their defaults
     haze: HazeSettings = field(default_factory=HazeSettings)
+    shortest_side: Side = 0  # px to which photographs are reduced first; 0 keeps them
+    fidelities: Annotated[tuple[FidelityName, ...], Field(min_length=1)] = ("l1", "l2", "ssim", "ms_ssim", "mix")
+    critics: tuple[CriticName, ...] = ("compact",)
+    gammas: tuple[PositiveFloat, ...] = (1e-3, 1e-2)  # the ladder, among which validation chooses
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)  # of L2 and L1, and of L2 with a critic
+    fewer_seeds: tuple[int, ...] | None = None  # of the others; as many when left out
+    schedule: Schedule = field(default_factory=Schedule)
+    own_schedules: dict[NetworkName, Schedule] = field(default_factory=dict)  # of some networks
+    options: dict[NetworkName, tuple[str, ...]] = field(default_factory=dict)  # of some networks, such as mirrored
+    smoothness: float = 0.0  # weight of the roughness of bilateral grids in their loss
+    initial: bool = False  # start from the shipped plain networks
+    judges: tuple[JudgeName, ...] = ("oasis", "niqe")  # took no part in training or choosing
     lpips: bool = False  # measure it, for which AlexNet (233 MB) is downloaded
+    criteria: Criteria = field(default_factory=Criteria)
+    modules: tuple[str, ...] = ()  # imported first: they may add rows to the tables
+
+    def __post_init__(self) -> None:
+        for operator, given in self.settings.items():
+            find({name: OPERATORS[name] for name in self.operators}, operator, "operator of this study")
+            known = asdict(OPERATORS[operator].settings())
+            for name in given:
+                find(known, name, f"setting of {operator}")
+
+    def settings_of(self, operator: str) -> Any:
+        """The operator's settings: its defaults, but for those that this profile sets."""
+        return replace(find(OPERATORS, operator, "operator").settings(), **self.settings.get(operator, {}))
+
+    @property
+    def training_sides(self) -> tuple[int, ...]:
+        """The shorter sides, in px, at which its networks see their training photographs; largest first."""
+        schedules = (self.schedule, *self.own_schedules.values())
+        return tuple(sorted({side for schedule in schedules for side in schedule.sides}, reverse=True))
+
+    @property
+    def other_seeds(self) -> tuple[int, ...]:
+        """The seeds of what needs fewer of them."""
+        return self.seeds if self.fewer_seeds is None else self.fewer_seeds
+
+    @property
+    def digest(self) -> str:
+        """Eight hex digits of every setting."""
+        return digest_of(asdict(self))
 
 
-FIDELITIES: tuple[FidelityName, ...] = tuple(losses.FIDELITIES)
-OPERATORS: tuple[OperatorName, ...] = tuple(operators.OPERATORS)
-
-DEMO_SCHEDULE = Schedule(steps=24, batch=2, sides=(192, 176), checkpoint_every=12, validate_every=12)
-
-PROFILES: dict[str, Profile] = {
-    profile.name: profile
-    for profile in (
-        Profile(
-            name="smoke",
-            photographs="demo",
-            networks=("grid",),
-            seeds=(0,),
-            fewer_seeds=(0,),
-            schedule=Schedule(steps=4, batch=2, sides=(176,), checkpoint_every=2, validate_every=2),
-            gammas=(1e-3, 1e-2),
-            critics=("compact",),
-            judges=("oasis",),
-            shortest_side=176,
-        ),
-        Profile(
-            name="demo",
-            photographs="demo",
-            networks=("can24", "parameters"),
-            seeds=(0,),
-            fewer_seeds=(0,),
-            schedule=DEMO_SCHEDULE,
-            gammas=(1e-3, 1e-2),
-            critics=("compact",),
-            judges=("oasis", "niqe"),
-            own_schedules=(("can24", replace(DEMO_SCHEDULE, learning_rate=2e-4)),),  # 1e-3 tears down what it learned
-            initial=True,
-        ),
-        Profile(
-            name="study",
-            photographs="study",
-            networks=("can24", "grid", "parameters"),
-            seeds=(0, 1, 2, 3, 4),
-            fewer_seeds=(0, 1, 2),
-            schedule=Schedule(steps=600, learning_rate=2e-3),
-            gammas=(1e-4, 2e-4, 3e-4, 1e-3, 2e-3, 3e-3, 1e-2, 2e-2, 3e-2, 1e-1),
-            critics=("compact", "ava", "robust"),
-            judges=("technical", "oasis", "niqe"),
-            own_schedules=(
-                ("can24", Schedule(steps=4000, checkpoint_every=1000)),
-                ("grid", Schedule(steps=2000)),
-            ),
-            shortest_side=512,
-            lpips=True,
-        ),
-        Profile(
-            name="fivek",
-            photographs="fivek",
-            networks=("can32", "grid", "parameters"),
-            seeds=(0, 1, 2),
-            fewer_seeds=(0, 1, 2),
-            schedule=Schedule(steps=20_000, checkpoint_every=1000, validate_every=1000),
-            gammas=(1e-4, 1e-3, 1e-2, 1e-1, 1.0),
-            critics=("compact", "ava", "robust"),
-            judges=("technical", "oasis", "niqe"),
-            lpips=True,
-        ),
-    )
-}
+def every_study(profile: Profile) -> tuple[Study, ...]:
+    """All that the notebooks may train: the baselines, the ladder, and the headline at any weight of the ladder."""
+    studies = [
+        study
+        for operator in profile.operators
+        for found in (fidelity_studies, ladder_studies, headline_at)
+        for study in found(profile, operator)
+    ]
+    return tuple(dict.fromkeys(studies))
 
 
-def training_sides(profile: Profile) -> tuple[int, ...]:
-    """The shorter sides, in px, at which a profile's networks see their training photographs; largest first."""
-    schedules = (profile.schedule, *(schedule for _, schedule in profile.own_schedules))
-    return tuple(sorted({side for schedule in schedules for side in schedule.sides}, reverse=True))
+def digest_of(parts: Any) -> str:
+    """Eight hex digits of anything that JSON can hold."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def find_profile(name: str) -> Profile:
-    """The profile called `name`; raises ValueError that lists the known ones."""
-    if name not in PROFILES:
-        raise ValueError(f"Unknown profile {name!r}: choose one of {', '.join(PROFILES)}.")
-    return PROFILES[name]
-
-
-def baseline(profile: Profile, operator: OperatorName, network: NetworkName) -> Study:
+def baseline(profile: Profile, operator: str, network: str) -> Study:
     """The study from which a profile's others differ: L2, no critic, seed 0."""
     return Study(
         operator=operator,
         network=network,
-        photographs=profile.photographs,
-        tone=profile.tone,
-        haze=profile.haze,
-        schedule=dict(profile.own_schedules).get(network, profile.schedule),
+        photographs=digest_of([[asdict(rows) for rows in profile.photographs], profile.shortest_side]),
+        settings=profile.settings_of(operator),
+        haze=profile.haze if OPERATORS[operator].estimate else None,
+        schedule=profile.own_schedules.get(network, profile.schedule),
+        options=profile.options.get(network, ()),
+        smoothness=profile.smoothness if network == "grid" else 0.0,
         initial=f"{operator}-{network}-plain" if profile.initial else "",
     )
 
 
-def fidelity_studies(profile: Profile, operator: OperatorName) -> tuple[Study, ...]:
+def fidelity_studies(profile: Profile, operator: str) -> tuple[Study, ...]:
     """The baselines without a critic: every network, fidelity and seed."""
     return tuple(
         replace(baseline(profile, operator, network), fidelity=fidelity, seed=seed)
-        for network, fidelity in product(profile.networks, FIDELITIES)
-        for seed in (profile.seeds if fidelity in ("l1", "l2") else profile.fewer_seeds)
+        for network, fidelity in product(profile.networks, profile.fidelities)
+        for seed in (profile.seeds if fidelity in ("l1", "l2") else profile.other_seeds)
     )
 
 
-def ladder_studies(profile: Profile, operator: OperatorName) -> tuple[Study, ...]:
+def ladder_studies(profile: Profile, operator: str) -> tuple[Study, ...]:
     """The weight gamma swept over its ladder: every network and critic, L2, the first seed."""
     return tuple(
         replace(baseline(profile, operator, network), critic=critic, gamma=gamma)
         for network, critic, gamma in product(profile.networks, profile.critics, profile.gammas)
     )
+
+
+def headline_studies(profile: Profile, operator: str, network: str, critic: str, gamma: float) -> tuple[Study, ...]:
+    """L2 (every seed) and L1 (fewer seeds) with the critic at one weight."""
+    plain = replace(baseline(profile, operator, network), critic=critic, gamma=gamma)
+    l2 = [replace(plain, fidelity="l2", seed=seed) for seed in profile.seeds]
+    l1 = [replace(plain, fidelity="l1", seed=seed) for seed in profile.other_seeds]
+    return (*l2, *l1)
+
+
+def headline_at(profile: Profile, operator: str) -> tuple[Study, ...]:
+    """The headline of every network and critic of `profile` at each of its weights, whatever validation chose."""
+    weights = product(profile.networks, profile.critics, profile.gammas)
+    return tuple(study for weight in weights for study in headline_studies(profile, operator, *weight))
+
+
+def preview_studies(profile: Profile, operator: str) -> tuple[Study, ...]:
+    """L2 and L1 with the first critic at the middle weight of the ladder: what the critic does, before choosing."""
+    if not profile.critics or not profile.gammas:
+        return ()
+    critic, middle = profile.critics[0], profile.gammas[len(profile.gammas) // 2]
+    plain = [replace(baseline(profile, operator, network), critic=critic, gamma=middle) for network in profile.networks]
+    return tuple(replace(study, fidelity=fidelity) for study in plain for fidelity in ("l2", "l1"))

@@ -1,4 +1,4 @@
-"""What a network is shown and what it should make of it: scenes, their splits and the operator's targets.
+"""What a network is shown and what it should make of it: scenes with the operator's targets.
 
 A scene is computed once, kept on disk with eight bits a channel, and read back from there ever after, so that
 every network and every evaluation sees the same bytes.
@@ -6,21 +6,18 @@ every network and every evaluation sees the same bytes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache, partial
+from functools import cache
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float
 from PIL import Image
@@ -28,17 +25,17 @@ from torch import Tensor
 
 from lpie.imaging.pixels import quantize, to_uint8
 from lpie.imaging.resampling import reduced, resize
-from lpie.operators import local_laplacian, nonlocal_dehazing, synthetic_haze
-from lpie.photos import photographs
+from lpie.operators import OPERATORS, Operator, synthetic_haze
+from lpie.photos.photographs import demo_depth, demo_photographs, read_photo
 from lpie.records import read_tensors, write_tensors
-from lpie.registry import fetch, files_of
 from lpie.study.dependencies import modules_in, reachable, source_digests
-from lpie.study.settings import OperatorName, Profile, Study, training_sides
-from lpie.study.splits import DEMO_SPLITS, Split, real_haze_split, split_by_rank
+from lpie.study.pairs import LARGEST_SHIFT, aligned
+from lpie.study.settings import HazeSettings, Profile, Split, digest_of
+from lpie.study.sources import Source, find_sources
+from lpie.vocabulary import Photo
 
 log = logging.getLogger(__name__)
 
-CHOOSING = 60  # photographs of BSDS500's test set that choose; the others are kept for confirmations
 MANY = 32  # scenes to make from which on a process a core pays off
 
 
@@ -56,67 +53,82 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Source:
-    """A photograph before anything is done to it; `read` returns (1, 3, H, W) in [0, 1]."""
+class Making:
+    """One scene to be made: everything that its bytes depend on."""
 
-    name: str
-    split: Split
-    read: Callable[[], Tensor]
-    size: tuple[int, int]  # its sides in px, in either order
-    clear: bool = True  # False: the photo is hazy as it is
-    read_depth: Callable[[], Tensor] | None = None  # (1, 1, H, W) in [0, 1]; None: a proxy serves
-    read_truth: Callable[[], Tensor] | None = None
+    source: Source
+    operator: Operator
+    settings: Any
+    haze: HazeSettings
+    shortest_side: int
     side: int = 0  # px: what trains is reduced and cut to a frame of this shorter side; 0 keeps the whole photo
 
+    @property
+    def name(self) -> str:
+        """The scene's: its photograph's, and the side at which it trains."""
+        return f"{self.source.name}@{self.side}" if self.side else self.source.name
 
-def load_scenes(profile: Profile, operator: OperatorName, folder: Path) -> list[Scene]:
+
+def load_scenes(profile: Profile, operator: str, folder: Path, confirmation: bool = False) -> list[Scene]:
     """Every scene of `profile` for `operator`, from the cache in `folder` or computed and kept there.
 
-    Always computed on the CPU, so that scenes do not depend on the device that trains; many at once, one a core.
-    Raises FileNotFoundError, through the registry, when the profile's photographs are not to be had.
+    Those that train come once for each side at which the profile trains, of which they are large enough;
+    `confirmation`: those that only a confirmation reads, instead. Always computed on the CPU, so that scenes do not
+    depend on the device that trains; many at once, one a core. Raises what `find_sources` and reading raise, and
+    ValueError that names the photograph where an operator fails, or pairs do not fit.
     """
-    settings = Study(operator=operator, tone=profile.tone, haze=profile.haze)
-    key = json.dumps([target_settings(profile, operator), _operator_source()], sort_keys=True)
-    folder = Path(folder) / f"{operator}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
-    sources = list(_known_sources(profile, operator))
-    missing = [index for index, source in enumerate(sources) if not _path(folder, source).exists()]
+    key = [target_settings(profile, operator), operator_source()]
+    folder = Path(folder) / f"{operator.replace(':', '.')}-{digest_of(key)}"
+    makings = _makings(profile, operator, find_sources(profile, operator, confirmation))
+    missing = [making for making in makings if not _path(folder, making).exists()]
     if len(missing) < MANY:
-        for index in missing:
-            _keep_scene(sources[index], profile, settings, folder)
+        for making in missing:
+            _keep_scene(making, folder)
     else:
         log.info("%s: %d scenes to make", operator, len(missing))
-        make = partial(_keep_nth, profile, operator, settings, folder)
         with ProcessPoolExecutor(None, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-            list(pool.map(make, missing, chunksize=4))
-    return [_read_scene(source, folder) for source in sources]
+            list(pool.map(_keep_scene, missing, [folder] * len(missing), chunksize=4))
+    return [_read_scene(making, folder) for making in makings]
 
 
-def target_settings(profile: Profile, operator: OperatorName) -> dict[str, Any]:
+def target_settings(profile: Profile, operator: str) -> dict[str, Any]:
     """All that the targets of an operator depend on besides photographs and code; JSON types."""
-    chosen = profile.tone if operator == "tone" else profile.haze
-    return json.loads(json.dumps({**asdict(chosen), "shortest_side": profile.shortest_side}))
+    chosen = {"settings": asdict(profile.settings_of(operator)), "shortest_side": profile.shortest_side}
+    haze = {"haze": asdict(profile.haze)} if OPERATORS[operator].estimate else {}
+    return json.loads(json.dumps(chosen | haze))
 
 
-@lru_cache
-def _operator_source() -> dict[str, str]:
+@cache
+def operator_source() -> dict[str, str]:
     """Digests of the operators' modules, of what they import, and of every kernel that may stand in for them."""
     return source_digests(reachable(modules_in("operators", "imaging")) | set(modules_in("fast")))
 
 
-def _keep_nth(profile: Profile, operator: OperatorName, settings: Study, folder: Path, index: int) -> None:
-    """In a process of its own, to which a source, holding functions, does not travel."""
-    _keep_scene(_known_sources(profile, operator)[index], profile, settings, folder)
+def _makings(profile: Profile, operator: str, sources: Sequence[Source]) -> list[Making]:
+    row, settings = OPERATORS[operator], profile.settings_of(operator)
+    whole = [Making(source, row, settings, profile.haze, profile.shortest_side) for source in sources]
+    train = [making for making in whole if making.source.split == "train"]
+    large = {making.source.name: _size_of(making.source) for making in train}
+    framed_ones = [
+        replace(making, side=side)
+        for making, side in product(train, profile.training_sides)
+        if min(large[making.source.name]) >= side and max(large[making.source.name]) >= frame_length(side)
+    ]
+    return [making for making in whole if making.source.split != "train"] + framed_ones
 
 
-@lru_cache
-def _known_sources(profile: Profile, operator: OperatorName) -> tuple[Source, ...]:
-    """Every source; those that train once for each side at which the profile trains, of which they are large enough."""
-    sides, sources = training_sides(profile), list(_sources(profile, operator))
-    kept = [source for source in sources if source.split != "train"]
-    for source, side in product((source for source in sources if source.split == "train"), sides):
-        if min(source.size) >= side and max(source.size) >= frame_length(side):
-            kept.append(replace(source, name=f"{source.name}@{side}", side=side))
-    return tuple(kept)
+def _size_of(source: Source) -> tuple[float, float]:
+    """Its sides in px, in either order; of a pair, what alignment leaves at least."""
+    if source.path is None:
+        height, width = _demo()[source.name].shape[-2:]
+        return float(height), float(width)
+    try:
+        with Image.open(source.path) as picture:  # reads the header only
+            width, height = picture.size
+    except OSError:
+        height, width = read_photo(source.path).shape[-2:]
+    kept = 1 - LARGEST_SHIFT if source.other else 1.0
+    return height * kept, width * kept
 
 
 def frame_length(side: int) -> int:
@@ -139,173 +151,87 @@ def framed(photo: Float[Tensor, "n c h w"], side: int) -> Float[Tensor, "n c sid
     return resize(photo, height, width)[..., top : top + size[0], left : left + size[1]]
 
 
-def _at_its_size(
-    photo: Float[Tensor, "n c h w"], source: Source, profile: Profile
-) -> Float[Tensor, "n c height width"]:
-    return framed(photo, source.side) if source.side else reduced(photo, profile.shortest_side)
+def _path(folder: Path, making: Making) -> Path:
+    """A user's own files may change under their names: those count with time and size."""
+    files = () if making.source.registered else (making.source.path, making.source.other)
+    states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file]
+    return folder / f"{making.name}{f'-{digest_of(states)}' if states else ''}.safetensors"
 
 
-def _path(folder: Path, source: Source) -> Path:
-    return folder / f"{source.name}.safetensors"
-
-
-def _keep_scene(source: Source, profile: Profile, settings: Study, folder: Path) -> None:
-    scene = _make_scene(source, profile, settings)
+def _keep_scene(making: Making, folder: Path) -> None:
+    scene = _make_scene(making)
     parts = {key: value for key, value in vars(scene).items() if isinstance(value, Tensor)}
-    write_tensors(_path(folder, source), parts, {"name": scene.name})
+    write_tensors(_path(folder, making), parts, {"name": scene.name})
 
 
-def _read_scene(source: Source, folder: Path) -> Scene:
-    tensors, _ = read_tensors(_path(folder, source))
-    return Scene(name=source.name, split=source.split, **tensors)
+def _read_scene(making: Making, folder: Path) -> Scene:
+    tensors, _ = read_tensors(_path(folder, making))
+    return Scene(name=making.name, split=making.source.split, **tensors)
 
 
-def _make_scene(source: Source, profile: Profile, settings: Study) -> Scene:
-    photo = _at_its_size(source.read(), source, profile)
-    scene = Scene(source.name, source.split, photo=photo, target=photo)
-    if settings.operator == "tone":
-        tone = settings.tone
-        target = local_laplacian.local_laplacian(photo, alpha=tone.alpha, beta=tone.beta, sigma_r=tone.sigma_r)
-        return replace(scene, photo=_stored(photo), target=_stored(target))
-    truth = None
-    if source.clear:
-        truth, photo = photo, _hazy(source, photo, profile, settings)
-    elif source.read_truth:
-        truth = _at_its_size(source.read_truth(), source, profile)
-    photo = quantize(photo)  # the operator sees what a file would hold
-    clear = nonlocal_dehazing.dehaze(photo)
+def _make_scene(making: Making) -> Scene:
+    source, operator = making.source, making.operator
+    photo, other = _read(making)
+    if operator.estimate:
+        if not source.hazy:
+            other, photo = photo, _hazy(photo, making)
+        photo = quantize(photo)  # the operator sees what a file would hold
+    scene = Scene(making.name, source.split, photo=to_uint8(photo)[0], target=to_uint8(photo)[0])
+    if operator.name == "pairs":
+        return replace(scene, target=_stored(other, making))
+    try:
+        if operator.estimate is None:
+            return replace(scene, target=_stored(operator.apply(photo, making.settings), making))
+        clear = operator.estimate(photo, making.settings)
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ValueError(f"Operator {operator.name} fails on photograph {making.name} ({what}).") from error
     return replace(
         scene,
-        photo=_stored(photo),
-        target=_stored(clear.photo),
+        target=_stored(clear.photo, making),
         airlight=clear.airlight[0].float(),
         transmission=(clear.transmission[0] * 255).round().to(torch.uint8),
-        truth=None if truth is None else _stored(truth),
+        truth=None if other is None else _stored(other, making),
     )
 
 
-def _hazy(source: Source, photo: Tensor, profile: Profile, settings: Study) -> Tensor:
-    """The photo under haze whose density and color are drawn from the scene's name."""
-    random = np.random.default_rng(list(source.name.partition("@")[0].encode()))  # the same haze at every side
-    density = float(random.uniform(*settings.haze.densities))
-    color = random.uniform(*settings.haze.airlights) + random.uniform(-0.03, 0.03, size=3)
-    if source.read_depth is None:
-        depth = synthetic_haze.depth_proxy(photo)
+def _stored(rendition: Any, making: Making) -> Tensor:
+    if not isinstance(rendition, Tensor) or rendition.ndim != 4 or not torch.isfinite(rendition).all():
+        raise ValueError(f"Expected a finite photo (1, 3, H, W), got {type(rendition).__name__}")
+    return to_uint8(rendition.float().clamp(0, 1))[0]
+
+
+def _read(making: Making) -> tuple[Photo, Photo | None]:
+    """The photograph, and what it is paired with, at the size of the scene."""
+    source = making.source
+    photo = _demo()[source.name] if source.path is None else read_photo(source.path)
+    if source.other is None:
+        return _at_its_size(photo, making), None
+    other = read_photo(source.other)
+    scale = 2 * max(making.side, making.shortest_side) / min(photo.shape[-2:])  # alignment need not see every pixel
+    if 0 < scale < 1:
+        photo, other = (resize(part, *(round(side * scale) for side in part.shape[-2:])) for part in (photo, other))
+    photo, other = aligned(photo, other, source.name)
+    return _at_its_size(photo, making), _at_its_size(other, making)
+
+
+def _at_its_size(photo: Float[Tensor, "n c h w"], making: Making) -> Float[Tensor, "n c height width"]:
+    return framed(photo, making.side) if making.side else reduced(photo, making.shortest_side)
+
+
+@cache
+def _demo() -> dict[str, Photo]:
+    return demo_photographs()
+
+
+def _hazy(photo: Photo, making: Making) -> Photo:
+    """The photo under haze whose density and color are drawn from the photograph's name: the same at every side."""
+    random = np.random.default_rng(list(making.source.name.encode()))
+    density = float(random.uniform(*making.haze.densities))
+    color = random.uniform(*making.haze.airlights) + random.uniform(-0.03, 0.03, size=3)
+    if making.source.path is None and making.source.name == "motorcycle":
+        depth = _at_its_size(demo_depth(), making)
     else:
-        depth = _at_its_size(source.read_depth(), source, profile)
+        depth = synthetic_haze.depth_proxy(photo)
     light = torch.as_tensor(color, dtype=photo.dtype).clamp(0, 1)[None]
     return synthetic_haze.add_haze(photo, depth, light, density).photo
-
-
-def _stored(photo: Tensor) -> Tensor:
-    return to_uint8(photo)[0]
-
-
-# Sources ---------------------------------------------------------------------------------------------------------
-
-
-def _sources(profile: Profile, operator: OperatorName) -> Iterator[Source]:
-    if profile.photographs == "demo":
-        return _demo_sources()
-    if profile.photographs == "fivek":
-        return _fivek_sources()
-    if profile.photographs == "fresh":
-        return _fresh_sources()
-    return _study_tone_sources() if operator == "tone" else _study_haze_sources()
-
-
-def _demo_sources() -> Iterator[Source]:
-    """Photographs that come inside scikit-image and scikit-learn."""
-    for name, photo in photographs.demo_photographs().items():
-        depth = photographs.demo_depth if name == "motorcycle" else None
-        size = (photo.shape[-2], photo.shape[-1])
-        yield Source(name, DEMO_SPLITS[name], lambda photo=photo: photo, size, read_depth=depth)  # type: ignore[misc]
-
-
-def _study_tone_sources() -> Iterator[Source]:
-    yield from _clear_training_sources()
-    yield from _from_files("bsds-test", "validation", files_of("bsds500/test")[:CHOOSING])
-    yield from _from_files("unsplash", "validation", _finished_photographs("validation"))
-    yield from _from_files("kodak", "test", files_of("kodak24"))
-    yield from _from_files("fivek", "test", files_of("fivek/1080p"))
-    yield from _from_files("fivek-llf", "test", files_of("fivek/local_laplacian/input"))
-    yield from _from_files("fivek-c", "test", files_of("fivek/expert_c_pairs/input"))
-
-
-def _study_haze_sources() -> Iterator[Source]:
-    """Synthetic haze and a third of the real hazy photographs train; the others choose and report."""
-    yield from _clear_training_sources()
-    for path in files_of("haze/real"):
-        yield from _from_files("real", real_haze_split(path.stem), [path], clear=False)
-    photos = [path for path in files_of("haze/known_airlight") if path.suffix == ".png"]
-    yield from _from_files("known", "test", photos, clear=False)
-    for hazy in files_of("haze/sots_pairs/hazy"):
-        truth = fetch(f"haze/sots_pairs/gt/{hazy.stem.split('_')[0]}.png")
-        read_truth = _cropped_reader(truth, 460, 620)
-        yield Source(f"sots-{hazy.stem}", "test", _reader(hazy), _size_of(hazy), False, read_truth=read_truth)
-    for hazy in (path for path in files_of("haze/ohaze") if path.stem.endswith("_hazy")):
-        truth = fetch(f"haze/ohaze/{hazy.name.replace('_hazy', '_GT')}")
-        yield Source(f"ohaze-{hazy.stem}", "test", _reader(hazy), _size_of(hazy), False, read_truth=_reader(truth))
-
-
-def _fresh_sources() -> Iterator[Source]:
-    """What only a confirmation reads: no network trained on them, nobody chose by them."""
-    yield from _from_files("bsds-test", "test", files_of("bsds500/test")[CHOOSING:])
-    yield from _from_files("unsplash", "test", _finished_photographs("test"))
-
-
-def _finished_photographs(split: Split) -> list[Path]:
-    """Photographs as their photographers finished them: 300 train, 50 choose, 150 confirm."""
-    splits = split_by_rank([path.stem for path in files_of("unsplash800")], {"train": 300, "validation": 50})
-    return [path for path in files_of("unsplash800") if splits[path.stem] == split]
-
-
-def _clear_training_sources() -> Iterator[Source]:
-    yield from _from_files("bsds-train", "train", files_of("bsds500/train"))
-    yield from _from_files("bsds-val", "train", files_of("bsds500/val"))
-    yield from _from_files("sunhays", "train", files_of("sunhays40"))
-    yield from _from_files("unsplash", "train", _finished_photographs("train"))
-    ratings = pd.read_csv(fetch("oasis_beauty/ratings.csv"))
-    scenery = set(ratings.loc[ratings["category"] == "Scenery", "file"])
-    yield from _from_files("oasis", "train", [path for path in files_of("oasis_beauty/images") if path.name in scenery])
-
-
-def _fivek_sources() -> Iterator[Source]:
-    """A folder of MIT-Adobe FiveK renditions, named by LPIE_FIVEK: 2,500 to train, the others to report."""
-    root = os.environ.get("LPIE_FIVEK", "")
-    kinds = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
-    paths = sorted(path for path in Path(root).rglob("*") if path.suffix.lower() in kinds) if root else []
-    if len(paths) < 100:
-        raise FileNotFoundError(
-            f"Profile fivek needs a folder of MIT-Adobe FiveK photographs (JPEG, PNG or TIFF); LPIE_FIVEK={root!r} "
-            f"holds {len(paths)}. Set LPIE_FIVEK to that folder."
-        )
-    half = len(paths) // 2
-    yield from _from_files("fivek", "validation", paths[: half // 25])
-    yield from _from_files("fivek", "train", paths[half // 25 : half])
-    yield from _from_files("fivek", "test", paths[half:])
-
-
-def _from_files(prefix: str, split: Split, paths: Iterable[Path], clear: bool = True) -> Iterator[Source]:
-    for path in paths:
-        yield Source(f"{prefix}-{path.stem}", split, _reader(path), _size_of(path), clear)
-
-
-def _size_of(path: Path) -> tuple[int, int]:
-    with Image.open(path) as picture:  # reads the header only
-        return picture.size
-
-
-def _reader(path: Path) -> Callable[[], Tensor]:
-    return lambda: photographs.read_photo(path)
-
-
-def _cropped_reader(path: Path, height: int, width: int) -> Callable[[], Tensor]:
-    """The middle of a photo: hazy SOTS photographs lack ten pixels at every border of their truth."""
-
-    def read() -> Tensor:
-        photo = photographs.read_photo(path)
-        top, left = (photo.shape[-2] - height) // 2, (photo.shape[-1] - width) // 2
-        return photo[..., top : top + height, left : left + width]
-
-    return read

@@ -1,0 +1,66 @@
+"""Two photographs of one scene laid over each other: what a person made of a photo, or the scene without its haze."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from skimage.registration import phase_cross_correlation
+
+from lpie.imaging.color import luma
+from lpie.imaging.resampling import resize
+from lpie.vocabulary import Photo
+
+LARGEST_SHIFT = 0.05  # of the shorter side
+SAME_SHAPE = 0.05  # difference of the proportions, height by width, up to which two photos may show one scene
+LIKE_EDGES = 0.2  # correlation of edges from which on they do
+
+
+def aligned(photo: Photo, target: Photo, name: str) -> tuple[Photo, Photo]:
+    """Both cut to what they share: the larger is reduced to about the smaller, then moved by whole pixels.
+
+    (1, 3, H, W) each. Raises ValueError, naming the pair, where their proportions differ by more than SAME_SHAPE, or
+    where they do not show the same edges after a shift by at most LARGEST_SHIFT.
+    """
+    (height, width), (tall, wide) = photo.shape[-2:], target.shape[-2:]
+    if abs(height * wide / (width * tall) - 1) > SAME_SHAPE:
+        raise ValueError(f"Pair {name}: {width}x{height} and {wide}x{tall} px differ in shape: one of them is cut.")
+    scale = min(1.0, (height * width / (tall * wide)) ** 0.5)
+    if max(scale, (tall * wide / (height * width)) ** 0.5) > 1 + SAME_SHAPE or scale < 1 - SAME_SHAPE:
+        if tall * wide > height * width:
+            target = resize(target, height, width)
+        else:
+            photo = resize(photo, tall, wide)
+    size = [max(sides) for sides in zip(photo.shape[-2:], target.shape[-2:], strict=True)]
+    down, across = _shift(_edges(photo, size), _edges(target, size))
+    photo, target = _overlap(photo, target, down, across)
+    likeness = _likeness(photo, target)
+    if max(abs(down), abs(across)) > LARGEST_SHIFT * min(size) or likeness < LIKE_EDGES:
+        raise ValueError(f"Pair {name}: input and target do not show the same (edges agree by {likeness:.2f}).")
+    return photo, target
+
+
+def _edges(photo: Photo, size: list[int]) -> NDArray[np.float32]:
+    """Strength of the edges of log luminance, zeros around it up to `size`: alike for two renditions of one scene."""
+    light = (luma(photo) + 0.02).log()
+    down, across = light.diff(dim=-2)[..., :, 1:], light.diff(dim=-1)[..., 1:, :]
+    strength = (down.square() + across.square()).sqrt().clamp(max=1)
+    return F.pad(strength, (0, size[1] - strength.shape[-1], 0, size[0] - strength.shape[-2]))[0, 0].numpy()
+
+
+def _shift(fixed: NDArray[np.float32], moving: NDArray[np.float32]) -> tuple[int, int]:
+    """Rows and columns by which `moving` lies too far up and left."""
+    shift, *_ = phase_cross_correlation(fixed, moving, normalization=None)
+    return round(float(shift[0])), round(float(shift[1]))
+
+
+def _overlap(photo: Photo, target: Photo, down: int, across: int) -> tuple[Photo, Photo]:
+    photo, target = photo[..., max(down, 0) :, max(across, 0) :], target[..., max(-down, 0) :, max(-across, 0) :]
+    height, width = (min(sides) for sides in zip(photo.shape[-2:], target.shape[-2:], strict=True))
+    return photo[..., :height, :width], target[..., :height, :width]
+
+
+def _likeness(photo: Photo, target: Photo) -> float:
+    """Correlation of the edges of two photos of one size, -1 to 1."""
+    edges = np.stack([_edges(part, list(photo.shape[-2:])).ravel() for part in (photo, target)])
+    return float(np.nan_to_num(np.corrcoef(edges)[0, 1])) if edges.size else 0.0

@@ -1,0 +1,200 @@
+"""The photographs of a study, found and dealt out to its splits before anything is read or computed.
+
+A registry set, a folder of photographs or two folders of pairs become a list of `Source`s, each with a name of its own.
+Nothing here needs torch, so that `lpie study check` answers at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+
+from lpie.registry import files_of, registered
+from lpie.study.settings import Lists, Photographs, Profile, Shares, Split
+
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".jp2", ".avif", ".heic", ".ppm")
+DEMO = ("astronaut", "chelsea", "coffee", "rocket", "motorcycle", "china", "flower")
+SAME = 4  # bits of 64 in which the perceptual hashes of one photograph at two sizes differ at most
+SEPARATORS = re.compile(r"[ _.-]")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A photograph before anything is done to it."""
+
+    name: str
+    split: Split
+    path: Path | None  # None: one of DEMO, called `name`
+    other: Path | None = None  # the same scene as a person finished it, or without haze
+    hazy: bool = False  # it is hazy as it is
+    registered: bool = False  # its bytes are those of the registry
+
+
+def find_sources(profile: Profile, operator: str, confirmation: bool = False) -> list[Source]:
+    """Every photograph of `profile` for `operator`, or those that only a confirmation reads.
+
+    Raises FileNotFoundError and ValueError that name the folder or photograph: nothing there, pairs that do not match,
+    one name twice, a list with a name that is not there, a split without any.
+    """
+    sources = [
+        source
+        for rows in profile.photographs
+        if not rows.operators or operator in rows.operators
+        for source in photographs_in(rows)
+        if (source.split == "confirmation") == confirmation
+    ]
+    if operator == "pairs" and (lonely := [source.name for source in sources if source.other is None]):
+        raise ValueError(f"Operator pairs needs photographs with an input and a target, {lonely[0]} has no target.")
+    twice = {source.name for source in sources}
+    for source in sources:
+        if source.name not in twice:
+            raise ValueError(f"Two photographs are called {source.name}: give their folders different names.")
+        twice.discard(source.name)
+    for split in ("confirmation",) if confirmation else ("train", "validation", "test"):
+        if not any(source.split == split for source in sources):
+            raise ValueError(f"No photograph of {operator} is in the split {split}, of {len(sources)} in all.")
+    return sources
+
+
+def photographs_in(rows: Photographs) -> list[Source]:
+    """The photographs of one place, each with its split; errors as `find_sources`."""
+    if rows.set == "demo":
+        found: dict[str, tuple[Path | None, Path | None]] = dict.fromkeys(DEMO, (None, None))
+        prefix, registered = "", True
+    else:
+        first = rows.set or rows.folder or rows.input
+        files, registered = _files(first, bool(rows.set))
+        files = _named(files)
+        pairs = match_pairs(files, _named(_files(rows.target)[0])) if rows.target else dict.fromkeys(files)
+        chosen = sorted(pairs)[rows.start : rows.stop]
+        found = {name: (files[name], pairs[name]) for name in chosen}
+        folder = Path(first).parent if "*" in first else Path(first)
+        prefix = f"{rows.name or folder.name}-"
+    return [
+        Source(re.sub(r"[^\w.() +-]", "_", prefix + name), split, *found[name], hazy=rows.hazy, registered=registered)
+        for name, split in _splits(list(found), rows).items()
+    ]
+
+
+def _files(place: str, registry: bool = False) -> tuple[list[Path], bool]:
+    """The photographs in a folder and its subfolders, that match a pattern, or of a set of the registry; and which."""
+    expanded = os.path.expandvars(os.path.expanduser(place))
+    if missing := re.findall(r"\$\w+", expanded):
+        raise FileNotFoundError(f"{place} needs {missing[0]}, which is not set: set it to a folder of photographs.")
+    folder, pattern = (Path(expanded).parent, Path(expanded).name) if "*" in expanded else (Path(expanded), "**/*")
+    registry = registry or (not folder.is_dir() and any(Path(name).is_relative_to(folder) for name in registered()))
+    if registry:
+        paths = [path for path in files_of(folder.as_posix()) if pattern == "**/*" or path.match(pattern)]
+    elif folder.is_dir():
+        paths = [path for path in folder.glob(pattern) if not path.name.startswith(".")]
+    else:
+        raise FileNotFoundError(f"The folder of photographs {expanded} does not exist.")
+    paths = sorted(path for path in paths if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise FileNotFoundError(f"{expanded} holds no photograph ({', '.join(SUFFIXES)}).")
+    return paths, registry
+
+
+def _named(paths: Sequence[Path]) -> dict[str, Path]:
+    """Each photograph by its path below the folder that holds them all, without suffix."""
+    top = Path(os.path.commonpath([path.parent for path in paths]))
+    named: dict[str, Path] = {}
+    for path in paths:
+        name = "-".join(path.relative_to(top).with_suffix("").parts)
+        if name in named:
+            raise ValueError(f"{path} and {named[name]} have one name: keep one of them.")
+        named[name] = path
+    return named
+
+
+def match_pairs(inputs: Mapping[str, Path], targets: Mapping[str, Path]) -> dict[str, Path]:
+    """The target of each input: of the same name, else of the longest with which one of both begins.
+
+    So `a0001` belongs to `a0001_retouched`, `27_hazy` (of files named by a pattern) to `27_GT`. Raises ValueError that
+    names inputs without a target.
+    """
+    if all("*" not in name for name in (*inputs, *targets)) and not inputs.keys() & targets.keys():
+        inputs_by, targets_by = (_without_common_end(names) for names in (inputs, targets))
+    else:
+        inputs_by, targets_by = dict(zip(inputs, inputs, strict=True)), dict(zip(targets, targets, strict=True))
+    found, lonely = {}, []
+    for name, stem in inputs_by.items():
+        near = [other for other, end in targets_by.items() if _goes_on(stem, end) or _goes_on(end, stem)]
+        if near:
+            found[name] = targets[max(near, key=lambda other: (targets_by[other] == stem, len(targets_by[other])))]
+        else:
+            lonely.append(name)
+    if lonely:
+        which = ", ".join(lonely[:3]) + (f" and {len(lonely) - 3} more" if len(lonely) > 3 else "")
+        raise ValueError(f"{len(lonely)} of {len(inputs)} inputs have no target of their name: {which}.")
+    return found
+
+
+def _goes_on(longer: str, shorter: str) -> bool:
+    return longer == shorter or bool(longer.startswith(shorter) and SEPARATORS.match(longer[len(shorter) :]))
+
+
+def _without_common_end(names: Iterable[str]) -> dict[str, str]:
+    """Each name without the word that all of them end in, such as `_hazy`."""
+    listed = list(names)
+    ends = {SEPARATORS.split(name)[-1] for name in listed}
+    cut = len(ends.pop()) + 1 if len(ends) == 1 and len(listed) > 1 else 0
+    return {name: name[: len(name) - cut] for name in listed}
+
+
+def _splits(names: Sequence[str], rows: Photographs) -> dict[str, Split]:
+    if isinstance(rows.split, str):
+        return dict.fromkeys(names, rows.split)
+    if isinstance(rows.split, Lists):
+        listed = {name: split for split, some in asdict(rows.split).items() for name in some}
+        if unknown := [name for name in listed if name not in names]:
+            raise ValueError(f"No photograph {unknown[0]!r} in {rows.set or rows.folder or rows.input}, as listed.")
+        if len(listed) < sum(len(some) for some in asdict(rows.split).values()):
+            raise ValueError(f"A photograph of {rows.set or rows.folder or rows.input} is listed in two splits.")
+        return listed
+    return deal(names, rows.split, rows.group)
+
+
+def deal(names: Sequence[str], shares: Shares, group: str = "") -> dict[str, Split]:
+    """Names in the order of the SHA-256 of their group: the first to train, the next to choose, and so on."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        found = re.search(group, name) if group else None
+        groups[found[0] if found else name].append(name)
+    wanted = {split: share for split, share in asdict(shares).items() if share}
+    if len(groups) < len(wanted):
+        raise ValueError(f"{len(groups)} photograph(s) cannot be dealt out to {len(wanted)} splits: more are needed.")
+    sizes = {split: max(1, round(share * len(groups))) for split, share in wanted.items()}
+    largest = max(sizes, key=lambda split: sizes[split])
+    sizes[largest] += len(groups) - sum(sizes.values())
+    ranked = iter(sorted(groups, key=lambda key: hashlib.sha256(key.encode()).hexdigest()))
+    return {name: split for split, size in sizes.items() for _ in range(size) for name in groups[next(ranked)]}  # type: ignore[misc]
+
+
+def find_overlaps(sources: Sequence[Source]) -> list[tuple[Source, Source]]:
+    """Pairs of sources in different splits that show the same photograph, also at another size or compression."""
+    files = [source for source in sources if source.path]
+    with ThreadPoolExecutor() as pool:
+        hashes = list(pool.map(lambda source: _perceptual_hash(source.path), files))
+    return [
+        (one, other)
+        for (one, first), (other, second) in combinations(zip(files, hashes, strict=True), 2)
+        if one.split != other.split and (first ^ second).bit_count() <= SAME
+    ]
+
+
+def _perceptual_hash(path: Path | None) -> int:
+    import imagehash
+    from PIL import Image, ImageOps
+
+    with Image.open(str(path)) as picture:
+        picture.draft("RGB", (256, 256))  # a JPEG is decoded at an eighth of its size
+        upright = ImageOps.exif_transpose(picture)
+        return int(str(imagehash.phash(upright.convert("L"))), 16)

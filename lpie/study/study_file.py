@@ -1,0 +1,257 @@
+"""Reads a `study.toml`, says what is wrong with it and where, and writes a commented one for a folder."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from difflib import get_close_matches
+from functools import partial
+from hashlib import sha256
+from importlib import import_module
+from inspect import getsourcefile
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from lpie.critic import CRITICS, Critic
+from lpie.names import find
+from lpie.operators import OPERATORS, Operator
+from lpie.records import atomic_path
+from lpie.study import settings
+from lpie.study.settings import Photographs, Profile
+from lpie.study.sources import photographs_in
+
+PROFILES = Path(__file__).with_name("profiles")
+
+
+def profile_names() -> list[str]:
+    """The built-in profiles."""
+    return ["smoke", "demo", "study", "fivek"]
+
+
+def find_profile(name: str | Path) -> Profile:
+    """The built-in profile called `name`, or what the study file of that name holds; errors as `read_study`.
+
+    Raises ValueError that lists the known ones, and FileNotFoundError for a study file that is not there.
+    """
+    built_in = PROFILES / f"{name}.toml"
+    if built_in.is_file():
+        return read_study(built_in)
+    if not str(name).endswith(".toml"):
+        find(dict.fromkeys((*profile_names(), "a .toml file")), str(name), "profile")
+    return read_study(Path(name))
+
+
+def read_study(path: Path) -> Profile:
+    """What a study file holds, every name checked; operators, critics and rows that it brings join the tables.
+
+    Folders in it are meant relative to the file. Raises FileNotFoundError, and ValueError with one line for each thing
+    that is wrong: the file, the line, what was expected, the near miss.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        written = tomllib.loads(text)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"There is no study file {path}: `lpie study init FOLDER` writes one.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    try:
+        written = {"name": path.stem, **written, **_bring_rows(written, path)}
+        profile = TypeAdapter(Profile).validate_python(written)
+    except ValidationError as error:
+        wrong = [problem for problem in error.errors() if problem["type"] != "too_short" or not error.errors()[1:]]
+        problems = dict.fromkeys(_explain(problem, text) for problem in wrong)
+        raise ValueError("\n".join(f"{path}, {problem}" for problem in problems)) from error
+    except (ValueError, ImportError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    return replace(profile, photographs=tuple(_beside(rows, path) for rows in profile.photographs))
+
+
+def _bring_rows(written: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Imports the modules that may add rows, and makes rows of operators and critics that are not in the tables.
+
+    Returns the critics by the names of their rows.
+    """
+    for module in _texts(written, "modules"):
+        import_module(module)
+    for name in _texts(written, "operators"):
+        if name == "pairs":
+            OPERATORS[name] = Operator(name, "retouching", NoSettings, _no_operator)
+        elif ":" in name:
+            OPERATORS[name] = _own_operator(name)
+    critics = []
+    for name in _texts(written, "critics"):
+        if name.endswith(".safetensors"):
+            file = path.parent / name
+            if not file.is_file():
+                raise ValueError(f"There is no critic file {file}.")
+            name = f"{file.stem}-{sha256(file.read_bytes()).hexdigest()[:6]}"
+            CRITICS[name] = Critic(name, f"NIMA ({file.stem})", partial(_open_critic, file))
+        critics.append(name)
+    return {"critics": critics} if critics else {}
+
+
+def _texts(written: Mapping[str, Any], key: str) -> list[str]:
+    listed = written.get(key, ())
+    return [text for text in listed if isinstance(text, str)] if isinstance(listed, list) else []
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """The settings of an operator that has none."""
+
+
+@dataclass(frozen=True)
+class OwnSettings:
+    """Of an operator from elsewhere: which text of its module made a target."""
+
+    source: str
+
+
+def _own_operator(name: str) -> Operator:
+    module, _, function = name.partition(":")
+    apply = getattr(import_module(module), function, None)
+    if not callable(apply):
+        raise ValueError(f"Module {module} has no function {function!r} for the operator {name}.")
+    source = sha256(Path(getsourcefile(import_module(module)) or "").read_bytes()).hexdigest()[:8]
+    return Operator(name, function.replace("_", " "), partial(OwnSettings, source), partial(_call, apply))
+
+
+def _call(apply: Callable[[Any], Any], photo: Any, settings: OwnSettings) -> Any:
+    """What a function from photo to photo makes of one; raises ValueError where it changes the size."""
+    rendition = apply(photo)
+    if getattr(rendition, "shape", None) != photo.shape:
+        shape = tuple(getattr(rendition, "shape", ())) or type(rendition).__name__
+        raise ValueError(f"expected a photo of the same shape {tuple(photo.shape)}, got {shape}")
+    return rendition
+
+
+def _no_operator(photo: Any, settings: NoSettings) -> Any:
+    raise ValueError("pairs have no operator: their targets are photographs.")
+
+
+def _open_critic(file: Path) -> Any:
+    from lpie.critic.nima import NIMA
+
+    return NIMA.from_pretrained(file)
+
+
+def _beside(rows: Photographs, path: Path) -> Photographs:
+    """The folders of `rows`, meant relative to the study file, as they are seen from anywhere."""
+    places = {name: place for name in ("folder", "input", "target") if (place := getattr(rows, name))}
+    beside = {name: path.parent.resolve() / place for name, place in places.items() if not place.startswith(("$", "~"))}
+    return replace(rows, **{name: str(place) for name, place in beside.items() if place.parent.is_dir()})
+
+
+# What is wrong, and where -------------------------------------------------------------------------------------------
+
+
+def _explain(problem: Any, text: str) -> str:
+    """One sentence: the line, the setting, what is wrong with it, and the near miss of a name that is unknown."""
+    place = [part for part in problem["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
+    line, where = _line_of(text, place), ".".join(map(str, place))
+    if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        near = get_close_matches(str(place[-1]), KNOWN, n=1)
+        return f"line {line}: there is no setting {where}." + (f" Did you mean {near[0]!r}?" if near else "")
+    if problem["type"] == "missing":
+        return f"line {line}: {where} is missing."
+    return f"line {line}: {where}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+KNOWN = sorted(
+    {
+        field.name
+        for part in vars(settings).values()
+        if isinstance(part, type) and is_dataclass(part) and part is not settings.Study
+        for field in fields(part)
+    }
+)
+
+
+def _line_of(text: str, place: Sequence[Any]) -> int:
+    """The line, from 1, at which the longest part of `place` stands that is written in `text`."""
+    table: list[Any] = []
+    counts: Counter[str] = Counter()
+    best = (0, 1)
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]", line):
+            table = re.findall(r"[\w:-]+", header[2])
+            if header[1] == "[[":
+                counts[table[0]] += 1
+            if table[0] in counts:
+                table.insert(1, counts[table[0]] - 1)
+            here = table
+        elif key := re.match(r"\s*[\"']?([\w:-]+)[\"']?\s*=", line):
+            here = [*table, key[1]]
+        else:
+            continue
+        apart = (depth for depth, (one, other) in enumerate(zip(here, place, strict=False)) if one != other)
+        agreed = next(apart, min(len(here), len(place)))
+        best = (agreed, number) if agreed > best[0] else best
+    return best[1]
+
+
+# A study of one's own -----------------------------------------------------------------------------------------------
+
+PAIRED = (("input", "expert_*"), ("source", "target_*"), ("input", "target"), ("before", "after"), ("raw", "edited"))
+"""How folders of photographs and their retouches are called: by FiveK's users, PPR10K and others."""
+
+
+def init_study(folder: Path) -> Path:
+    """Writes a commented study.toml into `folder` for the photographs, or pairs of them, that it holds.
+
+    Raises FileExistsError where there is one, FileNotFoundError where there is no photograph.
+    """
+    path = folder / "study.toml"
+    if path.exists():
+        raise FileExistsError(f"{path} exists already: `lpie study check {path}` says what it would train.")
+    found = next(
+        (
+            (before, after.name)
+            for before, pattern in PAIRED
+            if (folder / before).is_dir()
+            for after in sorted(folder.glob(pattern))
+            if after.is_dir()
+        ),
+        None,
+    )
+    rows = f'input = "{found[0]}"\ntarget = "{found[1]}"' if found else 'folder = "."'
+    operator = "pairs" if found else "tone"
+    count = len(photographs_in(Photographs(folder=str(folder / found[0] if found else folder), split="train")))
+    group = "" if not found or found[0] != "source" else "group = '^\\d+_'  # photographs of one person together\n"
+    text = TEMPLATE.format(count=count, rows=rows, operator=operator, group=group, steps=300)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+TEMPLATE = """# What is trained, on what, and who judges.
+# `lpie study check study.toml` says what is wrong and how long it takes.
+
+operators = ["{operator}"]  # tone, dehaze, pairs (your retouches), or "module:function" of your own
+networks = ["grid"]  # grid, can24, can32; parameters where the operator has some to set
+fidelities = ["l1", "l2"]  # closeness to the target: l1, l2, ssim, ms_ssim, mix
+critics = ["compact"]  # compact, ava, robust, or a safetensors file of your own
+gammas = [0.001, 0.003]  # weights of the critic; validation chooses among them
+seeds = [0]
+judges = ["oasis", "niqe"]  # take no part in training
+shortest_side = 512  # px to which photographs are reduced; 0 keeps them
+
+[[photographs]]  # {count} in this folder
+{rows}
+{group}[photographs.split]
+train = 0.7
+validation = 0.15
+test = 0.15
+
+[schedule]
+steps = {steps}
+batch = 4
+sides = [256]  # px, shorter sides of the training photographs
+checkpoint_every = 100
+validate_every = 100
+"""
