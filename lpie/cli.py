@@ -187,6 +187,24 @@ def score(
     raise typer.Exit(scoring.score(photos, critic, json, max_megapixels))
 
 
+@app.command()
+def rate(
+    folder: Annotated[Path, typer.Argument(help="Your photographs.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The page; rate.html when left out.")] = None,
+    choices: Annotated[
+        bool, typer.Option("--choices", help="Choose the better of two instead of rating each.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of the order.")] = 0,
+) -> None:
+    """Make a page on which you rate your photographs by keys, for `lpie critic train --ratings`."""
+    from lpie.people.rating import write_rating_page
+
+    page, kind = output or Path("rate.html"), "choices" if choices else "ratings"
+    count = write_rating_page(folder, page, choices, seed)
+    print(f"{page} asks for {count} {kind}: open it in a browser, download {kind}.csv at its end, then run")
+    print(f"lpie critic train --ratings {kind}.csv --data {folder} --out my-critic")
+
+
 class DataAction(StrEnum):
     """What `lpie data` does."""
 

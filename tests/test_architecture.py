@@ -30,7 +30,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("operators", "losses", "critic"),
     ("networks", "judges"),
     ("photos",),
-    ("evidence",),
+    ("evidence", "people"),
     ("study",),
     ("critic_training",),
     ("figures",),
@@ -123,7 +123,7 @@ def test_the_core_knows_no_study_no_results_and_no_logger(path: Path) -> None:
     assert not above | seen, f"{name_of(path)} imports {sorted(above | seen)}"
 
 
-@pytest.mark.parametrize("name", ["evidence", "figures", "engine", "cli", "study.settings"])
+@pytest.mark.parametrize("name", ["evidence", "figures", "engine", "cli", "people", "study.settings"])
 def test_what_draws_counts_and_runs_never_waits_for_torch(name: str) -> None:
     within = [path for path in MODULES if f"{name_of(path)}.".startswith(f"lpie.{name}.")]
     assert within
