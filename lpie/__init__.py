@@ -18,6 +18,7 @@ _EXPORTS = {
     "BilateralGrid": "lpie.networks.bilateral_grid",
     "OperatorParameters": "lpie.networks.operator_parameters",
     "enhance": "lpie.photos.enhancement",
+    "unexplained_change": "lpie.judges.unexplained",
 }
 
 __all__ = ["__version__", *_EXPORTS]

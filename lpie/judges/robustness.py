@@ -139,7 +139,7 @@ INVARIANCE: dict[str, Callable[[Photo], Photo]] = {
 """What should hardly move a critic's score at all."""
 
 
-def blur(photo: Photo, sigma: int | float) -> Photo:
+def blur(photo: Float[Tensor, "n c h w"], sigma: int | float) -> Float[Tensor, "n c h w"]:
     """Gaussian blur of `sigma` px, 0 for none; the border is mirrored, or repeated where the photo is too small."""
     if sigma == 0:
         return photo

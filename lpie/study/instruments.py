@@ -1,0 +1,274 @@
+"""What each instrument is worth, and for what: critics, judges and measures of distance, asked before they speak.
+
+Every question has an answer that does not depend on the instruments: people's ratings, what a person made of a photo,
+a view without haze, damage that was put there. `answers` has one row per question, instrument and group (a scene, a
+motif, a photo), `worth` an interval over groups beside the level of chance, `roles` what follows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+
+from lpie import registry
+from lpie.critic import CRITICS
+from lpie.evidence.statistics import paired_interval
+from lpie.imaging.pixels import quantize
+from lpie.imaging.resampling import resize
+from lpie.judges import JUDGES, Role, available_raters, available_references, load_judge, load_rater
+from lpie.judges.full_reference import NO_DIFFERENCE, cvvdp
+from lpie.photos.enhancement import enhance
+from lpie.photos.photographs import demo_photographs, read_photo
+from lpie.study.damage import DAMAGES, STRENGTHS, damaged
+from lpie.vocabulary import Photo
+
+log = logging.getLogger(__name__)
+
+LONGEST_SIDE = 640  # px to which photographs are reduced before they are damaged or compared
+APART = 0.5  # of a point in people's ratings: nearer renditions are not asked about
+PLAIN_JOD = 1.0  # damage that three of four people see
+PHOTOGRAPHS = 16  # that are damaged in a study
+
+Answer = tuple[str, str, str, float]  # question, instrument, group, value
+
+
+@dataclass(frozen=True)
+class Question:
+    """What instruments are asked, and the role for which an answer is evidence."""
+
+    text: str
+    statistic: str
+    chance: float
+    enough: float
+    """The lower bound of the interval must exceed this: chance, or what a role needs beyond it."""
+    role: Role
+
+
+QUESTIONS: Mapping[str, Question] = {
+    "liked": Question(
+        "which tone-mapped rendition of a scene did 126 people like better?", "pairs in order", 0.5, 0.5, "preference"
+    ),
+    "finished": Question(
+        "a photo as it came, or as a retoucher finished it?", "finished preferred", 0.5, 0.5, "preference"
+    ),
+    "haze-free": Question("a hazy view, or the same without haze?", "clear preferred", 0.5, 0.5, "preference"),
+    "degraded": Question(
+        "how bad did 16 people find blur and JPEG?", "rank correlation", 0.0, 0.5, "visible difference"
+    ),
+    "damage ranked": Question("how plain is the damage, in JOD?", "rank correlation", 0.0, 0.5, "visible difference"),
+    "damage seen": Question("which of the two is plainly damaged?", "pairs in order", 0.5, 0.75, "veto"),
+    "person": Question(
+        "which of the two is nearer to a retoucher's, the damaged one or the other?",
+        "pairs in order",
+        0.5,
+        0.75,
+        "human reference",
+    ),
+}
+"""A role needs every question of its kind that an instrument can answer, and one at least."""
+
+
+def answers(photographs: str) -> pd.DataFrame:
+    """One row per question, instrument and group: columns question, instrument, group, value.
+
+    `photographs` "demo" asks about damage to the demo's photographs alone; else all sets of the registry are asked
+    about, and those that cannot be had are named in the log.
+    """
+    raters = {name: load_rater(name) for name in available_raters()}
+    references = {name: _nearness(name) for name in available_references()}
+    asked: list[Callable[..., Iterator[Answer]]] = [_about_damage]
+    if photographs != "demo":
+        asked += [_about_renditions, _about_degraded, _about_pairs, _about_persons]
+    rows: list[Answer] = []
+    for ask in asked:
+        log.info("instruments: %s", ask.__name__.removeprefix("_about_"))
+        try:
+            rows += ask(raters, references, photographs)
+        except (FileNotFoundError, ConnectionError) as error:
+            log.warning("not asked about %s: %s", ask.__name__.removeprefix("_about_"), error)
+    return pd.DataFrame(rows, columns=["question", "instrument", "group", "value"])
+
+
+def worth(answered: pd.DataFrame) -> pd.DataFrame:
+    """One row per question and instrument: mean over groups with its interval, the level of chance, what it shows.
+
+    `shows` is whether the interval lies above what the question's role needs.
+    """
+    rows = []
+    for (question, instrument), group in answered.groupby(["question", "instrument"], sort=False):
+        asked, interval = QUESTIONS[question], paired_interval(group.groupby("group")["value"].mean())
+        rows.append(
+            {
+                "question": question,
+                "instrument": instrument,
+                "label": JUDGES[instrument].label if instrument in JUDGES else CRITICS[instrument].label,
+                "statistic": asked.statistic,
+                "value": interval.mean,
+                "low": interval.low,
+                "high": interval.high,
+                "groups": interval.n,
+                "chance": asked.chance,
+                "role": asked.role,
+                "shows": bool(interval.low > asked.enough),
+            }
+        )
+    order = {name: place for place, name in enumerate(QUESTIONS)}
+    return pd.DataFrame(rows).sort_values("question", key=lambda names: names.map(order), kind="stable")
+
+
+def roles(table: pd.DataFrame) -> dict[str, tuple[Role, ...]]:
+    """The roles in which each judge of `worth` may speak: all questions of the role answered well, and no critic."""
+    judged = table[~table["instrument"].isin(CRITICS)]
+    shown = judged.groupby(["instrument", "role"], sort=False)["shows"].all()
+    return {
+        name: tuple(role for (owner, role), shows in shown.items() if owner == name and shows)
+        for name in judged["instrument"].unique()
+    }
+
+
+def _nearness(name: str) -> Callable[[Photo, Photo], torch.Tensor]:
+    judge, sign = load_judge(name), 1 if JUDGES[name].higher_is_better else -1
+    return lambda photo, reference: sign * judge(photo, reference)
+
+
+def _about_renditions(raters: Mapping, references: Mapping, photographs: str) -> Iterator[Answer]:
+    del references, photographs  # no rendition is the true one
+    ratings, folder = _ratings("people/tone_mapping")
+    for scene, rows in ratings.groupby("scene"):
+        photos = [read_photo(folder / "images" / file) for file in rows["file"]]
+        for name, rate in raters.items():
+            scores = [float(rate(photo)) for photo in photos]
+            for (liked, score), (other, its_score) in combinations(zip(rows["mean"], scores, strict=True), 2):
+                if abs(liked - other) > APART:
+                    yield "liked", name, str(scene), _in_order(liked - other, score - its_score)
+
+
+def _about_degraded(raters: Mapping, references: Mapping, photographs: str) -> Iterator[Answer]:
+    del photographs
+    ratings, folder = _ratings("people/degraded")
+    for (motif, _), rows in ratings.groupby(["motif", "distortion"]):
+        worst_first = rows.sort_values("level")
+        *photos, best = [read_photo(folder / "images" / file) for file in worst_first["file"]]
+        people = worst_first["mean"].to_numpy()
+        for name, rate in raters.items():
+            yield "degraded", name, motif, _rank_correlation(people, [float(rate(photo)) for photo in (*photos, best)])
+        for name, near in references.items():
+            nearness = [float(near(photo, best)) for photo in photos]
+            yield "degraded", name, motif, _rank_correlation(people[:-1], nearness)
+
+
+def _about_pairs(raters: Mapping, references: Mapping, photographs: str) -> Iterator[Answer]:
+    del references, photographs
+    for question, pairs in (("finished", finished_pairs()), ("haze-free", clear_pairs())):
+        for group, before, after in pairs:
+            photos = [_reduced(read_photo(path)) for path in (before, after)]
+            for name, rate in raters.items():
+                yield question, name, group, _in_order(1, float(rate(photos[1])) - float(rate(photos[0])))
+
+
+def _about_damage(raters: Mapping, references: Mapping, photographs: str) -> Iterator[Answer]:
+    """The operator's rendition of each photo, damaged in every way at two strengths that change from photo to photo."""
+    for place, (group, photo) in enumerate(damage_photographs(photographs).items()):
+        photo = quantize(_reduced(photo))
+        whole = quantize(enhance(photo, operator="tone", weights="operator"))
+        losses: list[float] = []
+        nearness: dict[str, list[float]] = {name: [] for name in references}
+        unharmed = {name: float(rate(whole)) for name, rate in raters.items()}
+        unharmed |= {name: float(near(whole, photo)) for name, near in references.items()}
+        for kind in DAMAGES:
+            for strength in (STRENGTHS[place % 3], STRENGTHS[-1 - place % 2]):
+                harmed = damaged(whole, kind, strength, seed=place)
+                losses.append(NO_DIFFERENCE - float(cvvdp(harmed, whole)))
+                to_photo = {name: float(near(harmed, photo)) for name, near in references.items()}
+                for name, near in references.items():
+                    known = name == "unexplained"  # it compares with the photo, the others with the undamaged rendition
+                    nearness[name].append(to_photo[name] if known else float(near(harmed, whole)))
+                if losses[-1] >= PLAIN_JOD:
+                    scored = {name: float(rate(harmed)) for name, rate in raters.items()} | to_photo
+                    for name, score in scored.items():
+                        yield "damage seen", name, group, _in_order(1, unharmed[name] - score)
+        for name, near_to in nearness.items():
+            if name != "cvvdp":  # which defines the scale
+                yield "damage ranked", name, group, _rank_correlation(-np.array(losses), near_to)
+
+
+def _about_persons(raters: Mapping, references: Mapping, photographs: str) -> Iterator[Answer]:
+    del raters, photographs
+    for place, (group, before, after) in enumerate(finished_pairs()):
+        photo, finished = (quantize(_reduced(read_photo(path))) for path in (before, after))
+        height, width = (min(sides) for sides in zip(photo.shape[-2:], finished.shape[-2:], strict=True))
+        photo, finished = photo[..., :height, :width], finished[..., :height, :width]  # some differ by a pixel or two
+        whole = quantize(enhance(photo, operator="tone", weights="operator"))
+        kinds = [kind for turn, kind in enumerate(DAMAGES) if turn % 2 == place % 2]
+        for kind in kinds:
+            harmed = damaged(whole, kind, 1.0, seed=place)
+            if NO_DIFFERENCE - float(cvvdp(harmed, whole)) < PLAIN_JOD:
+                continue
+            for name, near in references.items():
+                if name != "unexplained":  # it asks about the photo, not about another person's rendition
+                    nearer = float(near(whole, finished)) - float(near(harmed, finished))
+                    yield "person", name, group, _in_order(1, nearer)
+
+
+def damage_photographs(photographs: str) -> dict[str, Photo]:
+    """The photographs that are damaged, by name: the demo's, or some of Kodak's and of `unsplash800`."""
+    if photographs == "demo":
+        return demo_photographs()
+    kodak, others = registry.files_of("kodak24"), registry.files_of("unsplash800")
+    half = PHOTOGRAPHS // 2
+    paths = [*kodak[:: len(kodak) // half][:half], *others[:: len(others) // half][:half]]
+    return {f"{path.parent.name}-{path.stem}": read_photo(path) for path in paths}
+
+
+def finished_pairs() -> list[tuple[str, Path, Path]]:
+    """Photos as they came and as a retoucher finished them: name, before, after; one pair of each photo."""
+    pairs = {}
+    for folder in ("fivek/local_laplacian", "fivek/expert_c_pairs", *(f"pairs/fivek_{of}" for of in _FIVEK)):
+        before, after = (registry.files_of(f"{folder}/{side}") for side in ("input", "expert_c"))
+        pairs |= {first.name[:5]: (first, second) for first, second in zip(before, after, strict=True)}
+    return [(name, *paths) for name, paths in pairs.items()]
+
+
+def clear_pairs() -> list[tuple[str, Path, Path]]:
+    """Hazy views and the same without haze: name of the scene, before, after."""
+    pairs = []
+    for folder in _HAZE:
+        before, after = (registry.files_of(f"{folder}/{side}") for side in ("input", "truth"))
+        pairs += [(f"{folder}-{a.stem}", a, b) for a, b in zip(before, after, strict=True)]
+    truths = {path.stem: path for path in registry.files_of("haze/sots_pairs/gt")}
+    for path in registry.files_of("haze/sots_pairs/hazy"):
+        pairs.append((f"sots-{path.stem.split('_')[0]}", path, truths[path.stem.split("_")[0]]))
+    return pairs
+
+
+_FIVEK = ("uegan", "curl", "deeplpf")
+_HAZE = ("pairs/ohaze_full", "pairs/revide_xjtu", "pairs/densehaze_oculins", "pairs/sots_outdoor_sej07")
+
+
+def _ratings(folder: str) -> tuple[pd.DataFrame, Path]:
+    registry.files_of(f"{folder}/images")
+    path = registry.fetch(f"{folder}/ratings.csv")
+    return pd.read_csv(path), path.parent
+
+
+def _reduced(photo: Photo) -> Photo:
+    height, width = photo.shape[-2:]
+    scale = LONGEST_SIDE / max(height, width)
+    return photo if scale >= 1 else resize(photo, round(height * scale), round(width * scale)).clamp(0, 1)
+
+
+def _in_order(truth: float, said: float) -> float:
+    """1 where both have the same sign, 0 where not, one half where nothing is said."""
+    return 0.5 if said == 0 else float((truth > 0) == (said > 0))
+
+
+def _rank_correlation(truth: np.ndarray, said: list[float]) -> float:
+    return float(stats.spearmanr(truth, said).statistic) if np.ptp(said) > 0 else 0.0

@@ -1,0 +1,91 @@
+"""Unexplained change: operators have none, damage has more the plainer it is, and the map says where."""
+
+from __future__ import annotations
+
+import jaxtyping
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+import lpie
+from lpie.judges.unexplained import PLAIN, explained_rendition, unexplained_change, unexplained_map
+from lpie.operators.adjustments import contrast, exposure, saturation
+from lpie.photos.photographs import demo_photographs
+from lpie.study.damage import DAMAGES, STRENGTHS, damaged
+
+pytest.importorskip("pycvvdp")
+
+
+@pytest.fixture(scope="module")
+def photo() -> torch.Tensor:
+    return demo_photographs(192)["coffee"]
+
+
+@pytest.fixture(scope="module")
+def toned(photo: torch.Tensor) -> torch.Tensor:
+    return lpie.enhance(photo, operator="tone", weights="operator")
+
+
+def test_tone_color_and_local_contrast_are_explained(photo: torch.Tensor, toned: torch.Tensor) -> None:
+    renditions = [
+        photo,
+        toned,
+        lpie.local_laplacian(photo, alpha=0.4, beta=0.7, sigma_r=0.2),
+        contrast(exposure(photo, 0.3), 1.2),
+        saturation(photo, 1.4).clamp(0, 1),
+        lpie.dehaze(photo).photo,
+    ]
+    change = unexplained_change(photo.expand(len(renditions), -1, -1, -1), torch.cat(renditions))
+    assert change.max() < PLAIN
+    assert change[0] == 0
+
+
+def test_a_network_that_paints_bands_is_plainly_unexplained(photo: torch.Tensor, toned: torch.Tensor) -> None:
+    painted = lpie.enhance(photo, operator="tone", weights="tone-grid-nima")
+    assert unexplained_change(photo, painted) > PLAIN > unexplained_change(photo, toned)
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_plainer_damage_is_more_unexplained(photo: torch.Tensor, toned: torch.Tensor, kind: str) -> None:
+    changes = [float(unexplained_change(photo, damaged(toned, kind, strength))) for strength in (*STRENGTHS, 4.0)]
+    assert spearmanr(range(len(changes)), changes).statistic > 0.8
+    assert changes[-1] > PLAIN / 2
+
+
+def test_the_map_shows_where_and_its_mean_is_the_change(photo: torch.Tensor, toned: torch.Tensor) -> None:
+    painted = toned.clone()
+    painted[..., 60:110, 60:110] = (painted[..., 60:110, 60:110] + torch.tensor([0.2, 0, -0.2])[:, None, None]).clamp(
+        0, 1
+    )
+    where = unexplained_map(photo, painted)
+    assert where.shape == (1, 1, *photo.shape[-2:])
+    assert where.min() >= 0
+    assert where.max() <= 1
+    assert where[..., 70:100, 70:100].mean() > 0.5 > 5 * where[..., 150:, 150:].mean()
+    torch.testing.assert_close(unexplained_change(photo, painted), where.mean((1, 2, 3)))
+
+
+def test_each_photo_of_a_batch_is_looked_at_alone(photo: torch.Tensor, toned: torch.Tensor) -> None:
+    two = torch.cat([photo, photo.flip(-1)]), torch.cat([toned, damaged(toned, "weave", 2.0).flip(-1)])
+    torch.testing.assert_close(
+        unexplained_change(*two), torch.cat([unexplained_change(two[0][i, None], two[1][i, None]) for i in (0, 1)])
+    )
+
+
+def test_the_explained_rendition_of_an_operators_work_is_that_work(photo: torch.Tensor, toned: torch.Tensor) -> None:
+    explained = explained_rendition(photo, toned)
+    assert explained.shape == photo.shape
+    assert (explained - toned).abs().mean() < 0.01
+
+
+def test_photos_of_two_sizes_are_refused(photo: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # else the annotation refuses them first
+    with pytest.raises(ValueError, match="has its photo's shape"):
+        unexplained_change(photo, photo[..., 1:])
+
+
+def test_damage_of_no_strength_is_none_and_unknown_damage_is_refused(photo: torch.Tensor) -> None:
+    for kind in DAMAGES:
+        assert (damaged(photo, kind, 0.0) - photo).abs().max() <= 0.5 / 255 + 1e-6
+    with pytest.raises(ValueError, match="choose one of blotches"):
+        damaged(photo, "scratches", 1.0)
