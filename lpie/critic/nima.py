@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from lpie.critic.backbones import INPUT_SCALES, RATINGS, BackboneName, build_backbone, scale_buffers
 from lpie.critic.published_weights import REGISTERED, published_path, read_published
 from lpie.imaging.checks import check_range, check_shape
+from lpie.imaging.kernels import channels_last
 from lpie.imaging.resampling import nearest_weights, resize, resize_by_products
 from lpie.vocabulary import PerPhoto, Photo, ScoreDistribution
 from lpie.weights import open_weights, write_tensors
@@ -171,8 +172,8 @@ class NIMA(nn.Module):
         scaled = (square - self.mean) / self.deviation
         weight_type = next(self.network.parameters()).dtype
         depthwise = self.backbone.startswith("mobilenet")  # slow in channels-last on a GPU, the others in the other
-        layout = torch.contiguous_format if scaled.is_cuda and depthwise else torch.channels_last
-        logits = self.network(scaled.to(weight_type, memory_format=layout))
+        scaled = scaled.to(weight_type) if scaled.is_cuda and depthwise else channels_last(scaled.to(weight_type))
+        logits = self.network(scaled)
         return logits.to(square.dtype).softmax(1)
 
     def square(self, photo: Photo) -> Float[Tensor, "n 3 size size"]:

@@ -52,7 +52,17 @@ def _module(name: str, device: str) -> ModuleType | None:
 
 def is_followed() -> bool:
     """Whether torch follows a computation to transform or compile it, so that no value may be looked at."""
-    return torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
+    return torch.compiler.is_compiling() or is_transformed()
+
+
+def is_transformed() -> bool:
+    """Whether `torch.func` (grad, vmap and the others) transforms the computation."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def channels_last(features: Tensor) -> Tensor:
+    """The same features (N, C, H, W) with channels last in memory, except in `torch.func`, which knows no such."""
+    return features if is_transformed() else features.contiguous(memory_format=torch.channels_last)
 
 
 def is_exporting() -> bool:

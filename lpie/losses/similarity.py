@@ -82,8 +82,9 @@ def unchecked_ms_ssim(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) 
     terms = _scale_terms(a, b, scales=len(SCALE_WEIGHTS))
     # Differs (2): below the floor there is a gradient, so that a loss can climb out, and a bounded one, so that one
     # photo that is far off does not outweigh its batch.
-    climb = terms / terms.detach().clamp(min=STEEPEST_CONTRAST)
-    logarithms = terms.detach().clamp(min=SMALLEST_CONTRAST).log() + (climb - climb.detach())
+    climb = (terms - terms.detach()) / STEEPEST_CONTRAST
+    low = terms.detach().clamp(min=SMALLEST_CONTRAST).log() + climb
+    logarithms = torch.where(terms < STEEPEST_CONTRAST, low, terms.clamp(min=STEEPEST_CONTRAST).log())
     return (logarithms * constant(SCALE_WEIGHTS, terms)).sum(-1).exp().mean(1)  # prod would wait for the GPU
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lpie.imaging.checks import check_precision
 from lpie.imaging.color import luma
+from lpie.imaging.kernels import channels_last
 from lpie.imaging.resampling import bilinear_weights, resize
 from lpie.vocabulary import Luminance, Photo
 from lpie.weights import open_weights
@@ -109,7 +110,7 @@ class BilateralGrid(nn.Module):
 
     def predict_grid(self, thumbnail: Photo) -> Grid:
         """The affine maps for the photo that `thumbnail` shows."""
-        features = (thumbnail - 0.5).contiguous(memory_format=torch.channels_last)
+        features = channels_last(thumbnail - 0.5)
         for convolution in self.halvings:
             features = F.relu(convolution(features))
         whole = self.whole(features.mean(dim=(2, 3)))[:, :, None, None]

@@ -21,7 +21,7 @@ from lpie.imaging.adaptive_normalization import (
     scale_and_shift,
 )
 from lpie.imaging.checks import check_precision
-from lpie.imaging.kernels import find
+from lpie.imaging.kernels import channels_last, find
 from lpie.vocabulary import Photo
 from lpie.weights import open_weights
 
@@ -166,10 +166,11 @@ class ContextAggregationNetwork(nn.Module):
 
     def plain(self, photo: Photo) -> Photo:
         """What `forward` computes where nothing is mirrored, as its definition reads, in plain torch on any device."""
-        features = photo.contiguous(memory_format=torch.channels_last)
+        features = channels_last(photo)
         for convolution, normalization in zip(self.convolutions, self.normalizations, strict=True):
-            features = F.leaky_relu(normalization(convolution(features)), NEGATIVE_SLOPE)
-        enhanced = full_precision(self.last(features))
+            raw = convolution(features.to(self.last.weight.dtype))
+            features = F.leaky_relu(normalization(raw), NEGATIVE_SLOPE)
+        enhanced = full_precision(self.last(features.to(self.last.weight.dtype)))
         return enhanced if self.training else enhanced.clamp(0, 1)
 
     def _runs_in_half_precision(self, photo: Photo, kernels: ModuleType) -> bool:
@@ -198,7 +199,7 @@ class ContextAggregationNetwork(nn.Module):
                 photo, convolutions, self.dilations, lambda layer, *of: normalizations[layer].affine(*of), last, bias
             )
         else:
-            features = photo.contiguous(memory_format=torch.channels_last)
+            features = channels_last(photo)
             for weight, dilation, each in zip(convolutions, self.dilations, normalizations, strict=True):
                 features = kernels.convolve(features, weight, dilation)
                 features = kernels.normalize_and_activate(features, each.w0, each.w1, each.offset)
@@ -281,15 +282,17 @@ class FoldedContextAggregation(nn.Module):
         self._affine.append((scale.float(), shift.float()))
 
     def _activate(self, window: Photo) -> Features:
-        features = window.contiguous(memory_format=torch.channels_last)
+        features = channels_last(window)
         for convolution, (scale, shift) in zip(self.network.convolutions, self._affine, strict=False):
-            features = apply_affine(full_precision(convolution(features)), scale, shift)
+            raw = convolution(features.to(self.network.last.weight.dtype))
+            features = apply_affine(full_precision(raw), scale, shift)
             features = F.leaky_relu(features, NEGATIVE_SLOPE, inplace=not torch.is_grad_enabled())
         return features
 
     def next_features(self, window: Photo) -> Features:
         """Output of the first convolution whose normalization is not yet known."""
-        return self.network.convolutions[len(self._affine)](self._activate(window))
+        features = self._activate(window).to(self.network.last.weight.dtype)
+        return full_precision(self.network.convolutions[len(self._affine)](features))
 
     @torch.no_grad()
     def forward(self, window: Photo) -> Photo:
@@ -304,7 +307,8 @@ class FoldedContextAggregation(nn.Module):
                 window, convolutions, dilations, lambda layer, *_: self._affine[layer], last, bias
             )
         else:
-            enhanced = full_precision(self.network.last(self._activate(window)))
+            features = self._activate(window).to(self.network.last.weight.dtype)
+            enhanced = full_precision(self.network.last(features))
         return enhanced.clamp(0, 1)
 
 

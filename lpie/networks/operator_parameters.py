@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lpie.imaging.checks import check_precision
+from lpie.imaging.kernels import channels_last
 from lpie.imaging.resampling import resize
 from lpie.names import find
 from lpie.operators import OPERATORS, OperatorName, Range
@@ -127,7 +128,7 @@ class OperatorParameters(nn.Module):
 
     def choose(self, thumbnail: Photo, estimate: Dehazed | None = None) -> Settings:
         """The settings for the photo that `thumbnail` shows, each within its range."""
-        features = (thumbnail - 0.5).contiguous(memory_format=torch.channels_last)
+        features = channels_last(thumbnail - 0.5)
         for convolution in self.halvings:
             features = F.relu(convolution(features))
         with torch.autocast(thumbnail.device.type, enabled=False):

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from lpie.imaging.kernels import is_followed
 from lpie.vocabulary import Airlight, Photo, Transmission
 
 LINES = 1000
@@ -38,7 +39,7 @@ def fibonacci_sphere(count: int) -> Float[Tensor, "count 3"]:
 
 def nearest_directions(offsets: Float[Tensor, "m 3"]) -> Int[Tensor, " m"]:
     """Index of the haze-line nearest in angle to each offset from the airlight."""
-    if offsets.device.type == "cpu":
+    if offsets.device.type == "cpu" and not is_followed():
         unit = offsets / offsets.norm(dim=1, keepdim=True).clamp_min(TINY)
         return torch.from_numpy(_tree().query(unit.numpy(), workers=torch.get_num_threads())[1])
     directions = fibonacci_sphere(LINES).T.to(offsets)

@@ -6,6 +6,9 @@ Both filter (N, C, H, W) tensors in [0, 1]; alpha, beta, sigma_r and noise have 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -13,6 +16,7 @@ from scipy.sparse import csr_array, eye_array
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from lpie.imaging.kernels import is_transformed
 from lpie.imaging.pyramids import collapse, differences, expansion, gaussian_pyramid, reduction
 from lpie.imaging.remapping import Settings, remap_gain
 
@@ -29,9 +33,16 @@ def sampled(values: Float[Tensor, "n 1 h w"], settings: Settings, samples: int, 
     centers = torch.linspace(0, 1, samples, dtype=values.dtype, device=values.device).reshape(1, -1, 1, 1)
     changes = [torch.zeros_like(level) for level in pyramid]
     for few in centers.split(max(1, AT_A_TIME // values.numel()), dim=1):
-        added = checkpoint(_changes, pyramid, few, settings, samples, use_reentrant=False, preserve_rng_state=False)
+        added = _recomputed(_changes, pyramid, few, settings, samples)
         changes = [*(change + more for change, more in zip(changes, added, strict=False)), changes[-1]]
     return values + collapse(changes)
+
+
+def _recomputed(function: Callable[..., Any], *inputs: Any) -> Any:
+    """`function(*inputs)`, which is computed again for its gradient instead of kept; kept in `torch.func`."""
+    if is_transformed():
+        return function(*inputs)
+    return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
 def _changes(pyramid: list[Tensor], centers: Tensor, settings: Settings, samples: int) -> list[Tensor]:
@@ -60,10 +71,7 @@ def exact(values: Float[Tensor, "n c h w"], settings: Settings, levels: int) -> 
         bands = zip(*(table.chunk(parts) for table in down), pyramid[level].chunk(parts, dim=2), strict=True)
         changes.append(
             torch.cat(
-                [
-                    checkpoint(_band, values, centers, (a, b, c), across, settings, use_reentrant=False)
-                    for a, b, c, centers in bands
-                ],
+                [_recomputed(_band, values, centers, (a, b, c), across, settings) for a, b, c, centers in bands],
                 dim=2,
             )
         )
