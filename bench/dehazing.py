@@ -98,7 +98,7 @@ def time_parts(photo: Tensor, device: str, repeats: int) -> Rows:
     links = gradient_links(luma(photo), SMOOTHNESS)
     parts: dict[str, Callable[[], object]] = {
         "airlight": lambda: estimate_airlight(photo),
-        "is there haze": lambda: haze_presence(photo, airlight),
+        "is there haze": lambda: haze_presence(photo),
         "haze-lines": lambda: transmission_along_lines(photo, airlight),
         "smoothing": lambda: weighted_least_squares(raw, weight, links),
         "dehaze, all of it": lambda: dehaze(photo),

@@ -9,6 +9,8 @@ import torch
 from haze_scenes import haze_line_scene, psnr
 from torch import Tensor
 
+from lpie.imaging.color import luma
+from lpie.imaging.resampling import resize
 from lpie.operators.airlight import (
     CELLS,
     LINES,
@@ -105,9 +107,20 @@ def test_presence_rises_with_haze() -> None:
     clear = demo_photographs()["coffee"]
     depth, color = torch.ones_like(clear[:, :1]), torch.full((1, 3), 0.8)
     hazy = [add_haze(clear, depth, color, density).photo for density in (0.0, 0.4, 1.5)]
-    presence = [float(haze_presence(photo, color)) for photo in hazy]
+    presence = [float(haze_presence(photo)) for photo in hazy]
     assert presence[0] == 0
     assert presence[0] <= presence[1] <= presence[2] == 1
+
+
+@pytest.mark.parametrize("name", ["chelsea", "coffee", "rocket", "flower"])
+def test_presence_depends_on_neither_size_nor_color(name: str) -> None:
+    photo = demo_photographs()[name]
+    height, width = photo.shape[2:]
+    seen = [resize(photo, round(height * scale), round(width * scale)) for scale in (1, 0.75, 0.5)]
+    seen += [luma(one).expand_as(one) for one in seen]
+    presence = [float(haze_presence(one)) for one in seen]
+    assert max(presence) - min(presence) < 0.1
+    assert name == "rocket" or max(presence) == 0  # which flies in the mist of its own steam
 
 
 def test_dark_channel_equals_a_literal_minimum() -> None:

@@ -56,7 +56,7 @@ def dehaze(
     with torch.no_grad():
         if airlight is None:
             airlight = estimate_airlight(seen)
-            presence = haze_presence(seen, airlight)
+            presence = haze_presence(seen)
         else:
             check_airlight(airlight, photo)
             airlight = airlight.float()

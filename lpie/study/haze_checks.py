@@ -105,7 +105,7 @@ def clear_photos_kept(shortest_side: int = 0) -> pd.DataFrame:
     """What the operator does to the demo photographs, which have no haze: how much it sees, how much it changes."""
     rows = []
     for name, photo in demo_photographs(shortest_side).items():
-        presence = haze_presence(photo, estimate_airlight(photo)).item()
+        presence = haze_presence(photo).item()
         change = (dehaze(photo).photo - photo).abs().mean().item()
         rows.append({"photo": name, "haze seen": presence, "mean change": change})
     return pd.DataFrame(rows)
