@@ -14,8 +14,9 @@ pixels, as the pipeline in which the published weights were trained did; it exis
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -52,6 +53,12 @@ def score_deviation(distribution: ScoreDistribution) -> PerPhoto:
 
 def _ratings(distribution: Tensor) -> Tensor:
     return torch.arange(1, RATINGS + 1, dtype=distribution.dtype, device=distribution.device)
+
+
+def _keep_own_weights(critic: NIMA, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Where a parent's state lacks a frozen critic, as it should, the critic keeps its own."""
+    if critic._frozen and prefix and not any(name.startswith(prefix) for name in state):
+        state.update({f"{prefix}{name}": tensor for name, tensor in critic.state_dict().items()})
 
 
 class NIMA(nn.Module):
@@ -92,6 +99,7 @@ class NIMA(nn.Module):
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("deviation", deviation, persistent=False)
         self._frozen = False
+        self.register_load_state_dict_pre_hook(_keep_own_weights)
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str], convention: Convention | None = None) -> NIMA:
@@ -142,7 +150,11 @@ class NIMA(nn.Module):
         write_tensors(path, tensors, {**self.metadata(), **metadata})
 
     def freeze(self) -> NIMA:
-        """Make it a critic: no weight takes a gradient, and `train()`, also a parent's, changes nothing."""
+        """Make it a critic: no weight takes a gradient, and nothing that a parent module does changes it.
+
+        A parent's `train()` and `requires_grad_()` pass it by, a parent's parameters and `state_dict()` leave it out;
+        `to()` moves it with its parent.
+        """
         self._frozen = True
         return self.requires_grad_(False).eval()
 
@@ -154,6 +166,26 @@ class NIMA(nn.Module):
     def train(self, mode: bool = True) -> NIMA:
         """Switch dropout and batch norm, unless frozen."""
         return super().train(mode and not self._frozen)
+
+    def named_modules(
+        self, memo: set[nn.Module] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, nn.Module]]:
+        """All parts; a parent, which passes `memo` on, sees a frozen NIMA as one module without parameters."""
+        if not self._frozen or memo is None:
+            yield from super().named_modules(memo, prefix, remove_duplicate)
+        elif self not in memo:
+            memo.add(self)
+            yield prefix, self
+
+    def state_dict(self, *args: Any, prefix: str = "", **kwargs: Any) -> dict[str, Any]:
+        """The weights; nothing where it is frozen and a parent asks, whose `load_state_dict` misses nothing either."""
+        if self._frozen and prefix:
+            return kwargs.get("destination", {})
+        return super().state_dict(*args, prefix=prefix, **kwargs)
+
+    def __repr__(self) -> str:
+        state = "frozen" if self._frozen else "trainable"
+        return f"NIMA({self.backbone}, {self.convention}, {self.input_size} px, {state})"
 
     def forward(self, photo: Photo) -> ScoreDistribution:
         """Probabilities of the ratings 1..10, float32; photo: sRGB in [0, 1], any size.
@@ -176,9 +208,16 @@ class NIMA(nn.Module):
         logits = self.network(scaled)
         return logits.to(square.dtype).softmax(1)
 
-    def square(self, photo: Photo) -> Float[Tensor, "n 3 size size"]:
-        """The first half of `forward`: the photo as the network sees it, still in [0, 1]; at least float32."""
-        self._check(photo)
+    def square(self, photo: Photo, checked: bool = False) -> Float[Tensor, "n 3 size size"]:
+        """The first half of `forward`: the photo as the network sees it, still in [0, 1]; at least float32.
+
+        `checked`: its range has been looked at, and may be that of a network's raw output.
+        """
+        check_shape(photo)
+        if photo.device != self.mean.device:
+            raise ValueError(f"The photo is on {photo.device} but the NIMA on {self.mean.device}: move one of them.")
+        if not checked:
+            check_range(photo)
         photo = photo.to(torch.float64 if photo.dtype == torch.float64 else torch.float32)
         size = self.input_size
         with torch.autocast(photo.device.type, enabled=False):
@@ -187,9 +226,3 @@ class NIMA(nn.Module):
             if photo.device.type == "cpu":
                 return resize(photo, size, size)
             return resize_by_products(photo, size)
-
-    def _check(self, photo: Tensor) -> None:
-        check_shape(photo)
-        if photo.device != self.mean.device:
-            raise ValueError(f"The photo is on {photo.device} but the NIMA on {self.mean.device}: move one of them.")
-        check_range(photo, "photo")
