@@ -205,6 +205,29 @@ def rate(
     print(f"lpie critic train --ratings {kind}.csv --data {folder} --out my-critic")
 
 
+@app.command()
+def vote(
+    folder: Annotated[Path | None, typer.Argument(help="A folder for each rendition, with the same photos.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("vote.html"),
+    read: Annotated[list[Path] | None, typer.Option("--read", help="Files that voters saved.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="The rendition that the others are compared with.")] = None,
+    seed: Annotated[int, typer.Option(help="Of order and sides.")] = 0,
+) -> None:
+    """Make a page for blind votes between renditions, or read the files that voters saved."""
+    from lpie.people import votes
+
+    if read:
+        said = votes.read_votes(read)
+        print(votes.preferences(said, baseline).round(3).to_string(index=False))
+        print(f"two voters agree in {votes.agreement(said):.2f} of the pairs that both saw; 0.50 is chance")
+        print(votes.by_photograph(said).round(2).to_string(index=False))
+        return
+    if folder is None:
+        raise ValueError("Name the folder of renditions, or the files that voters saved: --read votes.csv.")
+    count = votes.write_voting_page(folder, output, seed)
+    print(f"{output} asks for {count} votes: send it to people, collect their files, then `lpie vote --read FILE...`.")
+
+
 class DataAction(StrEnum):
     """What `lpie data` does."""
 

@@ -24,10 +24,12 @@ from torch.nn import functional
 from lpie.critic import CRITICS
 from lpie.imaging.color import luma
 from lpie.imaging.pixels import from_uint8, to_uint8
-from lpie.judges.full_reference import psnr
+from lpie.judges import available_references
+from lpie.judges.full_reference import cvvdp, psnr
 from lpie.judges.lpips import alexnet_is_here, lpips
 from lpie.judges.robustness import SURVIVAL, octave_energy
 from lpie.judges.robustness import Score as Judge
+from lpie.judges.unexplained import unexplained_change
 from lpie.losses.similarity import SMALLEST_SIDE, ms_ssim, ssim
 from lpie.operators.nonlocal_dehazing import Dehazed
 from lpie.study.targets import Scene
@@ -101,6 +103,9 @@ def measure(
         haze, where a scene has one.
         ssim, ms_ssim: to the target; ms_ssim is not a number where a side is below 161 px.
         lpips: to the target, lower is closer; not a number where AlexNet's weights are missing.
+        cvvdp: to the target, in JOD: 10 where equal, one less is plainly seen. unexplained: the share of the area with
+        a change to the scene's photo that tone, local contrast and haze do not explain. Not numbers where cvvdp, the
+        package, is missing.
         color_shift: CIEDE2000 to the target, averaged over pixels.
         detail_energy: see `detail_energy`, divided by the target's.
         change_1 .. change_6: see `change_spectrum`, of output minus target, finest octave first.
@@ -143,9 +148,16 @@ def _measure_batch(
         "ssim": ssim(output, target),
         "ms_ssim": ms_ssim(output, target) if min(output.shape[-2:]) >= SMALLEST_SIDE else _unknown(output),
         "lpips": lpips(output, target) if alexnet_is_here() else _unknown(output),
+        "cvvdp": _unknown(output),
+        "unexplained": _unknown(output),
         "color_shift": _unknown(output),  # holds the column's place
         "detail_energy": detail_energy(luma(output)) / detail_energy(luma(target)),
     }
+    if "cvvdp" in available_references():
+        columns["cvvdp"] = cvvdp(output, target)
+        columns["unexplained"] = unexplained_change(
+            from_uint8(torch.stack([s.photo for s in scenes]).to(device)), output
+        )
     change = change_spectrum(output - target)
     columns |= {f"change_{octave + 1}": change[:, octave] for octave in range(OCTAVES)}
     columns |= {f"score_{name}": judge(output) for name, judge in judges.items()}

@@ -32,10 +32,10 @@ from lpie.vocabulary import Photo
 
 log = logging.getLogger(__name__)
 
-LONGEST_SIDE = 640  # px to which photographs are reduced before they are damaged or compared
+LONGEST_SIDE = 512  # px to which photographs are reduced before they are damaged or compared
 APART = 0.5  # of a point in people's ratings: nearer renditions are not asked about
 PLAIN_JOD = 1.0  # damage that three of four people see
-PHOTOGRAPHS = 16  # that are damaged in a study
+PHOTOGRAPHS = 8  # that are damaged in a study
 
 Answer = tuple[str, str, str, float]  # question, instrument, group, value
 
@@ -207,8 +207,7 @@ def _about_persons(raters: Mapping, references: Mapping, photographs: str) -> It
         height, width = (min(sides) for sides in zip(photo.shape[-2:], finished.shape[-2:], strict=True))
         photo, finished = photo[..., :height, :width], finished[..., :height, :width]  # some differ by a pixel or two
         whole = quantize(enhance(photo, operator="tone", weights="operator"))
-        kinds = [kind for turn, kind in enumerate(DAMAGES) if turn % 2 == place % 2]
-        for kind in kinds:
+        for kind in [kind for turn, kind in enumerate(DAMAGES) if turn % 3 == place % 3]:
             harmed = damaged(whole, kind, 1.0, seed=place)
             if NO_DIFFERENCE - float(cvvdp(harmed, whole)) < PLAIN_JOD:
                 continue
