@@ -147,7 +147,7 @@ def enhance(
     compare: Annotated[bool, typer.Option("--compare", help="Write before and after side by side.")] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Enhance a reduced copy of at most 1024 px.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only name what would be written.")] = False,
-    max_megapixels: MegapixelsOption = 250,
+    max_megapixels: MegapixelsOption = 250.0,
     device: DeviceOption = None,
 ) -> None:
     """Enhance photos; EXIF, color profile, resolution and bit depth are kept."""
@@ -179,7 +179,7 @@ def score(
         str, typer.Option(help="compact, robust, ava, technical, oasis, or a safetensors file.")
     ] = "compact",
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-    max_megapixels: MegapixelsOption = 250,
+    max_megapixels: MegapixelsOption = 250.0,
 ) -> None:
     """Score photos: mean, deviation, distribution, and where the mean lies among reference photographs."""
     from lpie.photos import scoring

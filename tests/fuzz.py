@@ -74,7 +74,7 @@ def tensor_files() -> list[bytes]:
 
 def read_photograph(content: bytes) -> None:
     """A whole photo or an error; never a part of one."""
-    photo = open_photo(content, max_megapixels=1)
+    photo = open_photo(content, max_megapixels=1.0)
     if photo.pixels.ndim != 3 or photo.pixels.shape[2] != 3 or photo.pixels.dtype not in (np.uint8, np.uint16):
         raise AssertionError(f"read as {photo.pixels.dtype} {photo.pixels.shape}")
 

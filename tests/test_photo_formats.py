@@ -341,7 +341,7 @@ def test_size_is_checked_before_anything_is_allocated(kind, monkeypatch):
     with pytest.raises(ValueError, match="400 megapixels and 250 are allowed; allow more by max_megapixels"):
         open_photo(claims(kind, 20000))
     with pytest.raises(ValueError, match="says that it has 20000 x 20000 pixels, but holds only"):
-        open_photo(claims(kind, 20000), max_megapixels=500)
+        open_photo(claims(kind, 20000), max_megapixels=500.0)
     monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"available": 10**7}))
     with pytest.raises(ValueError, match=r"it takes 0\.\d GB of memory and 0\.0 GB are free"):
         open_photo(claims(kind, 2000))

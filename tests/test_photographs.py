@@ -7,13 +7,15 @@ import subprocess
 import sys
 
 import imagecodecs
+import jaxtyping
 import numpy as np
 import pytest
 import tifffile
 import torch
 from PIL import ExifTags, Image, ImageCms
 
-from lpie.imaging.pixels import check_photo, from_uint8, quantize, to_uint8
+from lpie.imaging.checks import check_photo
+from lpie.imaging.pixels import from_uint8, quantize, to_uint8
 from lpie.imaging.resampling import resize
 from lpie.photos.color_profiles import SRGB
 from lpie.photos.photographs import demo_depth, demo_photographs, read_photo, write_photo
@@ -234,17 +236,17 @@ def test_floating_point_pixels_are_refused():
 @pytest.mark.parametrize(
     ("photo", "expected"),
     [
-        (torch.full((1, 3, 2, 2), float("nan")), "got nan"),
+        (torch.full((1, 3, 2, 2), float("nan")), "it holds NaN"),
         (torch.full((1, 3, 2, 2), 255.0), "divide 8-bit values by 255"),
         (torch.full((1, 3, 2, 2), -0.1), r"got -0\.1 to"),
-        (torch.zeros(3, 2, 2), "add the batch axis"),
-        (torch.zeros(1, 2, 2, 3), "channels second"),
+        (torch.zeros(3, 2, 2), "adds a batch axis"),
+        (torch.zeros(1, 2, 2, 3), "puts channels first"),
         (torch.zeros(1, 3, 0, 2), "got"),
         (torch.zeros(1, 3, 2, 2, dtype=torch.uint8), "from_uint8"),
     ],
 )
 def test_tensor_that_is_no_photo_is_refused(photo, expected):
-    with pytest.raises(ValueError, match=expected):
+    with pytest.raises((TypeError, ValueError), match=expected):
         check_photo(photo)
 
 
@@ -380,6 +382,20 @@ def test_unknown_format_is_refused_with_the_known_ones(tmp_path):
     with pytest.raises(ValueError, match="one photo"):
         write_photo(torch.rand(2, 3, 2, 2), tmp_path / "photo.png")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("thing", [None, 3, np.zeros((4, 4, 3), np.uint8), Image.new("RGB", (4, 4))])
+def test_what_is_no_file_and_no_photo_is_refused_by_what_it_is(tmp_path, thing, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the package's own words are asked for
+    kind = type(thing).__name__
+    with pytest.raises(TypeError, match=f"Expected a file name, bytes or a file open for reading, got {kind}"):
+        open_photo(thing)
+    with pytest.raises(TypeError, match=f"got {kind}"):
+        check_photo(thing)
+    with pytest.raises(TypeError, match="open it with 'rb'"):
+        open_photo(io.StringIO("text"))
+    with pytest.raises(ValueError, match="Expected bits=8, bits=16 or None"):
+        write_photo(torch.rand(1, 3, 2, 2), tmp_path / "photo.png", bits=12)
 
 
 def test_full_disk_leaves_the_old_file(tmp_path):

@@ -54,7 +54,7 @@ def estimate_airlight(photo: Photo) -> Airlight:
         return torch.minimum(found, reached_color(photo))  # Differs: the cap
 
 
-def reached_color(photo: Photo) -> Airlight:
+def reached_color(photo: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c"]:
     """The value of each channel that REACHED of the pixels exceed."""
     values = photo.flatten(2)
     rank = max(1, math.ceil((1 - REACHED) * values.shape[2]))

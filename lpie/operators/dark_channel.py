@@ -5,6 +5,8 @@ In most patches of a clear photo some pixel has a channel near zero; what lifts 
 
 from __future__ import annotations
 
+from jaxtyping import Float
+from torch import Tensor
 from torch.nn import functional
 
 from lpie.imaging.checks import check_airlight, check_photo
@@ -21,7 +23,7 @@ GUIDE_RADIUS = 60  # px
 GUIDE_EPSILON = 1e-3
 
 
-def dark_channel(photo: Photo, patch: int = PATCH) -> Luminance:
+def dark_channel(photo: Float[Tensor, "n c h w"], patch: int = PATCH) -> Luminance:
     """The least value of any channel in the square of `patch` (odd) pixels around each pixel, cut at the border.
 
     Source: He et al. 2011, equation 5.

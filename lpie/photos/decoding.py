@@ -26,7 +26,7 @@ KINDS = {  # how names end, and the format as Pillow names it: what both `enhanc
 }
 OPENED_BY_PILLOW = tuple(sorted({*KINDS.values()} - {"TIFF", "HEIF"}))
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-MOST_MEGAPIXELS = 250  # of a photo, where no other limit is given
+MOST_MEGAPIXELS = 250.0  # of a photo, where no other limit is given
 FREE_BYTES = 64 << 20  # of pixels, whatever the length of the file
 MOST_COMPRESSED = 3000  # bytes of pixels for one byte of a file: no photograph is so flat
 COPIES = 3  # of the pixels that reading, converting and writing hold at a time

@@ -18,8 +18,8 @@ import torch
 from tqdm import tqdm
 
 from lpie import names, networks
+from lpie.imaging.checks import check_photo
 from lpie.imaging.color import luma
-from lpie.imaging.pixels import check_photo
 from lpie.operators import OPERATORS
 from lpie.photos.decoding import KINDS, MOST_MEGAPIXELS
 from lpie.photos.folders import Skipped, photos_in
@@ -67,9 +67,7 @@ def enhance(
     Raises TypeError if `photo` is no tensor, ValueError if it is not of numbers in [0, 1], a name, number or device is
     not known or the weights learned another operator, FileNotFoundError if there are no such weights.
     """
-    if not isinstance(photo, torch.Tensor):
-        raise TypeError(f"Expected a photo (1, 3, H, W), got {type(photo).__name__}; lpie.read_photo reads files so.")
-    check_photo(photo)
+    check_photo(photo, wait=True)
     enhancer, _ = load_enhancer(operator, weights, device, strength, noise, settings)
     return torch.cat([_enhance_one(one[None], enhancer, tile) for one in photo])
 

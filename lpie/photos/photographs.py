@@ -14,7 +14,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lpie.imaging.pixels import check_photo
+from lpie.imaging.checks import check_photo
 from lpie.imaging.resampling import reduced
 from lpie.photos.decoding import MOST_MEGAPIXELS
 from lpie.photos.reading import PhotoFile, PhotoSource, Pixels, open_photo
@@ -45,12 +45,8 @@ def write_photo(photo: Photo, path: str | os.PathLike[str], bits: Literal[8, 16]
         raise ValueError(f"Expected bits=8, bits=16 or None for what the format holds, got {bits!r}.")
     if bits == 16 and not deep:
         raise ValueError(f"{os.fspath(path)}: this format holds 8 bits, but 16 were asked for; write .png or .tiff.")
-    if not isinstance(photo, Tensor):
-        raise TypeError(
-            f"Expected a tensor (1, 3, H, W) of numbers in [0, 1] to write, got {type(photo).__name__}; 8-bit arrays "
-            "(H, W, 3) become one by lpie.imaging.pixels.from_uint8(torch.tensor(array).permute(2, 0, 1)[None])."
-        )
-    if photo.ndim == 4 and photo.shape[0] != 1:
+    check_photo(photo, wait=True)
+    if photo.shape[0] != 1:
         raise ValueError(
             f"Expected one photo (1, 3, H, W) to write, got a batch {tuple(photo.shape)}; write each alone."
         )
@@ -65,7 +61,7 @@ def from_pixels(pixels: Pixels) -> Float[Tensor, "1 3 h w"]:
 
 def to_pixels(photo: Photo, bits: int) -> Pixels:
     """One photo as stored pixels (H, W, 3), uint8 or uint16, rounded. Raises ValueError as `check_photo`."""
-    check_photo(photo)
+    check_photo(photo, wait=True)
     most, dtype = (255, np.uint8) if bits == 8 else (65535, np.uint16)
     scaled = photo[0].detach().float().clamp(0, 1).mul(most).round_()
     return scaled.permute(1, 2, 0).contiguous().cpu().numpy().astype(dtype)

@@ -14,11 +14,10 @@ from itertools import product
 from typing import Any, TypeAlias
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from lpie.imaging.color import luma
+from lpie.imaging.guided_filter import guided_maps
 from lpie.imaging.resampling import bilinear_weights, resize
 from lpie.networks.bilateral_grid import BilateralGrid
 from lpie.networks.context_aggregation import ContextAggregationNetwork
@@ -64,13 +63,11 @@ class LargePhoto:
         """The same as `resize` of the whole: antialiased across in each band, down summed over the bands."""
         if self.height * self.width <= BAND_PIXELS:
             return resize(self.whole(), height, width)
-        total, weights = torch.zeros(()), torch.zeros(())
+        down, total = bilinear_weights(self.height, height), torch.zeros(())
         for top, bottom in self.bands():
             band = resize(self.read(top, bottom, 0, self.width), bottom - top, width)
-            share = _shares(top, bottom, self.height, height).to(band)
-            total = total.to(band) + share @ band
-            weights = weights.to(band) + share.sum(dim=1, keepdim=True)
-        return total / weights
+            total = total.to(band) + down[:, top:bottom].to(band) @ band
+        return total
 
 
 @dataclass(frozen=True)
@@ -191,7 +188,7 @@ def _tone(enhancer: Enhancer, photo: LargePhoto) -> Windowed:
     return render
 
 
-def _moved(settings: dict[str, Tensor], ranges: Mapping[str, tuple[float, float, float]], strength: float) -> Settings:
+def _moved(settings: dict[str, Tensor], ranges: Mapping[str, Any], strength: float) -> Settings:
     """Settings moved away from where they do nothing, which is in the middle of their range (low, start, high)."""
     moved = {}
     for name, value in settings.items():
@@ -243,14 +240,7 @@ def _guided(transmission: Transmission, guide: Luminance, photo: LargePhoto) -> 
     Source: He, Sun, "Fast guided filter", 2015, algorithm 2: a and b on the small photo, interpolated, applied to
     the large guide.
     """
-
-    def mean(values: Tensor) -> Tensor:
-        size = 2 * GUIDED_RADIUS + 1
-        return F.avg_pool2d(values, size, stride=1, padding=GUIDED_RADIUS, count_include_pad=False)
-
-    center, level = mean(guide), mean(transmission)
-    slope = (mean(guide * transmission) - center * level) / (mean(guide**2) - center**2 + GUIDED_FLOOR)
-    maps = torch.cat([mean(slope), mean(level - slope * center)], dim=1)
+    maps = torch.cat(guided_maps(transmission, guide, GUIDED_RADIUS, GUIDED_FLOOR), dim=1)
 
     def window(top: int, bottom: int, left: int, right: int) -> Transmission:
         down = bilinear_weights(maps.shape[2], photo.height, maps.device, (top, bottom)).float()
@@ -259,11 +249,3 @@ def _guided(transmission: Transmission, guide: Luminance, photo: LargePhoto) -> 
         return (a * luma(photo.read(top, bottom, left, right)) + b).clamp(FLOOR, 1)
 
     return window
-
-
-def _shares(top: int, bottom: int, whole: int, size: int) -> Float[Tensor, "size rows"]:
-    """Weight of the rows `top` .. `bottom` - 1 of `whole` in each of `size` rows of the antialiased reduction."""
-    step = whole / size
-    centers = (torch.arange(size, dtype=torch.float64) + 0.5) * step
-    rows = torch.arange(top, bottom, dtype=torch.float64) + 0.5
-    return (1 - (rows - centers[:, None]).abs() / max(step, 1)).clamp(min=0).float()
