@@ -135,6 +135,17 @@ def tables(
 
 
 @app.command()
+def retouching(
+    out: Annotated[Path | None, typer.Option(help="Folder for the CSV file; results/published when left out.")] = None,
+) -> None:
+    """Write the table that says what a critic learns from photographs before and after a human's hand."""
+    from lpie.critic_training.retouching import write_retouching_table
+    from lpie.critic_training.tables import PUBLISHED
+
+    print(write_retouching_table(out or PUBLISHED).to_string(index=False, float_format="%.3f"))
+
+
+@app.command()
 def niqe_statistics() -> None:
     """Fit NIQE's natural-scene statistics anew, on the training photographs of BSDS500."""
     from lpie.judges.niqe import NaturalScenes

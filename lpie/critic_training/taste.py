@@ -12,7 +12,7 @@ Source: Bradley & Terry, Rank Analysis of Incomplete Block Designs, Biometrika 1
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,9 +29,9 @@ from lpie.critic.nima import NIMA, mean_score
 from lpie.critic_training.agreement import bootstrap_interval, rank_correlation
 from lpie.critic_training.opinions import Opinions
 from lpie.critic_training.ratings import RATINGS
-from lpie.imaging.resampling import resize
 from lpie.photos.photographs import read_photo
 from lpie.records import atomic_path, write_csv
+from lpie.vocabulary import Photo
 
 FEWEST = 30
 """Ratings or choices: with fewer, a rank correlation below 0.36 cannot be told from none at 95 %."""
@@ -90,12 +90,12 @@ def learn_taste(opinions: Opinions, out: Path, initial: str = "compact", seed: i
 
 
 @torch.no_grad()
-def features_of(nima: NIMA, photos: tuple[Path, ...]) -> Float[Tensor, "n f"]:
-    """What the last layer reads of each photograph. Errors as `lpie.read_photo`."""
+def features_of(nima: NIMA, photos: Iterable[Path | Photo]) -> Float[Tensor, "n f"]:
+    """What the last layer reads of each photograph, a file or (1, 3, H, W). Errors as `lpie.read_photo`."""
     read: list[Tensor] = []
     hook = last_layer(nima).register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].float()))
-    for path in photos:
-        nima(resize(read_photo(path), nima.input_size, nima.input_size))
+    for photo in photos:
+        nima(photo if isinstance(photo, Tensor) else read_photo(photo))
     hook.remove()
     return torch.cat(read)
 
