@@ -14,7 +14,7 @@ pixels, as the pipeline in which the published weights were trained did; it exis
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -28,7 +28,7 @@ from lpie.imaging.checks import check_range, check_shape
 from lpie.imaging.kernels import channels_last
 from lpie.imaging.resampling import nearest_weights, resize, resize_by_products
 from lpie.vocabulary import PerPhoto, Photo, ScoreDistribution
-from lpie.weights import open_weights, write_tensors
+from lpie.weights import open_weights, rebuild, write_tensors
 
 Convention = Literal["antialiased", "published"]
 
@@ -93,8 +93,8 @@ class NIMA(nn.Module):
         self.backbone: BackboneName = backbone
         self.convention: Convention = convention
         self.input_size = input_size or INPUT_SCALES[backbone].size
-        if self.input_size < 32:
-            raise ValueError(f"input_size must be at least 32 px, got {self.input_size}.")
+        if not 32 <= self.input_size <= 4096:
+            raise ValueError(f"input_size must be at least 32 px and at most 4096, got {self.input_size}.")
         mean, deviation = scale_buffers(backbone)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("deviation", deviation, persistent=False)
@@ -116,15 +116,19 @@ class NIMA(nn.Module):
             tensors, metadata = read_published(name)
         else:
             tensors, metadata = open_weights(name)
-        size = metadata.get("input_size")
-        critic = cls(
-            metadata.get("backbone", "mobilenet_v1"),  # type: ignore[arg-type]
-            convention or metadata.get("convention", "antialiased"),  # type: ignore[arg-type]
-            int(size) if size else None,
-        )
-        return critic.load(tensors, os.fspath(name)).freeze()
 
-    def load(self, tensors: dict[str, Tensor], source: str) -> NIMA:
+        def build(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> NIMA:
+            size = metadata.get("input_size")
+            critic = cls(
+                metadata.get("backbone", "mobilenet_v1"),  # type: ignore[arg-type]
+                convention or metadata.get("convention", "antialiased"),  # type: ignore[arg-type]
+                int(size) if size else None,
+            )
+            return critic.load(tensors, os.fspath(name)).freeze()
+
+        return rebuild(name, build, tensors, metadata)
+
+    def load(self, tensors: Mapping[str, Tensor], source: str) -> NIMA:
         """Take the network's weights; raises ValueError that names `source` if they are not this backbone's."""
         try:
             self.network.load_state_dict(tensors)

@@ -97,7 +97,7 @@ def from_pretrained(name: str | os.PathLike[str]) -> nn.Module:
 
     Raises FileNotFoundError if there is no such file, ValueError if it holds no network of this package.
     """
-    from lpie.weights import open_weights
+    from lpie.weights import open_weights, rebuild
 
     tensors, metadata = open_weights(name)
     family = metadata.get("network", "")
@@ -106,4 +106,4 @@ def from_pretrained(name: str | os.PathLike[str]) -> nn.Module:
     if family not in FAMILIES:
         known = ", ".join(FAMILIES)
         raise ValueError(f"{name}: expected an enhancing network (network = one of {known}), got {family!r}.")
-    return FAMILIES[family].open(tensors, metadata)
+    return rebuild(name, FAMILIES[family].open, tensors, metadata)

@@ -15,7 +15,7 @@ from lpie.imaging.color import luma
 from lpie.imaging.kernels import channels_last
 from lpie.imaging.resampling import bilinear_weights, resize
 from lpie.vocabulary import Luminance, Photo
-from lpie.weights import open_weights
+from lpie.weights import open_weights, rebuild
 
 THUMBNAIL = 256  # px, the shorter side of what the coefficients are predicted from
 BINS = 8  # of brightness
@@ -44,8 +44,10 @@ class BilateralGrid(nn.Module):
 
     def __init__(self, thumbnail: int = THUMBNAIL, bins: int = BINS, luminance_led: bool = False) -> None:
         super().__init__()
-        if thumbnail < CELL or bins < 2:
-            raise ValueError(f"Expected a thumbnail of at least {CELL} px and 2 bins, got {thumbnail} and {bins}.")
+        if not CELL <= thumbnail <= 4096 or not 2 <= bins <= 256:
+            raise ValueError(
+                f"Expected a thumbnail of {CELL} to 4096 px and 2 to 256 bins, got {thumbnail} and {bins}."
+            )
         self.thumbnail, self.bins, self.luminance_led = thumbnail, bins, luminance_led
         widths = (3, *WIDTHS)
         self.halvings = nn.ModuleList(
@@ -75,7 +77,7 @@ class BilateralGrid(nn.Module):
 
         Raises FileNotFoundError if there is no such file, ValueError if it holds another network.
         """
-        return cls.from_tensors(*open_weights(name, network="grid"))
+        return rebuild(name, cls.from_tensors, *open_weights(name, network="grid"))
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> BilateralGrid:

@@ -23,8 +23,9 @@ from lpie.imaging.adaptive_normalization import (
 from lpie.imaging.checks import check_precision
 from lpie.imaging.kernels import channels_last, find
 from lpie.vocabulary import Photo
-from lpie.weights import open_weights
+from lpie.weights import open_weights, rebuild
 
+LARGEST = 1024  # dilation, in px: more would see past any photo, and need memory for it
 DILATIONS: dict[int, tuple[int, ...]] = {
     32: (1, 2, 4, 8, 16, 32, 64, 128, 1),  # Chen et al. 2017, table 1
     24: (1, 2, 4, 8, 16, 32, 64, 1),  # the networks that the authors released
@@ -77,8 +78,8 @@ class ContextAggregationNetwork(nn.Module):
             raise ValueError(f"Width {width} has no published dilations: give them, or take one of {list(DILATIONS)}.")
         self.width, self.mirrored = width, mirrored
         self.dilations = tuple(DILATIONS[width] if dilations is None else dilations)
-        if not self.dilations or min(self.dilations) < 1:
-            raise ValueError(f"Expected one or more dilations of at least 1 px, got {self.dilations}.")
+        if not self.dilations or not 1 <= min(self.dilations) <= max(self.dilations) <= LARGEST:
+            raise ValueError(f"Expected one or more dilations of 1 to {LARGEST} px, got {self.dilations}.")
         self.convolutions = nn.ModuleList(
             nn.Conv2d(3 if layer == 0 else width, width, 3, padding=dilation, dilation=dilation, bias=False)
             for layer, dilation in enumerate(self.dilations)
@@ -114,7 +115,7 @@ class ContextAggregationNetwork(nn.Module):
                 f"{name}: expected a context aggregation network (network = can24 or can32 in the metadata), got "
                 f"network = {metadata.get('network')!r}: open it with that network's own from_pretrained."
             )
-        return cls.from_tensors(tensors, metadata)
+        return rebuild(name, cls.from_tensors, tensors, metadata)
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> ContextAggregationNetwork:

@@ -17,7 +17,7 @@ from lpie.operators import OPERATORS, OperatorName, Range
 from lpie.operators.adjustments import contrast, exposure, saturation, white_balance_stops
 from lpie.operators.haze_model import Dehazed
 from lpie.vocabulary import PerPhoto, Photo
-from lpie.weights import open_weights
+from lpie.weights import open_weights, rebuild
 
 THUMBNAIL = 64  # px, square
 WIDTHS = (16, 32, 64, 64)  # channels after each halving
@@ -95,7 +95,7 @@ class OperatorParameters(nn.Module):
 
         Raises FileNotFoundError if there is no such file, ValueError if it holds another network.
         """
-        return cls.from_tensors(*open_weights(name, network="parameters"))
+        return rebuild(name, cls.from_tensors, *open_weights(name, network="parameters"))
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> OperatorParameters:

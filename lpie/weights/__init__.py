@@ -7,14 +7,15 @@ stands in the safetensors metadata.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from lpie.records import read_tensors, write_tensors
 
-__all__ = ["int8_channels", "open_weights", "shipped_names", "write_tensors"]
+__all__ = ["int8_channels", "open_weights", "rebuild", "shipped_names", "write_tensors"]
 
 SHIPPED = Path(__file__).parent
 SMALL = 2**16  # weights below which a tensor is worth more than the bytes it would save
@@ -52,6 +53,28 @@ def open_weights(
             "open it with that network's own from_pretrained."
         )
     return tensors, metadata
+
+
+Network = TypeVar("Network", bound=torch.nn.Module)
+
+
+def rebuild(
+    name: str | os.PathLike[str],
+    build: Callable[[Mapping[str, torch.Tensor], Mapping[str, str]], Network],
+    tensors: Mapping[str, torch.Tensor],
+    metadata: Mapping[str, str],
+) -> Network:
+    """The network that `build` makes of a file's tensors and metadata.
+
+    Raises ValueError that names the file where a weight is not finite or they make no network.
+    """
+    for key, value in tensors.items():
+        if not value.isfinite().all():
+            raise ValueError(f"{name}: {key} holds weights that are not finite numbers: the file is damaged.")
+    try:
+        return build(tensors, metadata)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{name}: expected the tensors and metadata of one network, got others ({error}).") from error
 
 
 def int8_channels(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
