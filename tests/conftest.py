@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,14 @@ def data() -> Path:
     if not folder.is_dir():
         pytest.fail(f"LPIE_DATA={named!r} is not a folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of the system's Chromium; tests that need it are skipped without it."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next((path for name in names if (path := shutil.which(name))), None)
+    return found or pytest.skip("no Chromium is installed")
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,12 @@ TONE_SLIDERS = {
     "beta": Slider(0.0, 1.5, 0.05),
     "sigma_r": Slider(0.05, 0.6, 0.01),
 }
-DEHAZE_SLIDERS = {"gamma": Slider(0.4, 2.4, 0.1)}
+DEHAZE_SLIDERS = {
+    "gamma": Slider(0.4, 2.4, 0.1),
+    "smoothness": Slider(0.02, 0.5, 0.02),
+    "floor": Slider(0.1, 0.5, 0.05),
+    "haze_kept": Slider(0.0, 0.5, 0.02),
+}
 
 TONE_LEARNED = {
     "alpha": Range(0.25, 1, 1.5),

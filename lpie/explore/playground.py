@@ -1,0 +1,256 @@
+"""The playground: a photo, what enhances it, every setting as a slider, and what critics and judges say of it.
+
+    Playground()                         # the last line of a cell in JupyterLab
+    Playground(lpie.read_photo("photo.jpg"))
+
+A slider redraws the preview; a photo as large as it is, for the loupe and for saving, is enhanced only when asked for.
+Errors are shown in the widget, and so is that it works while an answer is slow.
+"""
+
+from __future__ import annotations
+
+import html
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+
+from lpie.critic import CRITICS
+from lpie.explore import pictures
+from lpie.explore.comparison import Comparison
+from lpie.explore.renditions import Enhancer, Renditions, open_enhancer, shipped_enhancers
+from lpie.judges import JUDGES, available_raters, load_rater
+from lpie.operators import OPERATORS
+from lpie.photos.enhancement import PLAIN
+from lpie.photos.photographs import demo_photographs, read_photo, write_photo
+from lpie.vocabulary import Photo
+
+LOUPE_SIDE = 220  # px, shown one to one
+OVERLAYS = ("nothing", *(f"gradient of {name}" for name in CRITICS), "unexplained change")
+OWN = "(your own)"
+
+
+class Playground(ipywidgets.VBox):
+    """Widgets around one photo; their values may be set from code as well as by hand.
+
+    photo: (1, 3, H, W), sRGB in [0, 1]; None starts with a photograph that comes with scikit-image.
+    """
+
+    def __init__(self, photo: Photo | None = None) -> None:
+        self._photos = demo_photographs()
+        names = list(self._photos) if photo is None else [OWN, *self._photos]
+        self.photograph = ipywidgets.Dropdown(options=names, description="photo")
+        self.upload = ipywidgets.FileUpload(accept="image/*", multiple=False, description="upload")
+        self.path = ipywidgets.Text(placeholder="or the path of a file", continuous_update=False)
+        self.enhancer = ipywidgets.Dropdown(
+            options=[(row.label, row) for row in shipped_enhancers()], description="made by"
+        )
+        self.weights = ipywidgets.Text(placeholder="or a .safetensors file", continuous_update=False)
+        self.strength = ipywidgets.FloatSlider(value=1, min=0, max=1.5, step=0.05, description="strength")
+        self.settings = ipywidgets.VBox()
+        self.reset = ipywidgets.Button(description="reset", tooltip="every slider as the study has it")
+        self.name = ipywidgets.Text(value="enhanced.png", description="file")
+        self.save = ipywidgets.Button(description="save", tooltip="the whole photo, not the preview")
+        self.comparison = Comparison()
+        self.histogram = ipywidgets.HTML()
+        self.overlay = ipywidgets.Dropdown(options=OVERLAYS, description="overlay")
+        self.map = ipywidgets.Image(format="png")
+        self.map.layout.display = "none"
+        self.loupe = ipywidgets.Checkbox(description="loupe at 100 %", indent=False)
+        self.across, self.down = (_share(name) for name in ("across", "down"))
+        self.close_up = ipywidgets.HBox([ipywidgets.Image(format="png") for _ in range(2)])
+        self.raters = ipywidgets.HTML()
+        self.status = ipywidgets.HTML()
+        self._renditions = Renditions(self._photos[names[-1]] if photo is None else photo)
+        self._quiet = False
+        self._watch()
+        super().__init__(self._arranged())
+        if photo is None:
+            self._choose_photograph()
+        else:
+            self._choose(photo)
+
+    def _arranged(self) -> list[ipywidgets.Widget]:
+        row = ipywidgets.HBox
+        sliders = ipywidgets.VBox([self.strength, self.settings, row([self.reset])])
+        numbers = ipywidgets.VBox([self.histogram, self.raters])
+        loupe = ipywidgets.VBox([row([self.loupe, self.across, self.down]), self.close_up])
+        return [
+            row([self.photograph, self.upload, self.path]),
+            row([self.enhancer, self.weights]),
+            row([sliders, numbers]),
+            self.status,
+            self.comparison,
+            self.overlay,
+            self.map,
+            loupe,
+            row([self.name, self.save]),
+        ]
+
+    def _watch(self) -> None:
+        for control, action in (
+            (self.photograph, self._choose_photograph),
+            (self.upload, self._read_upload),
+            (self.path, self._read_path),
+            (self.enhancer, self._choose_enhancer),
+            (self.weights, self._open_weights),
+            (self.strength, self._draw),
+            (self.overlay, self._draw_overlay),
+            (self.loupe, self._draw_loupe),
+            (self.across, self._draw_loupe),
+            (self.down, self._draw_loupe),
+        ):
+            self._answer(control, action)
+        self.reset.on_click(lambda _: self._guarded(self._reset))
+        self.save.on_click(lambda _: self._guarded(self._save))
+
+    def _answer(self, control: Any, action: Callable[[], None]) -> None:
+        control.observe(lambda _: self._quiet or self._guarded(action), names="value")
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        """Run what a control asks for; say that it works, how long it took, or what went wrong."""
+        self.status.value = "<i>working …</i>"
+        started = time.perf_counter()
+        try:
+            action()
+        except Exception as error:  # whatever it is belongs under the eyes of who moved the control
+            self.status.value = f'<b style="color:#c00" role="alert">{html.escape(str(error) or repr(error))}</b>'
+        else:
+            if "working" in self.status.value:
+                self.status.value = f"{time.perf_counter() - started:.2f} s"
+
+    @contextmanager
+    def _silently(self) -> Iterator[None]:
+        """Change controls without answering each change."""
+        self._quiet = True
+        try:
+            yield
+        finally:
+            self._quiet = False
+
+    def _choose_photograph(self) -> None:
+        if self.photograph.value != OWN:
+            self._choose(self._photos[self.photograph.value])
+
+    def _read_upload(self) -> None:
+        if self.upload.value:
+            self._choose_own(read_photo(bytes(self.upload.value[0]["content"])))
+
+    def _read_path(self) -> None:
+        if self.path.value.strip():
+            self._choose_own(read_photo(Path(self.path.value.strip()).expanduser()))
+
+    def _choose_own(self, photo: Photo) -> None:
+        with self._silently():
+            if OWN not in self.photograph.options:
+                self.photograph.options = [OWN, *self.photograph.options]
+            self.photograph.value = OWN
+        self._choose(photo)
+
+    def _choose(self, photo: Photo) -> None:
+        self._renditions = Renditions(photo)
+        self.comparison.before = pictures.png(self._renditions.small)
+        self._before = self._scores(self._renditions.small)
+        self._choose_enhancer()
+
+    def _open_weights(self) -> None:
+        if self.weights.value.strip():
+            found = open_enhancer(Path(self.weights.value.strip()).expanduser())
+            self.enhancer.options = [*self.enhancer.options, (found.label, found)]
+            self.enhancer.value = found
+
+    def _choose_enhancer(self) -> None:
+        """The sliders of what is chosen: an operator's settings; a network has none of its own."""
+        row = OPERATORS[self.enhancer.value.operator]
+        shown = row.ranges if self.enhancer.value.weights == PLAIN else {}
+        sliders = []
+        for name, (low, high, step) in shown.items():
+            start = getattr(row.settings(), name)
+            slider = ipywidgets.FloatSlider(value=start, min=low, max=high, step=step, description=name)
+            self._answer(slider, self._draw)
+            sliders.append(slider)
+        self.settings.children = sliders
+        self._draw()
+
+    def _reset(self) -> None:
+        defaults = OPERATORS[self.enhancer.value.operator].settings()
+        with self._silently():
+            self.strength.value = 1
+            for slider in self.settings.children:
+                slider.value = getattr(defaults, slider.description)
+        self._draw()
+
+    def _chosen(self) -> tuple[Enhancer, dict[str, float], float]:
+        settings = {slider.description: slider.value for slider in self.settings.children}
+        return self.enhancer.value, settings, self.strength.value
+
+    def _draw(self) -> None:
+        """The picture first, for that is what the eye waits for."""
+        self._after = self._renditions.of_small(*self._chosen())
+        self.comparison.after = pictures.png(self._after)
+        self.histogram.value = pictures.histogram(self._after)
+        self.raters.value = _table(self._before, self._scores(self._after), self.enhancer.value.critic)
+        self._draw_overlay()
+        self._draw_loupe()
+
+    def _scores(self, photo: Photo) -> dict[str, float]:
+        return {name: float(_rater(name)(photo)) for name in available_raters()}
+
+    def _draw_overlay(self) -> None:
+        chosen = self.overlay.value
+        self.map.layout.display = "none" if chosen == OVERLAYS[0] else ""
+        if chosen == OVERLAYS[0]:
+            return
+        if chosen == OVERLAYS[-1]:
+            values = pictures.unexplained(self._renditions.small, self._after)
+        else:
+            values = pictures.gradient_map(self._after, chosen.rpartition(" ")[2])
+        self.map.value = pictures.png(pictures.overlaid(self._after, values))
+
+    def _draw_loupe(self) -> None:
+        self.close_up.layout.display = "" if self.loupe.value else "none"
+        if not self.loupe.value:
+            return
+        for image, photo in zip(self.close_up.children, (self._renditions.photo, self._full()), strict=True):
+            shown = pictures.window(photo, self.across.value, self.down.value, LOUPE_SIDE)
+            image.value, image.width = pictures.png(shown), shown.shape[-1]
+
+    def _full(self) -> Photo:
+        """The whole photo enhanced; kept until something else is chosen, so that the loupe moves at once."""
+        enhancer, settings, strength = self._chosen()
+        key = (id(self._renditions), enhancer, *settings.items(), strength)
+        if getattr(self, "_kept", (None, None))[0] != key:
+            self._kept = (key, self._renditions.in_full(enhancer, settings, strength))
+        return self._kept[1]
+
+    def _save(self) -> None:
+        path = Path(self.name.value).expanduser()
+        if path.exists():
+            raise FileExistsError(f"{path} is there already: give another name.")
+        write_photo(self._full(), path)
+        self.status.value = f"saved: {html.escape(str(path))}"
+
+
+@cache
+def _rater(name: str) -> Any:
+    return load_rater(name)
+
+
+def _share(name: str) -> ipywidgets.FloatSlider:
+    return ipywidgets.FloatSlider(value=0.5, min=0, max=1, step=0.01, description=name, readout=False)
+
+
+def _table(before: dict[str, float], after: dict[str, float], taught: str) -> str:
+    """What each rater says of both, and which of them trained the network that made the second."""
+    rows = []
+    for name, value in after.items():
+        label = html.escape((CRITICS[name] if name in CRITICS else JUDGES[name]).label)
+        kind = "trained this network" if name == taught else "critic" if name in CRITICS else "judge"
+        cells = f"<td>{kind}</td><td>{before[name]:.2f}</td><td>{value:.2f}</td><td>{value - before[name]:+.2f}</td>"
+        rows.append(f'<tr{" style=opacity:0.6" * (name == taught)}><th scope="row">{label}</th>{cells}</tr>')
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("rater", "", "before", "after", "change"))
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
