@@ -77,7 +77,7 @@ def test_every_setting_that_a_person_may_move_has_a_slider_that_changes_the_pict
     operator: str, small_photos: Tensor
 ) -> None:
     row = OPERATORS[operator]
-    renditions = Renditions(0.3 * small_photos[:1] + 0.6)
+    renditions = Renditions(0.15 * small_photos[:1] + 0.75)
     enhancer = next(found for found in shipped_enhancers() if found.operator == operator)
     start = renditions.of_small(enhancer, {})
     for name, slider in row.ranges.items():
