@@ -49,6 +49,7 @@ class Playground(ipywidgets.VBox):
         self.enhancer = ipywidgets.Dropdown(
             options=[(row.label, row) for row in shipped_enhancers()], description="made by"
         )
+        self.enhancer.layout.width = "26em"
         self.weights = ipywidgets.Text(placeholder="or a .safetensors file", continuous_update=False)
         self.strength = ipywidgets.FloatSlider(value=1, min=0, max=1.5, step=0.05, description="strength")
         self.settings = ipywidgets.VBox()
@@ -75,19 +76,15 @@ class Playground(ipywidgets.VBox):
             self._choose(photo)
 
     def _arranged(self) -> list[ipywidgets.Widget]:
-        row = ipywidgets.HBox
-        sliders = ipywidgets.VBox([self.strength, self.settings, row([self.reset])])
-        numbers = ipywidgets.VBox([self.histogram, self.raters])
-        loupe = ipywidgets.VBox([row([self.loupe, self.across, self.down]), self.close_up])
+        row, column = ipywidgets.HBox, ipywidgets.VBox
+        controls = column([self.strength, self.settings, self.reset, self.histogram, self.raters])
+        picture = column([self.status, self.comparison, self.overlay, self.map])
         return [
             row([self.photograph, self.upload, self.path]),
             row([self.enhancer, self.weights]),
-            row([sliders, numbers]),
-            self.status,
-            self.comparison,
-            self.overlay,
-            self.map,
-            loupe,
+            row([controls, picture]),
+            row([self.loupe, self.across, self.down]),
+            self.close_up,
             row([self.name, self.save]),
         ]
 
