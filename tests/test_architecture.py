@@ -22,6 +22,10 @@ PROJECT = Path(__file__).parents[1]
 PACKAGE = PROJECT / "lpie"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+BESIDE = ("explore", "instruments", "taste")
+"""Notebooks that are read or played with for themselves, and are no part of the study."""
+
+OF_THE_STUDY = [path for path in NOTEBOOKS if path.stem not in BESIDE]
 
 ROOMS: tuple[tuple[str, ...], ...] = (
     ("vocabulary", "names", "extras", "records", "registry", "weights"),
@@ -218,10 +222,10 @@ def sources(path: Path, kind: str) -> list[str]:
     return ["".join(cell["source"]) for cell in notebook_of(path)["cells"] if cell["cell_type"] == kind]
 
 
-def test_the_notebooks_are_the_seven_of_the_study() -> None:
+def test_the_notebooks_are_those_of_the_study_and_those_beside_it() -> None:
     from lpie.engine.run_all import GRAPH
 
-    assert {path.stem for path in NOTEBOOKS} == {*GRAPH, "run_all"}
+    assert {path.stem for path in OF_THE_STUDY} == {*GRAPH, "run_all"}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -250,7 +254,7 @@ def test_a_notebook_asks_first_and_leaves_the_computing_to_the_package(path: Pat
         assert not [node for node in ast.walk(ast.parse(plain)) if isinstance(node, kinds)], cell
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", OF_THE_STUDY, ids=lambda path: path.stem)
 def test_a_notebooks_parameters_are_the_defaults_of_the_package(path: Path) -> None:
     tagged = [cell for cell in notebook_of(path)["cells"] if "parameters" in cell["metadata"].get("tags", [])]
     assert len(tagged) == 1
