@@ -43,7 +43,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "torchvision",
     ),
     "cluster": ("dask_jobqueue", "distributed"),
-    "lab": ("anywidget", "ipywidgets", "jupyterlab"),
+    "lab": ("anywidget", "ipywidgets", "jupyterlab", "traitlets"),
 }
 """Import names of what each extra adds. `study` includes fast, photos and data; `lab` includes study."""
 

@@ -28,7 +28,7 @@ ROOMS = {"fast": "fast", "photos": "photos", "explore": "lab", "cli": "photos"} 
 )
 """The extra that a room may import from at once; every other room has only what the package itself depends on."""
 
-LATE = {"registry": "data", "records": "study", "critic": "study", "photos": "study", "fast": "study"}
+LATE = {"people": "lab", "registry": "data", "records": "study", "critic": "study", "photos": "study", "fast": "study"}
 """The extra that a room may import from inside functions besides, and in modules that only functions import."""
 
 LATE_MODULES = {("critic", "published_weights")}
@@ -96,7 +96,7 @@ def test_every_dependency_is_imported_somewhere() -> None:
         for path in (PROJECT / folder).rglob("*.py")
         for name in imports(ast.parse(path.read_text(encoding="utf-8")))
     }
-    assert names("lab") | names("cluster") | names("bench") <= used | NOT_IMPORTED
+    assert names("lab") | names("cluster") <= used | NOT_IMPORTED
 
 
 def test_what_is_missing_is_named_with_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
