@@ -12,11 +12,12 @@ from PIL import Image
 from synthetic_records import invent_study
 
 from lpie.evidence import Evidence
-from lpie.evidence.gains import FAMILIES
 from lpie.evidence.results import read_results
 from lpie.evidence.tables import headline, markdown, time_table
 from lpie.figures.gains import judge_figure
+from lpie.figures.page_data import instruments, number
 from lpie.figures.report import PUBLISHED, publish, write_report
+from lpie.networks import FAMILIES
 from lpie.records import write_csv
 
 
@@ -46,9 +47,10 @@ def test_every_table_and_figure_is_there(folder: Path) -> None:
         assert f"{table}.csv" in names
     assert {"verdicts.md", "headline.md", "report.html"} <= names
     drawn = {path.stem for path in (folder / "figures").glob("*.png")}
-    assert drawn == {"frontier", "comparison-tone-parameters", "gamma-tone", "judges-tone", "survival", "spectrum",
-                     "training"}  # fmt: skip
+    assert drawn == {"frontier", "claim-C1", "claim-C2", "claim-C7", "gamma-tone", "judges-tone", "survival",
+                     "spectrum", "training"}  # fmt: skip
     assert {path.stem for path in (folder / "figures").glob("*.pdf")} == drawn
+    assert [path.name for path in (folder / "figures").glob("*.webp")] == ["comparison-tone-parameters.webp"]
 
 
 def test_drawing_again_gives_the_same_bytes(folder: Path) -> None:
@@ -60,12 +62,37 @@ def test_drawing_again_gives_the_same_bytes(folder: Path) -> None:
 
 def test_the_page_asks_nothing_of_the_network_and_escapes_what_it_shows(folder: Path) -> None:
     page = (folder / "report.html").read_text()
-    assert not re.search(r"(src|href)=\"(?!data:|#)", page)
-    assert "http" not in re.sub(r"data:image[^\"]*", "", page)
-    assert "abc &amp; &lt;def&gt;" in page
-    assert page.count("data:image/webp;base64,") == 7
+    shown = re.sub(r"<(script|style)>.*?</\1>", "", page, flags=re.DOTALL)
+    assert not re.search(r"(src|href)=\"(?!data:|#)", shown)
+    assert set(re.findall(r"https?://[^\"]*", shown)) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert "abc &amp; &lt;def&gt;" in page.replace("&#34;", '"')
+    assert page.count("data:image/webp;base64,") == 9  # each picture once
     for claim in ("C1", "C7"):
-        assert f"<td>{claim}</td>" in page
+        assert f'id="{claim}"' in page
+
+
+def test_the_page_answers_first_and_writes_numbers_as_people_do(folder: Path) -> None:
+    page = (folder / "report.html").read_text()
+    shown = re.sub(r"<(script|style|svg|pre)\b.*?</\1>|<[^>]*>", " ", page, flags=re.DOTALL)
+    answer = shown.index("Yes, by the judges asked here; of the paper&#39;s seven claims, ")
+    assert answer < shown.index("C1") < shown.index("Claim by claim")
+    assert not re.search(r"\d[eE]-\d|\bnan\b|gain_|\[nan", shown)
+
+
+def test_numbers_are_written_as_people_write_them() -> None:
+    written = [number(value) for value in (1.0, -0.00412, 0.12345, 12.345, 1234.5, float("nan"))]
+    assert written == ["1", "−0.0041", "0.123", "12.35", "1,234", ""]
+    assert (number(4.846e-12, "p_holm"), number(0.03, "p_holm")) == ("&lt; 0.001", "0.030")
+
+
+def test_what_instruments_are_worth_is_shown_where_it_was_asked(folder: Path, tmp_path: Path) -> None:
+    assert instruments(tmp_path) is None
+    write_csv(tmp_path / "instruments.csv", pd.DataFrame({"instrument": ["niqe"], "blur_and_jpeg": [0.8312]}))
+    asked = instruments(tmp_path)
+    assert asked is not None
+    assert "blur and jpeg" in asked["table"]
+    assert ">0.831<" in asked["table"]
+    assert (asked["people"], asked["sheets"]) == ("", [])
 
 
 def test_what_cannot_be_drawn_is_said(folder: Path, tmp_path: Path) -> None:
@@ -133,7 +160,7 @@ def test_what_is_committed_is_what_its_tables_give(tmp_path: Path) -> None:
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
     write_report(tmp_path)
-    kinds = {".csv", ".md", ".png"}
+    kinds = {".csv", ".md", ".png", ".webp"}
     drawn = [path for path in tmp_path.rglob("*") if path.suffix in kinds]
     assert {path.relative_to(tmp_path) for path in drawn} == {
         path.relative_to(PUBLISHED) for path in committed if path.suffix in kinds

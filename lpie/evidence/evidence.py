@@ -23,7 +23,7 @@ from lpie.evidence.statistics import Interval, paired_interval, student_interval
 from lpie.networks import FAMILIES
 
 UNKNOWN = Interval(np.nan, np.nan, np.nan, 0)
-MEASURES = ("ssim", "ms_ssim", "lpips", "color_shift", "detail_energy")
+MEASURES = ("ssim", "ms_ssim", "lpips", "color_shift", "detail_energy", "cvvdp", "unexplained")
 """Columns of scores whose means a frontier holds, where they were measured."""
 
 

@@ -31,6 +31,8 @@ def headline(evidence: Evidence) -> pd.DataFrame:
             "SSIM": f"{row['ssim']:.3f}",
             "MS-SSIM": f"{row['ms_ssim']:.3f}",
             "LPIPS": f"{row['lpips']:.3f}" if pd.notna(row.get("lpips")) else "",
+            "ColorVideoVDP": f"{row['cvvdp']:.2f}" if pd.notna(row.get("cvvdp")) else "",
+            "unexplained": f"{row['unexplained']:.3f}" if pd.notna(row.get("unexplained")) else "",
             "color shift": f"{row['color_shift']:.2f}",
             "fine detail": f"{row['detail_energy']:.2f}",
         }

@@ -22,7 +22,7 @@ from lpie.figures.style import (
     nearest_rivals,
     new_figure,
     require,
-    save_figure,
+    save_picture,
 )
 
 AMPLIFIED = 4  # how much the change of the last tile is enlarged about middle gray
@@ -76,9 +76,9 @@ def photos_to_compare(evidence: Evidence, tiles: Mapping[str, str]) -> list[str]
 
 
 def draw_comparisons(evidence: Evidence, operator: str) -> list[Path]:
-    """`comparison_figure` of every network trained for `operator`, written to the folder's figures; the PNGs' paths."""
+    """`comparison_figure` of every network trained for `operator`, written to the folder's figures; their paths."""
     return [
-        save_figure(
+        save_picture(
             comparison_figure(evidence, operator, network),
             kept_in(evidence) / "figures" / f"comparison-{operator}-{network}",
         )
@@ -103,16 +103,17 @@ def rendition_runs(evidence: Evidence, operator: str, network: str) -> dict[str,
     tiles = {name: str(references[name]) for name in ("input", "target")}
     for fidelity, row in labels.FIDELITIES.items():
         plain = first[(first["fidelity"] == fidelity) & (first["gamma"] == 0)]["run"]
-        tiles[row.label] = _first_kept(folder, plain)
+        tiles[row.label] = first_kept(folder, plain)
     for fidelity in ("l1", "l2"):
         taught = first[(first["fidelity"] == fidelity) & (first["critic"] == critic) & first["gamma"].isin(weights)][
             "run"
         ]
-        tiles[f"{labels.fidelity_label(fidelity)} + NIMA"] = _first_kept(folder, taught)
+        tiles[f"{labels.fidelity_label(fidelity)} + NIMA"] = first_kept(folder, taught)
     return tiles
 
 
-def _first_kept(folder: Path, runs: pd.Series) -> str:
+def first_kept(folder: Path, runs: pd.Series) -> str:
+    """The first of `runs` of which `folder` keeps a crop, else the first; empty where there is none."""
     return next((run for run in runs if cropped_photos(folder, run)), runs.iloc[0] if len(runs) else "")
 
 

@@ -76,7 +76,7 @@ def frontier_figure(
         panel.set_xlabel("PSNR to the operator's target (dB)")
     for panel in axes[:, 0]:
         panel.set_ylabel("critic's gain over the target")
-    legend_below(figure, axes, columns=3)
+    legend_below(figure, axes, columns=3 if axes.size > 1 else 2)
     figure.colorbar(color, ax=axes, shrink=0.7, extend="both", label="gain by the judge that likes it least")
     return figure
 
@@ -187,6 +187,42 @@ def _draw_cell(panel: Axes, left: float, top: int, bounds: list[float], own: boo
     color = "white" if colored and abs(gain) > 0.3 else "black"
     weight = "bold" if own else "normal"
     panel.text(left + 0.5, top + 0.5, text, ha="center", va="center", size=7.5, color=color, weight=weight)
+
+
+@mpl.rc_context(STYLE)
+def claim_figure(compared: pd.DataFrame, claim: str, slack: float) -> Figure:
+    """Every difference that `claim` rests on with its interval across photos: a row per case, a panel per measure.
+
+    `compared`: `evidence.comparisons`. Right of zero is in favor of the critic; a judge may lose `slack` at most
+    (dotted). Several marks in a row are the fidelities or baselines that were compared.
+    """
+    rows = require(compared[compared["claim"] == claim], f"comparison for {claim}")
+    cases = [tuple(case) for case in rows[["operator", "network", "critic"]].drop_duplicates().to_numpy()]
+    measures, variants = (list(dict.fromkeys(rows[column])) for column in ("measure", "against"))
+    critics = [name for name in measures if name.removeprefix("gain_") in set(rows["critic"])]
+    panels = (["the critic itself"] if critics else []) + [name for name in measures if name not in critics]
+    figure, axes = new_figure(1, len(panels), 2.3, 0.8 + 0.2 * len(cases), sharey=True)
+    colors = shades(variants) if len(variants) > 1 else {variants[0]: TAUGHT}
+    for panel, measure in zip(axes[0], panels, strict=True):
+        shown = rows[rows["measure"].isin(critics if measure == "the critic itself" else [measure])]
+        heights = np.array([cases.index(tuple(case)) for case in shown[["operator", "network", "critic"]].to_numpy()])
+        for place, variant in enumerate(variants):
+            of = (shown["against"] == variant).to_numpy()
+            offset = 0.5 * (place + 0.5) / len(variants) - 0.25
+            bars = error_bars(
+                shown[of].rename(columns={"low": "difference_low", "high": "difference_high"}), "difference"
+            )
+            panel.errorbar(shown["difference"][of], heights[of] + offset, xerr=bars, fmt="o", ms=3.5, lw=1,
+                           color=colors[variant], label=f"against {labels.fidelity_label(variant)}")  # fmt: skip
+        panel.axvline(0, color="0.4", linewidth=0.8)
+        panel.axvline(slack, color="0.4", linewidth=0.8, linestyle=":")
+        panel.set_title(measure.replace("gain_", "judge: "))
+    names = [f"{labels.operator_label(o)}, {labels.network_label(n)}, {c}" for o, n, c in cases]
+    axes[0, 0].set_yticks(range(len(cases)), names)
+    axes[0, 0].invert_yaxis()
+    if len(variants) > 1:
+        legend_below(figure, axes)
+    return figure
 
 
 @mpl.rc_context(STYLE)

@@ -10,41 +10,72 @@ The same tables give the same bytes. Nothing here trains, scores or needs torch.
 from __future__ import annotations
 
 import argparse
-import base64
-import io
 import json
+import re
 import shutil
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
+from matplotlib.figure import Figure
 
 from lpie.evidence import Evidence, labels
 from lpie.evidence.comparisons import comparisons
 from lpie.evidence.recipe import recipe_summary, recipe_table
-from lpie.evidence.results import collect_results, crop_path, read_logs, read_results
+from lpie.evidence.results import collect_results, crop_path, read_logs
 from lpie.evidence.tables import confirmation_tables, headline, markdown, time_table
 from lpie.evidence.verdicts import verdicts
+from lpie.figures import page_data
 from lpie.figures.changes import (
-    comparison_figure,
+    draw_comparisons,
+    first_kept,
     kept_in,
     photos_to_compare,
     rendition_runs,
     spectrum_figure,
     survival_figure,
 )
-from lpie.figures.gains import frontier_figure, gamma_figure, judge_figure, training_figure
-from lpie.figures.style import save_figure
+from lpie.figures.gains import claim_figure, frontier_figure, gamma_figure, judge_figure, training_figure
+from lpie.figures.pictures import PUBLISHED
+from lpie.figures.style import save_figure, svg_of
 from lpie.networks import FAMILIES
 from lpie.records import atomic_path, write_csv
 
-PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published"
-"""The committed evidence; only a checkout has it."""
-
-DPI, PICTURE_DPI = 92, 112  # so that the evidence stays small; every pixel of a crop is in crops/
+DPI = 92  # so that the evidence stays small
+CAPTIONS = {
+    "frontier": "The critic's gain over the operator's target against closeness to it. Dotted: the gain asked of an "
+    "enhancement. Color: the judge that likes it least. Points open with their scores.",
+    "claim-C1": "What the critic's term changes for each judge, against the same network without it.",
+    "claim-C2": "What networks with a critic gain over the operator's own output.",
+    "claim-C7": "What the critic's term gains over networks trained with SSIM, MS-SSIM or their mix with L1.",
+    "survival": "What is left of the critic's gain after each transformation, and what share of it judges follow.",
+    "spectrum": "Where in the spectrum the change lies.",
+    "training": "Distance to the target during training; a line that still falls was stopped too early.",
+}
+TABLES = {
+    "headline": (
+        "every objective",
+        "Means over test photographs; ± is half the 95 % interval, across seeds, or across photographs for one seed.",
+    ),
+    "recipe_summary": (
+        "recipes",
+        "Networks with a critic at the weight that validation chose: criteria of an enhancement that each passes.",
+    ),
+    "confirmation": (
+        "criteria on fresh photographs",
+        "Weights that validation did not choose, on photographs that neither trained, chose nor reported.",
+    ),
+    "confirmation_headline": ("every objective on fresh photographs", "Means with half the 95 % interval."),
+    "confirmation_comparisons": (
+        "differences on fresh photographs",
+        "To training without the critic (C1, C7) and to the operator's target (C2).",
+    ),
+    "gammas": ("the chosen weights", "By one rule, on validation photographs and the critic's score alone."),
+    "time": ("training time", "Seconds for each network."),
+}
+"""Tables of the page: a title and what they are."""
 
 
 def write_report(folder: Path) -> Path:
@@ -55,7 +86,7 @@ def write_report(folder: Path) -> Path:
     evidence = Evidence.read(folder)
     folder = kept_in(evidence)
     tables = write_tables(evidence)
-    drawn, missing = draw_figures(evidence)
+    drawn, missing = draw_figures(evidence, tables["comparisons"])
     page = _page(evidence, tables, drawn, missing)
     with atomic_path(folder / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -86,100 +117,152 @@ def write_tables(evidence: Evidence) -> dict[str, pd.DataFrame]:
     return tables
 
 
-def draw_figures(evidence: Evidence) -> tuple[dict[str, str], list[str]]:
-    """Draw the folder's figures; returns the caption of each figure by name, and why others could not be drawn."""
+def draw_figures(evidence: Evidence, compared: pd.DataFrame) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """Draw the folder's figures; returns caption and SVG of each for the page, and why others could not be drawn."""
     folder = kept_in(evidence)
-    wanted: dict[str, tuple[str, Any]] = {
-        "frontier": (
-            "The critic's gain over the operator's target against closeness to it.",
-            lambda: frontier_figure(evidence),
-        )
+    slack = evidence.criteria.judge_slack
+    wanted: dict[str, Callable[[], Figure]] = {"frontier": lambda: frontier_figure(evidence)}
+    wanted |= {
+        f"claim-{claim}": lambda claim=claim: claim_figure(compared, claim, slack) for claim in ("C1", "C2", "C7")
     }
+    captions = dict(CAPTIONS)
     for operator in evidence.operators:
         name = labels.operator_label(operator)
-        for network in evidence.families(operator):
-            wanted[f"comparison-{operator}-{network}"] = (
-                f"The same crops through {labels.network_label(network)} for {name}, with the whole photo's scores.",
-                lambda o=operator, n=network: comparison_figure(evidence, o, n),
-            )
-        wanted[f"gamma-{operator}"] = (
-            f"What each weight of the critic gains and costs, {name}.",
-            lambda o=operator: gamma_figure(evidence, o),
-        )
-        wanted[f"judges-{operator}"] = (
-            f"Gain by every critic and judge with its 95 % interval across photos, {name}; empty: not scored.",
-            lambda o=operator: judge_figure(evidence, o),
-        )
-    wanted["survival"] = (
-        "What is left of the critic's gain, and what judges follow.",
-        lambda: survival_figure(evidence),
-    )
-    wanted["spectrum"] = ("Where in the spectrum the change lies.", lambda: spectrum_figure(evidence))
-    wanted["training"] = ("Training curves.", lambda: training_figure(read_logs(folder), evidence.runs))
+        wanted[f"gamma-{operator}"] = lambda operator=operator: gamma_figure(evidence, operator)
+        captions[f"gamma-{operator}"] = f"What each weight of the critic gains and costs, {name}."
+        wanted[f"judges-{operator}"] = lambda operator=operator: judge_figure(evidence, operator)
+        captions[f"judges-{operator}"] = f"Gain by every critic and judge with its 95 % interval across photos, {name}."
+    wanted |= {"survival": lambda: survival_figure(evidence), "spectrum": lambda: spectrum_figure(evidence)}
+    wanted["training"] = lambda: training_figure(read_logs(folder), evidence.runs)
     drawn, missing = {}, []
-    for name, (caption, draw) in wanted.items():
+    for name, draw in wanted.items():
         try:
             figure = draw()
-            quality = (PICTURE_DPI, None) if name.startswith("comparison") else (DPI, 256)
-            save_figure(figure, folder / "figures" / name, *quality)
-            drawn[name] = caption
+            save_figure(figure, folder / "figures" / name, DPI, 256)
+            drawn[name] = {
+                "caption": captions[name],
+                "svg": "" if name in ("frontier", "training") else svg_of(figure, name),
+            }
         except (ValueError, FileNotFoundError) as error:
             missing.append(f"{name}: {error}")
-    return drawn, missing
+    for operator in evidence.operators:
+        try:
+            draw_comparisons(evidence, operator)
+        except ValueError as error:
+            missing.append(f"comparison of {operator}: {error}")
+    return {name: figure for name, figure in (_panels(evidence) | drawn).items() if figure["svg"]}, missing
 
 
-def _page(evidence: Evidence, tables: dict[str, pd.DataFrame], drawn: dict[str, str], missing: list[str]) -> str:
-    folder, runs = kept_in(evidence), evidence.runs
-    environment = Environment(loader=PackageLoader("lpie", "."), undefined=StrictUndefined, autoescape=True)
-    chosen = tables["recipe_summary"].query("chosen")
-    origin = folder / "provenance.json"
-    return environment.get_template("report_template.html").render(
-        verdicts=_html(tables["verdicts"]),
-        headline=_html(tables["headline"]),
-        recipes=_html(chosen.drop(columns=["objective", "chosen"])),
-        confirmation=_confirmed(tables) if "confirmation" in tables else {},
-        gammas=_html(tables["gammas"]),
-        time=_html(tables["time"]),
-        figures=[{"name": name, "caption": text, "image": _embedded(folder, name)} for name, text in drawn.items()],
-        missing=missing,
-        counts={"networks": int(runs["network"].isin(list(FAMILIES)).sum()), "runs": len(runs)},
-        provenance=json.dumps(json.loads(origin.read_text(encoding="utf-8")), indent=1) if origin.exists() else "",
-    )
-
-
-def _confirmed(tables: dict[str, pd.DataFrame]) -> dict[str, str]:
-    criteria = tables["confirmation"].drop(columns=["operator", "fidelity", "critic", "gamma", "rule"])
-    compared = tables["confirmation_comparisons"].query("claim != 'C4'")
+def _panels(evidence: Evidence) -> dict[str, dict[str, str]]:
+    """The frontier's panels one by one, for a page that may be narrow."""
+    trained = evidence.taught
     return {
-        "criteria": _html(criteria),
-        "headline": _html(tables["confirmation_headline"]),
-        "comparisons": _html(compared.drop(columns=["operator", "network"])),
+        f"frontier--{operator}-{critic}": {
+            "caption": f"{labels.operator_label(operator)}, critic {critic}".capitalize(),
+            "svg": svg_of(frontier_figure(evidence, [operator], [critic]), f"frontier-{operator}-{critic}"),
+        }
+        for operator in evidence.operators
+        for critic in evidence.critics
+        if critic in set(trained["critic"])
     }
 
 
-def _html(table: pd.DataFrame) -> str:
-    return table.to_html(index=False, border=0, na_rep="", float_format="{:.4g}".format)
+def _page(
+    evidence: Evidence, tables: dict[str, pd.DataFrame], figures: dict[str, dict[str, str]], missing: list[str]
+) -> str:
+    folder = kept_in(evidence)
+    environment = Environment(loader=PackageLoader("lpie.figures", "page"), undefined=StrictUndefined, autoescape=True)
+    scenes = page_data.scene_groups(folder)
+    crops = page_data.crop_groups(evidence)
+    shown = {name: {"title": title, "text": text, "html": page_data.readable(_for_readers(name, tables[name]))}
+             for name, (title, text) in TABLES.items() if name in tables and len(tables[name])}  # fmt: skip
+    for claim, rows in tables["comparisons"].groupby("claim"):
+        shown[str(claim)] = {
+            "title": f"every comparison of {claim}",
+            "text": "Differences of paired photographs with 95 % intervals, across photographs and across seeds.",
+            "html": page_data.readable(rows.drop(columns="claim")),
+        }
+    origin, caution = folder / "provenance.json", folder / "cautions.txt"
+    points = page_data.points(evidence, crops)
+    named = {point["name"]: f"{point['title']}: {point['text']}" for point in points}
+    for figure in figures.values():
+        figure["svg"] = re.sub(
+            r'<a xlink:href="#([^"]*)"[^>]*>',
+            lambda link: f'<a href="#{link[1]}" aria-label="{named.get(link[1], "")}">',
+            figure["svg"],
+        )
+    asked = page_data.instruments(folder)
+    shorts = {group.short for group in scenes}
+    test = evidence.gains["photo"].nunique()
+    return environment.get_template("report.html").render(
+        answer=page_data.answer(tables["verdicts"], tables["recipe_summary"]),
+        cautions=caution.read_text(encoding="utf-8").strip().split("\n\n") if caution.exists() else [],
+        claims=page_data.claims(tables["verdicts"], [*scenes, *crops]),
+        frontier=CAPTIONS["frontier"],
+        claim_names=list(tables["verdicts"]["claim"]),
+        sliders=page_data.sliders([*scenes, *crops]),
+        groups=[*scenes, *crops],
+        crops=crops,
+        points=points,
+        figures=figures,
+        placed=[
+            name for name in figures if any(name.split("--")[0] in placed for placed in page_data.FIGURES.values())
+        ],
+        tables=shown,
+        missing=missing,
+        counts={"networks": int(evidence.runs["network"].isin(list(FAMILIES)).sum()), "photos": test},
+        instruments=environment.get_template("instruments.html").render(asked) if asked else "",
+        lesson=environment.get_template("lesson.html").render()
+        if {"airplane", "lighthouse", "portrait"} <= shorts
+        else "",
+        provenance=json.dumps(json.loads(origin.read_text(encoding="utf-8")), indent=1) if origin.exists() else "",
+        styles=_joined(".css"),
+        scripts=_joined(".js"),
+    )
 
 
-def _embedded(folder: Path, name: str) -> str:
-    """The figure as a WebP data address, a tenth of the PNG's size."""
-    stored = io.BytesIO()
-    Image.open(folder / "figures" / f"{name}.png").convert("RGB").save(stored, "WEBP", quality=60, method=4)
-    return "data:image/webp;base64," + base64.b64encode(stored.getvalue()).decode()
+def _for_readers(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Without the columns that only code needs."""
+    if name == "recipe_summary":
+        table = table[table["chosen"].astype(bool)] if table["chosen"].any() else table
+    return table.drop(
+        columns=[
+            column
+            for column in ("objective", "rule", "chosen")
+            if name != "headline" and column in table and "headline" not in name
+        ]
+    )
+
+
+def _joined(suffix: str) -> str:
+    """The vendored libraries' files of one kind, then the page's own."""
+    here = Path(__file__).parent
+    first = ["popper.js"]  # tippy needs it
+    vendored = sorted((here / "vendor").glob(f"*{suffix}"), key=lambda path: (path.name not in first, path.stem))
+    return "\n".join(path.read_text(encoding="utf-8") for path in (*vendored, here / "page" / f"report{suffix}"))
 
 
 def publish(source: Path, destination: Path) -> None:
-    """Gather in `destination` what the report of `source` rests on: runs, scores, logs, and the crops it shows."""
-    evidence = Evidence.read(source)
+    """Gather in `destination` what the report of `source` rests on: runs, scores, logs, and crops.
+
+    Crops are kept of what comparisons show and of every weight that the text speaks of, chosen or confirmed.
+    """
+    evidence, spoken_of = Evidence.read(source), []
     _gather(evidence.runs, evidence.scores, destination)
     if (source / "confirmation").exists():
-        _gather(*read_results(source / "confirmation"), destination / "confirmation")
+        confirmed = Evidence.read(source / "confirmation")
+        _gather(confirmed.runs, confirmed.scores, destination / "confirmation")
+        spoken_of.append(confirmed.taught)
     write_csv(destination / "logs.csv.xz", _thinned(read_logs(source)))
     shutil.rmtree(destination / "crops", ignore_errors=True)
+    taught = pd.concat([evidence.chosen, *spoken_of]).drop_duplicates()
     for operator in evidence.operators:
         for network in evidence.families(operator):
             tiles = rendition_runs(evidence, operator, network)
-            for run, photo in product(filter(None, tiles.values()), photos_to_compare(evidence, tiles)):
+            ours = taught[(taught["operator"] == operator) & (taught["network"] == network)]
+            runs = [first_kept(source, evidence.rows(one)["run"].drop_duplicates()) for _, one in ours.iterrows()]
+            shown = dict.fromkeys(filter(None, (*tiles.values(), *runs)))
+            for run, photo in product(shown, photos_to_compare(evidence, tiles)):
                 kept, gathered = crop_path(source, run, photo), destination / "crops" / run / f"{photo}.png"
                 if kept.exists() and not gathered.exists():
                     with atomic_path(gathered) as temporary:

@@ -1,0 +1,176 @@
+"""Photographs that may be published, through the operators and the shipped networks, for report and README.
+
+    python -m lpie.figures.pictures             # writes results/published/pictures, wants LPIE_DATA or the network
+
+Everything is rendered as `lpie enhance` renders it, at the photograph's own size. The photographs are from
+scikit-image, scikit-learn and the Kodak set, which was released for unrestricted use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from PIL import Image, ImageDraw, ImageFont
+
+from lpie.records import atomic_path, write_csv
+
+if TYPE_CHECKING:
+    from lpie.vocabulary import Photo
+
+PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published"
+"""The committed evidence; only a checkout has it."""
+
+QUALITY = 72  # of WebP: the damage of networks stays plain, its own does not show
+HAZE = (0.86, 0.88, 0.90)  # color of the haze that is put on clear photographs
+DENSITY = 1.2  # optical depth of that haze at the far end
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One photograph: `source` is a name of `demo_photographs` or of the registry; `kind` says why it was taken."""
+
+    name: str
+    operator: str
+    source: str
+    kind: str
+    alt: str
+    hazy: bool = False
+    """Whether haze is put on it."""
+
+
+SCENES = (
+    Scene("lighthouse", "tone", "kodak24/21.png", "sky", "a white lighthouse on rocks under a blue sky"),
+    Scene("portrait", "tone", "kodak24/04.png", "face", "a smiling woman in a red straw hat before pink curtains"),
+    Scene("rocket", "tone", "rocket", "night", "a rocket on its launch pad at night"),
+    Scene("houses", "tone", "kodak24/08.png", "detail", "a row of half-timbered houses"),
+    Scene("temple", "tone", "china", "pale haze", "a red and green temple above a lake in pale haze"),
+    Scene("door", "tone", "kodak24/02.png", "plain wall", "a red wooden door with an iron bolt"),
+    Scene("airplane", "tone", "kodak24/20.png", "plain sky", "a silver airplane with a yellow nose on a meadow"),
+    Scene("chalet", "dehaze", "kodak24/24.png", "detail", "a painted house with a wooden balcony in haze", hazy=True),
+    Scene("valley", "dehaze", "kodak24/13.png", "distance", "a river before mountains in haze", hazy=True),
+    Scene("lake", "dehaze", "china", "real haze", "a red and green temple above a lake in pale haze"),
+)
+
+RENDITIONS = {
+    "input": "as it came",
+    "operator": "the operator",
+    "tone-grid-plain": "grid, L2 alone",
+    "tone-grid-robust": "grid, L2 + 0.02 robust",
+    "tone-grid-nima": "grid, L2 + 0.003 compact",
+    "tone-can24-plain": "CAN24, L2 alone",
+    "dehaze-parameters-plain": "parameters, L2 alone",
+    "dehaze-can24-plain": "CAN24, L2 alone",
+}
+"""What each photograph is shown as: the name of its weights, and what readers call it; only what is shipped."""
+
+README = ("houses", "airplane", "portrait")
+"""The scenes of the README's picture, harmless first, through the first five renditions."""
+
+RATERS = ("compact", "technical", "niqe")
+
+
+def render_pictures(folder: Path) -> pd.DataFrame:
+    """Write every scene in every rendition to `folder` as WebP, and pictures.csv with their scores; returns it.
+
+    Columns: scene, rendition, psnr, ssim, ms_ssim to the operator's output, then a score by each of RATERS.
+    """
+    from lpie.judges import load_rater
+
+    raters = {name: load_rater(name) for name in RATERS}
+    rows = []
+    for scene in SCENES:
+        photo = _photo(scene)
+        outputs = {name: _rendered(photo, scene.operator, name) for name in renditions_of(scene.operator)}
+        for name, output in outputs.items():
+            with atomic_path(folder / f"{scene.name}-{name}.webp") as temporary:
+                _pixels(output).save(temporary, "WEBP", quality=QUALITY, method=6)
+            closeness = _closeness(output, outputs["operator"]) if name != "operator" else {}
+            scores = {rater: float(score(output)) for rater, score in raters.items()}
+            rows.append({"scene": scene.name, "rendition": name, **closeness, **scores})
+    table = pd.DataFrame(rows, columns=["scene", "rendition", "psnr", "ssim", "ms_ssim", *RATERS])
+    write_csv(folder / "pictures.csv", table)
+    return table
+
+
+def renditions_of(operator: str) -> list[str]:
+    """The renditions of an operator's scenes: input, operator, and those of its networks that are shipped."""
+    from lpie.weights import shipped_names
+
+    return [name for name in RENDITIONS if "-" not in name or (name.startswith(operator) and name in shipped_names())]
+
+
+def readme_picture(folder: Path) -> Image.Image:
+    """Three photographs side by side in five renditions each, a row a photograph, from the files of `folder`."""
+    names = renditions_of("tone")[:5]
+    width, gap, font = 420, 6, ImageFont.load_default(22)
+    tiles = [[Image.open(folder / f"{scene}-{name}.webp").convert("RGB") for name in names] for scene in README]
+    heights = [round(width * 0.72)] * len(README)
+    sheet = Image.new("RGB", ((width + gap) * len(names) - gap, 34 + sum(heights) + gap * len(README)), "white")
+    for column, name in enumerate(names):
+        place = ((width + gap) * column + width / 2, 17)
+        ImageDraw.Draw(sheet).text(place, RENDITIONS[name], "#222222", font, anchor="mm")
+    top = 34
+    for row, height in zip(tiles, heights, strict=True):
+        for column, tile in enumerate(row):
+            sheet.paste(_filled(tile, width, height), ((width + gap) * column, top))
+        top += height + gap
+    return sheet
+
+
+def _filled(picture: Image.Image, width: int, height: int) -> Image.Image:
+    """The upper middle of `picture`, scaled to fill a frame."""
+    scale = max(width / picture.width, height / picture.height)
+    large = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
+    left, top = (large.width - width) // 2, (large.height - height) // 3
+    return large.crop((left, top, left + width, top + height))
+
+
+def _photo(scene: Scene) -> Photo:
+    import torch
+
+    from lpie import registry
+    from lpie.operators.synthetic_haze import add_haze, depth_proxy
+    from lpie.photos.photographs import demo_photographs, read_photo
+
+    photo = read_photo(registry.fetch(scene.source)) if "/" in scene.source else demo_photographs()[scene.source]
+    photo = photo[..., 2:-2, 2:-2] if "/" in scene.source else photo  # the Kodak scans have a gray margin
+    return add_haze(photo, depth_proxy(photo), torch.tensor([HAZE]), DENSITY).photo if scene.hazy else photo
+
+
+def _rendered(photo: Photo, operator: str, name: str) -> Photo:
+    from lpie.photos.enhancement import enhance
+
+    return photo if name == "input" else enhance(photo, operator, name)
+
+
+def _closeness(output: Photo, target: Photo) -> dict[str, float]:
+    from lpie.losses.similarity import ms_ssim, ssim
+
+    mean_square = float((output - target).square().mean())
+    psnr = -10 * math.log10(max(mean_square, 1e-12))
+    return {"psnr": psnr, "ssim": float(ssim(output, target)), "ms_ssim": float(ms_ssim(output, target))}
+
+
+def _pixels(photo: Photo) -> Image.Image:
+    from lpie.photos.photographs import to_pixels
+
+    return Image.fromarray(to_pixels(photo, 8))
+
+
+def main() -> None:
+    """Render the pictures of report and README."""
+    parser = argparse.ArgumentParser(prog="python -m lpie.figures.pictures", description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path, nargs="?", default=PUBLISHED / "pictures")
+    folder = parser.parse_args().folder
+    print(render_pictures(folder).round(3).to_string(index=False))
+    with atomic_path(folder / "readme.webp") as temporary:
+        readme_picture(folder).save(temporary, "WEBP", quality=QUALITY, method=6)
+
+
+if __name__ == "__main__":
+    main()
