@@ -109,7 +109,7 @@ def save_picture(figure: Figure, path: str | os.PathLike[str], dpi: int | None =
     place = Path(path).with_suffix(".webp")
     with mpl.rc_context(STYLE), atomic_path(place) as temporary:
         _lay_out(figure)
-        options = {"quality": 82, "method": 4}
+        options = {"quality": 70, "method": 4}
         figure.savefig(temporary, dpi=dpi or mpl.rcParams["savefig.dpi"], pil_kwargs=options)
     return place
 
