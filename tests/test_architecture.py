@@ -106,6 +106,13 @@ def test_every_room_has_a_place_and_every_place_a_room() -> None:
     assert rooms == {room for floor in ROOMS for room in floor}
 
 
+def test_the_picture_of_the_house_in_the_readme_is_that_of_the_code() -> None:
+    text = (PROJECT / "README.md").read_text(encoding="utf-8")
+    drawn = text.split("## The house")[1].split("```")[1].strip().splitlines()
+    floors = [tuple(re.split(r"\s{2,}", line)[0].split(", ")) for line in drawn]
+    assert floors[::-1] == [floor for floor in ROOMS if floor != ("__main__",)]
+
+
 def test_no_module_imports_itself_in_a_circle_however_late() -> None:
     TopologicalSorter({name_of(path): own_imports(path) for path in MODULES}).prepare()
 
