@@ -14,10 +14,11 @@ from lpie.critic.nima import NIMA
 from lpie.critic_training.measures import fooling, shifts
 from lpie.imaging.pixels import quantize
 from lpie.imaging.resampling import resize
-from lpie.judges import available_raters
-from lpie.judges.robustness import ATTACKED_SIZE, VARIATIONS, octave_energy, score_gradient
+from lpie.judges import available_raters, load_rater
+from lpie.judges.robustness import ATTACKED_SIZE, EPSILON, VARIATIONS, octave_energy, score_gradient
 from lpie.judges.robustness import Score as Judge
 from lpie.photos.photographs import demo_photographs, read_photo
+from lpie.records import results_folder, write_csv
 from lpie.registry import files_of
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published"
@@ -39,6 +40,11 @@ def _at_most(photo: Tensor, longest: int) -> Tensor:
     height, width = photo.shape[2:]
     scale = min(1, longest / max(height, width))
     return resize(photo, round(height * scale), round(width * scale))
+
+
+def available_judges() -> dict[str, Judge]:
+    """Everything that rates a photograph without a reference and can be loaded now without a network, by name."""
+    return {name: load_rater(name) for name in available_raters()}
 
 
 def available_critics() -> dict[str, NIMA]:
@@ -100,6 +106,17 @@ def gradient_octaves(critics: Mapping[str, NIMA], photos: Mapping[str, Tensor]) 
         for octave, share in enumerate((energy / energy.sum()).tolist()):
             rows.append({"critic": name, "octave": octave, "cycles_per_pixel": 2.0 ** -(octave + 2), "share": share})
     return pd.DataFrame(rows)
+
+
+def attack_terms() -> str:
+    """The terms of the attacks, in words."""
+    return f"each pixel within {255 * EPSILON:g}/255, photographs reduced to {ATTACKED_SIZE} x {ATTACKED_SIZE} px"
+
+
+def kept(table: pd.DataFrame, profile: str, name: str) -> pd.DataFrame:
+    """The table itself, written to the results of `profile` as `name`.csv."""
+    write_csv(results_folder(profile) / f"{name}.csv", table)
+    return table
 
 
 def read_published(name: str) -> pd.DataFrame:

@@ -89,6 +89,11 @@ def learn_taste(opinions: Opinions, out: Path, initial: str = "compact", seed: i
     return learned
 
 
+def read_predictions(out: Path) -> pd.DataFrame:
+    """What `learn_taste` left: `photo, before, held_out`, scores of the critic it began with and of unseen twins."""
+    return pd.read_csv(out / "predictions.csv")
+
+
 @torch.no_grad()
 def features_of(nima: NIMA, photos: Iterable[Path | Photo]) -> Float[Tensor, "n f"]:
     """What the last layer reads of each photograph, a file or (1, 3, H, W). Errors as `lpie.read_photo`."""

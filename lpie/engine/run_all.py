@@ -29,6 +29,7 @@ from lpie.study.study_file import find_profile
 GRAPH: dict[str, tuple[str, ...]] = {
     "operator_targets": (),
     "aesthetic_scores": (),
+    "taste": (),
     "tone_mapping": ("operator_targets",),
     "dehazing": ("operator_targets",),
     "gamma": ("tone_mapping", "dehazing"),
