@@ -1,0 +1,41 @@
+"""Answers against a margin: what the whole interval says, by measure and by whichever direction is better."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lpie.evidence.margins import answer, compare
+from lpie.evidence.statistics import Interval
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.06, 0.2, "better"),
+        (-0.2, -0.06, "worse"),
+        (-0.04, 0.05, "no difference that matters"),
+        (0.01, 0.03, "no difference that matters"),
+        (0.04, 0.2, "undecided"),
+        (-0.2, 0.2, "undecided"),
+    ],
+)
+def test_the_whole_interval_must_lie_beyond_the_margin_or_within_it(low: float, high: float, expected: str) -> None:
+    assert answer(Interval((low + high) / 2, low, high, 40), 0.05) == expected
+
+
+def test_seeds_are_averaged_and_a_larger_distance_to_the_expert_is_worse() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.01, 30)
+    measures = ("psnr", "color_shift", "score_compact", "score_ava", "score_robust", "score_technical", "score_niqe")
+    rows = [
+        {"run": run, "photo": f"{photo}", **dict.fromkeys(measures, 1.0), "expert_c": 9 + change + noise[photo]}
+        for run, change in (("l2-s0", 0.0), ("l2-s1", 0.2), ("ours-s0", 0.5), ("ours-s1", 0.7))
+        for photo in range(30)
+    ]
+    table = compare(pd.DataFrame(rows), ["ours-s0", "ours-s1"], ["l2-s0", "l2-s1"]).set_index("measure")
+    assert table.loc["expert_c", "answer"] == "worse"
+    assert table.loc["expert_c", "difference"].startswith("+0.5")
+    assert table.loc["score_niqe", "answer"] == "no difference that matters"
+    with pytest.raises(ValueError, match="No scores of nobody"):
+        compare(pd.DataFrame(rows), ["nobody"], ["l2-s0"])
