@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lpie.fast import context_aggregation_cpu
 from lpie.networks.context_aggregation import AdaptiveNormalization, ContextAggregationNetwork
+from lpie.photos.context_aggregation_windows import FoldedContextAggregation, fold
 from lpie.records import write_tensors
 
 KERNELS_AGREE = Path(__file__).parent / "gpu_kernels_agree.py"
@@ -28,6 +29,13 @@ def scrambled(width: int = 24, dilations: tuple[int, ...] | None = (1, 2, 4, 1))
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return network
+
+
+def folded_network(network: ContextAggregationNetwork, photo: Tensor, tile: int) -> FoldedContextAggregation:
+    def window(top: int, bottom: int, left: int, right: int) -> Tensor:
+        return photo[..., top:bottom, left:right]
+
+    return fold(network, window, *photo.shape[-2:], tile)
 
 
 def read(path: Path) -> Tensor:
@@ -68,7 +76,7 @@ def test_windows_of_a_photo_are_parts_of_the_whole(mirrored: bool) -> None:
     network.mirrored = mirrored
     photo = torch.rand(1, 3, 60, 47)
     with torch.no_grad():
-        folded, whole = network.fold(photo, tile=16), network(photo)
+        folded, whole = folded_network(network, photo, 16), network(photo)
         for top, left in ((0, 0), (20, 30), (40, 10)):
             window = (top, top + 20, left, left + 17)
             torch.testing.assert_close(folded.render(*window), whole[..., top : top + 20, left : left + 17])
@@ -167,7 +175,7 @@ def test_another_networks_file_is_refused(tmp_path: Path) -> None:
 def test_folded_tiles_leave_no_seam(tile: int) -> None:
     network = scrambled(24, (1, 2, 4, 1)).eval()
     photo = torch.rand(1, 3, 75, 61)
-    folded = network.fold(photo, tile)
+    folded = folded_network(network, photo, tile)
     whole = network(photo)
     torch.testing.assert_close(folded(photo), whole, atol=1e-5, rtol=0)
     margin, (y, x) = folded.receptive_radius, (30, 21)

@@ -31,7 +31,7 @@ ROOMS = {"fast": "fast", "photos": "photos", "explore": "lab", "cli": "photos"} 
 LATE = {"people": "lab", "registry": "data", "records": "study", "critic": "study", "photos": "study", "fast": "study"}
 """The extra that a room may import from inside functions besides, and in modules that only functions import."""
 
-LATE_MODULES = {("critic", "published_weights")}
+LATE_MODULES = {("weights", "published")}
 
 BESIDE = {"triton"}
 """Comes with torch where there is a GPU."""

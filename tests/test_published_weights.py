@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from lpie.critic.backbones import MobileNetV1
 from lpie.critic.nima import NIMA, mean_score
-from lpie.critic.published_weights import FlatTable, dequantized, git_blob_id, read_published
+from lpie.weights.published import FlatTable, dequantized, git_blob_id, read_published
 
 KERAS_LAYERS = ["conv1", *(f"conv_{part}_{block}" for block in range(1, 14) for part in ("dw", "pw"))]
 

@@ -23,12 +23,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lpie.critic.backbones import INPUT_SCALES, RATINGS, BackboneName, build_backbone, scale_buffers
-from lpie.critic.published_weights import REGISTERED, published_path, read_published
 from lpie.imaging.checks import check_range, check_shape
 from lpie.imaging.kernels import channels_last
 from lpie.imaging.resampling import nearest_weights, resize, resize_by_products
 from lpie.vocabulary import PerPhoto, Photo, ScoreDistribution
 from lpie.weights import open_weights, rebuild, write_tensors
+from lpie.weights.published import REGISTERED, published_path, read_published
 
 Convention = Literal["antialiased", "published"]
 

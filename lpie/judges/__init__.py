@@ -163,9 +163,9 @@ def load_rater(name: str, device: str | torch.device = "cpu") -> Callable[..., A
 
 def available_raters() -> tuple[str, ...]:
     """The critics and the judges without a reference that can be loaded now without a connection."""
-    from lpie.critic.published_weights import REGISTERED
     from lpie.registry import find as find_file
     from lpie.weights import shipped_names
+    from lpie.weights.published import REGISTERED
 
     shipped = shipped_names()
     raters = (*CRITICS, *(name for name, row in JUDGES.items() if not row.needs_reference))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -31,43 +32,19 @@ class Fidelity:
     """Pixels that each side of a photo needs."""
 
 
-def _l1(enhanced: Photo, target: Photo) -> Tensor:
-    from lpie.losses.fidelity import l1
+def _loss(name: str, enhanced: Photo, target: Photo) -> Tensor:
+    from lpie.losses import fidelity
 
-    return l1(enhanced, target)
-
-
-def _l2(enhanced: Photo, target: Photo) -> Tensor:
-    from lpie.losses.fidelity import l2
-
-    return l2(enhanced, target)
-
-
-def _ssim(enhanced: Photo, target: Photo) -> Tensor:
-    from lpie.losses.fidelity import ssim_loss
-
-    return ssim_loss(enhanced, target)
-
-
-def _ms_ssim(enhanced: Photo, target: Photo) -> Tensor:
-    from lpie.losses.fidelity import ms_ssim_loss
-
-    return ms_ssim_loss(enhanced, target)
-
-
-def _mix(enhanced: Photo, target: Photo) -> Tensor:
-    from lpie.losses.fidelity import mix_loss
-
-    return mix_loss(enhanced, target)
+    return getattr(fidelity, name)(enhanced, target)
 
 
 FIDELITIES: dict[str, Fidelity] = {
     row.name: row
     for row in (
-        Fidelity("l1", "L1", _l1),
-        Fidelity("l2", "L2", _l2),
-        Fidelity("ssim", "SSIM", _ssim, smallest_side=11),
-        Fidelity("ms_ssim", "MS-SSIM", _ms_ssim, smallest_side=161),
-        Fidelity("mix", "mix", _mix, smallest_side=161),
+        Fidelity("l1", "L1", partial(_loss, "l1")),
+        Fidelity("l2", "L2", partial(_loss, "l2")),
+        Fidelity("ssim", "SSIM", partial(_loss, "ssim_loss"), smallest_side=11),
+        Fidelity("ms_ssim", "MS-SSIM", partial(_loss, "ms_ssim_loss"), smallest_side=161),
+        Fidelity("mix", "mix", partial(_loss, "mix_loss"), smallest_side=161),
     )
 }

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from lpie.names import find
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
+
+    from lpie.networks.bilateral_grid import BilateralGrid
+    from lpie.networks.context_aggregation import ContextAggregationNetwork
+    from lpie.networks.operator_parameters import OperatorParameters
 
     NetworkName = Literal["can24", "can32", "grid", "parameters"]  # for type checkers; at run time the table decides
 else:
@@ -37,49 +40,48 @@ class Family:
     """(tensors, metadata) -> trained network; raises ValueError where they do not belong together."""
 
 
-def _build_aggregation(width: int, operator: str, **settings: Any) -> nn.Module:
+def _aggregation() -> type[ContextAggregationNetwork]:
     from lpie.networks.context_aggregation import ContextAggregationNetwork
 
-    return ContextAggregationNetwork(width=width, **settings)
+    return ContextAggregationNetwork
 
 
-def _open_aggregation(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> nn.Module:
-    from lpie.networks.context_aggregation import ContextAggregationNetwork
-
-    return ContextAggregationNetwork.from_tensors(tensors, metadata)
-
-
-def _build_grid(operator: str, **settings: Any) -> nn.Module:
+def _grid() -> type[BilateralGrid]:
     from lpie.networks.bilateral_grid import BilateralGrid
 
-    return BilateralGrid(**settings)
+    return BilateralGrid
 
 
-def _open_grid(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> nn.Module:
-    from lpie.networks.bilateral_grid import BilateralGrid
-
-    return BilateralGrid.from_tensors(tensors, metadata)
-
-
-def _build_parameters(operator: str, **settings: Any) -> nn.Module:
+def _parameters() -> type[OperatorParameters]:
     from lpie.networks.operator_parameters import OperatorParameters
 
-    return OperatorParameters(operator, **settings)
-
-
-def _open_parameters(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> nn.Module:
-    from lpie.networks.operator_parameters import OperatorParameters
-
-    return OperatorParameters.from_tensors(tensors, metadata)
+    return OperatorParameters
 
 
 FAMILIES: dict[str, Family] = {
     row.name: row
     for row in (
-        Family("can24", "CAN24", partial(_build_aggregation, 24), _open_aggregation),
-        Family("can32", "CAN32", partial(_build_aggregation, 32), _open_aggregation),
-        Family("grid", "bilateral grid", _build_grid, _open_grid),
-        Family("parameters", "operator parameters", _build_parameters, _open_parameters),
+        Family(
+            "can24",
+            "CAN24",
+            lambda operator, **more: _aggregation()(24, **more),
+            lambda *of: _aggregation().from_tensors(*of),
+        ),
+        Family(
+            "can32",
+            "CAN32",
+            lambda operator, **more: _aggregation()(32, **more),
+            lambda *of: _aggregation().from_tensors(*of),
+        ),
+        Family(
+            "grid", "bilateral grid", lambda operator, **more: _grid()(**more), lambda *of: _grid().from_tensors(*of)
+        ),
+        Family(
+            "parameters",
+            "operator parameters",
+            lambda operator, **more: _parameters()(operator, **more),
+            lambda *of: _parameters().from_tensors(*of),
+        ),
     )
 }
 

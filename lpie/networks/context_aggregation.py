@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import cast
 
@@ -161,7 +161,7 @@ class ContextAggregationNetwork(nn.Module):
         kernels = find("context_aggregation", photo)
         if kernels and photo.is_cuda and self._runs_in_half_precision(photo, kernels):
             return self._forward_on_gpu(photo, kernels)
-        if kernels and _on_cpu_in_full(photo):
+        if kernels and on_cpu_in_full(photo):
             return self._forward_on_cpu(photo, kernels)
         return self.plain(photo)
 
@@ -207,113 +207,9 @@ class ContextAggregationNetwork(nn.Module):
             enhanced = F.conv2d(features, last, bias)
         return enhanced if self.training else enhanced.clamp(0, 1)
 
-    @torch.no_grad()
-    def fold(self, photo: Photo, tile: int = 1024) -> FoldedContextAggregation:
-        """This network with the statistics of `photo` fixed, to be run tile by tile without a seam.
 
-        The statistics are exact and gathered in bounded memory: one pass over tiles of `tile` px for each layer,
-        each tile with the margin that its layer sees. Sums are float64.
-        """
-        check_precision(photo, self.last.weight.dtype)
-        return self.fold_windows(lambda top, bottom, left, right: photo[..., top:bottom, left:right], photo.shape, tile)
-
-    @torch.no_grad()
-    def fold_windows(
-        self, read: Callable[[int, int, int, int], Photo], size: Sequence[int], tile: int = 1024
-    ) -> FoldedContextAggregation:
-        """As `fold`, for a photo of the height and width that end `size`, too large to hold: `read(top, bottom,
-        left, right)` gives any window of it."""
-        folded = FoldedContextAggregation(self, read, (size[-2], size[-1]))
-        border = self.receptive_radius if self.mirrored else 0
-        size = (size[-2] + 2 * border, size[-1] + 2 * border)
-        for layer, normalization in enumerate(self.normalizations):
-            count, mean, squares = 0, torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
-            for top, left, window in tile_windows(size[-2:], tile, sum(self.dilations[: layer + 1])):
-                features = folded.next_features(folded.read(*(place - border for place in window)))
-                part = features[..., top : top + tile, left : left + tile]
-                added = part.shape[-2] * part.shape[-1]
-                center, variance = (moment.double() for moment in moments(part))
-                step = center - mean.to(center)
-                mean = mean.to(center) + step * added / (count + added)
-                squares = squares.to(center) + variance * added + step.square() * count * added / (count + added)
-                count += added
-            folded.append(*cast(AdaptiveNormalization, normalization).affine(mean, squares / count))
-        return folded
-
-
-class FoldedContextAggregation(nn.Module):
-    """A context aggregation network whose normalization is fixed at one photo's statistics.
-
-    `read` and `size`: that photo, as `fold_windows` has it. `folded(window)` enhances a window of it (of the mirrored
-    photo, if the network mirrors); pixels nearer than `receptive_radius` to a side of the window that is not a side
-    of the photo are to be discarded, which `render` does. Windows may be of any size.
-    """
-
-    def __init__(
-        self, network: ContextAggregationNetwork, read: Callable[[int, int, int, int], Photo], size: tuple[int, int]
-    ) -> None:
-        super().__init__()
-        self.network = network
-        self.receptive_radius = network.receptive_radius
-        self._read, self._size = read, size
-        self._affine: list[tuple[PerChannel, PerChannel]] = []
-
-    def read(self, top: int, bottom: int, left: int, right: int) -> Photo:
-        """That window of the photo; beyond the photo's borders it is mirrored."""
-        height, width = self._size
-        if top >= 0 and left >= 0 and bottom <= height and right <= width:
-            return self._read(top, bottom, left, right)
-        rows, columns = mirrored_places(top, bottom, height), mirrored_places(left, right, width)
-        above, before = int(rows.min()), int(columns.min())
-        seen = self._read(above, int(rows.max()) + 1, before, int(columns.max()) + 1)
-        rows, columns = (rows - above).to(seen.device), (columns - before).to(seen.device)
-        return seen.index_select(-2, rows).index_select(-1, columns)
-
-    def render(self, top: int, bottom: int, left: int, right: int) -> Photo:
-        """The window of the enhanced photo, exactly as the whole photo in one piece would give it."""
-        margin, (height, width) = self.receptive_radius, self._size
-        above, below, before, after = top - margin, bottom + margin, left - margin, right + margin
-        if not self.network.mirrored:
-            above, below, before, after = max(above, 0), min(below, height), max(before, 0), min(after, width)
-        enhanced = self(self.read(above, below, before, after))
-        return enhanced[..., top - above : bottom - above, left - before : right - before]
-
-    def append(self, scale: PerChannel, shift: PerChannel) -> None:
-        """Fix the next layer's normalization."""
-        self._affine.append((scale.float(), shift.float()))
-
-    def _activate(self, window: Photo) -> Features:
-        features = channels_last(window)
-        for convolution, (scale, shift) in zip(self.network.convolutions, self._affine, strict=False):
-            raw = convolution(features.to(self.network.last.weight.dtype))
-            features = apply_affine(full_precision(raw), scale, shift)
-            features = F.leaky_relu(features, NEGATIVE_SLOPE, inplace=not torch.is_grad_enabled())
-        return features
-
-    def next_features(self, window: Photo) -> Features:
-        """Output of the first convolution whose normalization is not yet known."""
-        features = self._activate(window).to(self.network.last.weight.dtype)
-        return full_precision(self.network.convolutions[len(self._affine)](features))
-
-    @torch.no_grad()
-    def forward(self, window: Photo) -> Photo:
-        """The enhanced window, in [0, 1]."""
-        check_precision(window, self.network.last.weight.dtype)
-        kernels = find("context_aggregation", window) if _on_cpu_in_full(window) else None
-        if kernels and all(len(scale) == 1 for scale, _ in self._affine):
-            convolutions = [cast(nn.Conv2d, convolution).weight for convolution in self.network.convolutions]
-            last, bias = self.network.last.weight, cast(Tensor, self.network.last.bias)
-            dilations = self.network.dilations
-            enhanced = kernels.enhance(
-                window, convolutions, dilations, lambda layer, *_: self._affine[layer], last, bias
-            )
-        else:
-            features = self._activate(window).to(self.network.last.weight.dtype)
-            enhanced = full_precision(self.network.last(features))
-        return enhanced.clamp(0, 1)
-
-
-def _on_cpu_in_full(photo: Photo) -> bool:
+def on_cpu_in_full(photo: Photo) -> bool:
+    """Whether the CPU's kernels may do this call."""
     precise = photo.dtype in (torch.float32, torch.float64)
     return photo.device.type == "cpu" and precise and not torch.is_autocast_enabled("cpu")
 
@@ -331,16 +227,6 @@ def mirrored_places(start: int, end: int, size: int, device: torch.device | str 
     period = max(2 * (size - 1), 1)
     place = torch.arange(start, end, device=device).remainder(period)
     return torch.minimum(place, (period - place).clamp(max=size - 1) if size > 1 else place)
-
-
-def tile_windows(size: Sequence[int], tile: int, margin: int) -> Iterator[tuple[int, int, tuple[int, int, int, int]]]:
-    """Windows of `tile` px and a margin within the photo: where the tile starts in the window, and the window's
-    top, bottom, left and right in the photo."""
-    height, width = size
-    for y in range(0, height, tile):
-        for x in range(0, width, tile):
-            top, left = max(y - margin, 0), max(x - margin, 0)
-            yield y - top, x - left, (top, min(y + tile + margin, height), left, min(x + tile + margin, width))
 
 
 def _from_authors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

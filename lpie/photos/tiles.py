@@ -26,6 +26,7 @@ from lpie.operators import Operator, nonlocal_dehazing
 from lpie.operators.haze_model import FLOOR, Dehazed, restore
 from lpie.operators.local_laplacian import SAMPLES, recolored
 from lpie.operators.settings import TONE_LEARNED
+from lpie.photos.context_aggregation_windows import fold
 from lpie.photos.local_laplacian_windows import filtered_windows
 from lpie.vocabulary import Luminance, Photo, Transmission
 
@@ -150,7 +151,7 @@ def _multiplied(render: Windowed, read: Windowed, strength: float) -> Windowed:
 
 
 def _aggregation(network: ContextAggregationNetwork, photo: LargePhoto) -> Windowed:
-    return network.fold_windows(photo.read, (photo.height, photo.width)).render
+    return fold(network, photo.read, photo.height, photo.width).render
 
 
 def _grid(network: BilateralGrid, photo: LargePhoto) -> Windowed:

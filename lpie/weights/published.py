@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lpie.critic.backbones import RATINGS, MobileNetV1
+RATINGS, BLOCKS = 10, 13  # of the scores, and of the depthwise and pointwise pairs
 
 REGISTERED = {
     "ava": "nima/aesthetic_model_int8.tflite",  # trained on AVA: how much people like a photograph
@@ -33,7 +33,7 @@ KERAS_BLOBS = {
 MOST_KERAS_WEIGHTS = 2**23  # in a whole file, with a head that is larger than NIMA's; more is refused unread
 KERAS_EPSILON = 1e-3  # Keras's default for batch norm, which its MobileNet keeps
 
-_LAYERS = ("stem", *(f"blocks.{block}.{part}" for block in range(len(MobileNetV1.WIDTHS)) for part in ("dw", "pw")))
+_LAYERS = ("stem", *(f"blocks.{block}.{part}" for block in range(BLOCKS) for part in ("dw", "pw")))
 
 
 def published_path(name: str) -> Path:
@@ -78,7 +78,7 @@ def read_keras(path: Path) -> dict[str, Tensor]:
     """
     stored = _keras_tensors(path)
     tensors: dict[str, Tensor] = {}
-    keras_layers = ("conv1", *(f"conv_{part}_{block}" for block in range(1, 14) for part in ("dw", "pw")))
+    keras_layers = ("conv1", *(f"conv_{part}_{block}" for block in range(1, BLOCKS + 1) for part in ("dw", "pw")))
     for ours, theirs in zip(_LAYERS, keras_layers, strict=True):
         depthwise = "_dw_" in theirs
         kernel = _taken(stored, path, theirs, "depthwise_kernel" if depthwise else "kernel", ndim=4)
@@ -173,7 +173,7 @@ def read_tflite(path: Path) -> dict[str, Tensor]:
     except (struct.error, IndexError, TypeError, ValueError, KeyError, OverflowError, MemoryError) as error:
         raise ValueError(f"{path}: expected a whole TFLite file, this one is cut or damaged ({error!r}).") from error
     operators = [operator for operator, _, _ in layers]
-    if operators != [_CONVOLUTION, *[_DEPTHWISE, _CONVOLUTION] * 13, _DENSE]:
+    if operators != [_CONVOLUTION, *[_DEPTHWISE, _CONVOLUTION] * BLOCKS, _DENSE]:
         raise ValueError(
             f"{path}: expected the 27 convolutions and the dense layer of a MobileNet NIMA, got {operators}."
         )
