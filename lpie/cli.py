@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import io
 import logging
 import sys
@@ -14,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from lpie.critic_training import commands as critic_commands
+from lpie.engine import commands as study_commands
 from lpie.names import printable
 from lpie.operators import OPERATORS
 
@@ -39,14 +39,15 @@ class Commands(TyperGroup):
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(critic_commands.app, name="critic")
-
-ProfileOption = Annotated[str, typer.Option(help="smoke, demo, study, fivek, or a study file.")]
+app.add_typer(study_commands.app, name="study")
+app.command("confirm")(study_commands.confirm)
 
 
 def _setting(operator: str, name: str, meaning: str) -> str:
     return f"{name} of {operator}, {meaning}: {getattr(OPERATORS[operator].settings(), name)} by default."
 
 
+MegapixelsOption = Annotated[float, typer.Option(min=0, help="Photos with more are refused.")]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu or cuda; a GPU if there is one when left out.")]
 
 
@@ -57,73 +58,6 @@ def main(debug: Annotated[bool, typer.Option("--debug", help="Show where an erro
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error is: no name of a file stops a command
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-
-
-@app.command()
-def run_all(
-    profile: ProfileOption = "demo",
-    output: Annotated[Path | None, typer.Option(help="Results folder; results/<profile> when left out.")] = None,
-    parameter: Annotated[
-        list[str] | None, typer.Option("--parameter", "-p", help="name=value for the notebooks that declare it.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Notebooks at a time; two on two cores or more.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Run what is unchanged too.")] = False,
-) -> None:
-    """Run the study's notebooks, each only if something it rests on changed."""
-    from lpie.engine import run_all as runner
-
-    try:
-        runner.run_all(profile, output, dict(map(_parameter, parameter or ())), workers=workers, force=force)
-    except runner.StudyError as error:
-        print(error, file=sys.stderr)  # its last line is the failed notebook's path
-        raise typer.Exit(1) from error
-
-
-def _parameter(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"Expected name=value for a parameter, got {text!r}.")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
-
-
-@app.command()
-def train(
-    study: Annotated[str, typer.Option(help="Name of a row of the table; its digest may be left out.")] = "",
-    profile: ProfileOption = "demo",
-    output: Annotated[Path | None, typer.Option(help="Results folder; results/<profile> when left out.")] = None,
-    device: DeviceOption = None,
-    list_studies: Annotated[bool, typer.Option("--list", help="Print the names of the profile's studies.")] = False,
-) -> None:
-    """Train and evaluate one study of a profile; same seed and device, same bytes."""
-    from lpie.records import results_folder
-    from lpie.study.experiments import run_studies
-    from lpie.study.settings import every_study
-    from lpie.study.study_file import find_profile
-
-    studies = {found.name: found for found in every_study(find_profile(profile))}
-    if list_studies:
-        print("\n".join(studies))
-        return
-    folder = output or results_folder(profile)
-    chosen = _named(study, studies)
-    run_studies(find_profile(profile), [studies[chosen]], folder, device)
-    print(folder / "runs" / chosen)
-
-
-def _named(study: str, studies: dict[str, Any]) -> str:
-    """The full name of a study, of which `study` may lack the digest."""
-    from lpie.engine.notebook_parameters import nearest
-
-    full = {name.rpartition("-")[0]: name for name in studies} | {name: name for name in studies}
-    if study not in full:
-        raise ValueError(f"No study {study!r}.{nearest(study, full)} `lpie train --list` names them all.")
-    return full[study]
-
-
-MegapixelsOption = Annotated[float, typer.Option(min=0, help="Photos with more are refused.")]
 
 
 @app.command()

@@ -5,10 +5,12 @@ Operators, networks, fidelities, critics and judges are plain dicts of rows.
 
 from __future__ import annotations
 
+import sys
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import TypeVar
+from importlib import import_module
+from typing import Any, TypeVar
 
 Row = TypeVar("Row")
 
@@ -31,3 +33,17 @@ def printable(text: str) -> str:
         character if character.isprintable() or unicodedata.category(character) == "Zs" else ascii(character)[1:-1]
         for character in text
     )
+
+
+def exports(room: str, **modules: str) -> Callable[[str], Any]:
+    """A `__getattr__` for the `__init__` of `room`: names found, when first used, in the modules that have them."""
+    homes = {name: module for module, names in modules.items() for name in names.split()}
+
+    def __getattr__(name: str) -> Any:  # noqa: N807
+        if name not in homes:
+            raise AttributeError(f"module {room!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{room}.{homes[name]}"), name)
+        setattr(sys.modules[room], name, value)  # a module of the same name would stand there otherwise
+        return value
+
+    return __getattr__

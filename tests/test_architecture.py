@@ -6,7 +6,7 @@ import ast
 import json
 import re
 import subprocess
-from dataclasses import fields
+from dataclasses import asdict
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from lpie.engine.notebook_parameters import declared_parameters
-from lpie.study import settings as study
+from lpie.engine.notebook_parameters import STUDY_PARAMETERS, declared_parameters
+from lpie.operators import ToneSettings
 
 PROJECT = Path(__file__).parents[1]
 PACKAGE = PROJECT / "lpie"
@@ -232,7 +232,7 @@ def sources(path: Path, kind: str) -> list[str]:
 def test_the_notebooks_are_those_of_the_study_and_those_beside_it() -> None:
     from lpie.engine.run_all import GRAPH
 
-    assert {path.stem for path in OF_THE_STUDY} == {*GRAPH, "run_all"}
+    assert {path.stem for path in OF_THE_STUDY} == {*(name.partition("-")[0] for name in GRAPH), "run_all"}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -267,21 +267,17 @@ def test_a_notebooks_parameters_are_the_defaults_of_the_package(path: Path) -> N
     assert len(tagged) == 1
     declared = declared_parameters(path)
     assert next(iter(declared)) == "profile"
-    defaults: dict[str, Any] = {"profile": "demo"}
-    demo = study.find_profile("demo")
-    for owner in (study.ToneSettings(), study.HazeSettings(), study.Schedule(), study.Study(), demo):
-        defaults |= {field.name: getattr(owner, field.name) for field in fields(owner) if field.name != "name"}
+    tone = asdict(ToneSettings())
     for name, value in declared.items():
-        assert name in defaults, f"{name} is set nowhere in study.py"
-        assert _plain(value) == _plain(defaults[name]), f"{name} differs from its default in study.py"
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+        if name in tone:
+            assert value in (None, tone[name]), f"{name} differs from its default in lpie.operators"
+        else:
+            assert name in STUDY_PARAMETERS, f"{name} is no setting of a study"
+            assert value == {"profile": "demo", "operator": "tone"}.get(name), f"{name} = None: as the profile says"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_stops_on_parameters_that_it_does_not_declare(path: Path) -> None:
     code = sources(path, "code")
-    position = next(place for place, cell in enumerate(code) if "start_notebook()" in cell)
-    assert position <= 1, "start_notebook() belongs into the first cell after the parameters"
+    position = next(place for place, cell in enumerate(code) if re.search(r"start_\w+\(|run_study", cell))
+    assert position <= 1, "start_study(globals()) belongs into the first cell after the parameters"

@@ -28,10 +28,10 @@ def test_help_and_data_do_not_wait_for_torch() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["run-all", "--profile", "smok"], "Unknown profile 'smok', did you mean 'smoke'?"),
-        (["run-all", "-p", "gama=1"], "no parameter 'gama'"),
-        (["run-all", "-p", "gamma"], "Expected name=value"),
-        (["train", "--study", "tone-can24-l3-s0"], "Did you mean 'tone-can24-l"),
+        (["study", "run", "smok"], "Unknown profile 'smok', did you mean 'smoke'?"),
+        (["study", "run", "-p", "gama=1"], "no parameter 'gama'"),
+        (["study", "run", "-p", "gamma"], "Expected name=value"),
+        (["study", "train", "--name", "tone-can24-l3-s0"], "did you mean 'tone-can24-l"),
         (["data", "fetch"], "Name the sets to fetch"),
         (["data", "fetch", "kodak"], "The registry has no folder 'kodak'"),
         (["enhance", "no-such-photo.jpg", "-o", "out.jpg", "--weights", "no-such-weights"], "No weights called"),
@@ -46,14 +46,14 @@ def test_what_cannot_be_asked_ends_with_one_line_and_status_2(arguments: list[st
 
 
 def test_debug_shows_where_an_error_arose() -> None:
-    result = lpie("--debug", "run-all", "--profile", "smok")
+    result = lpie("--debug", "study", "run", "smok")
     assert isinstance(result.exception, ValueError)
 
 
 def test_run_all_passes_its_parameters_on_as_numbers_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     received: dict[str, Any] = {}
     monkeypatch.setattr(runner, "run_all", lambda *positional, **named: received.update(positional=positional, **named))
-    assert lpie("run-all", "--profile", "smoke", "-p", "gammas=[0.1, 1]", "-p", "operator=tone").exit_code == 0
+    assert lpie("study", "run", "smoke", "-p", "gammas=[0.1, 1]", "-p", "operator=tone").exit_code == 0
     assert received["positional"] == ("smoke", None, {"gammas": [0.1, 1], "operator": "tone"})
 
 
@@ -62,7 +62,7 @@ def test_a_failed_study_ends_with_the_path_of_the_notebook_and_status_1(monkeypa
         raise runner.StudyError("gamma failed: ValueError: no\nresults/demo/gamma.failed.ipynb")
 
     monkeypatch.setattr(runner, "run_all", fail)
-    result = lpie("run-all")
+    result = lpie("study", "run")
     assert result.exit_code == 1
     assert result.stderr.strip().splitlines()[-1] == "results/demo/gamma.failed.ipynb"
 

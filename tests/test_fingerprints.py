@@ -9,6 +9,9 @@ import pytest
 
 from lpie.engine import fingerprints
 from lpie.engine.fingerprints import PACKAGE, difference, digest, fingerprint, imported_by, notebook_digest
+from lpie.study.study_file import find_profile
+
+DEMO = find_profile("demo")
 
 
 def write(path: Path, *sources: str, outputs: tuple = ()) -> Path:
@@ -55,9 +58,9 @@ def test_outputs_do_not_count_but_sources_do(tmp_path: Path) -> None:
 
 def test_changes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notebook = write(tmp_path / "n.ipynb", "from lpie.losses.objective import l1")
-    before = fingerprint(notebook, {"profile": "demo"}, {"first": "1"})
+    before = fingerprint(notebook, {"profile": "demo"}, {"first": "1"}, DEMO)
     assert difference(json.loads(json.dumps(before)), before) == ""
-    after = fingerprint(notebook, {"profile": "demo", "alpha": 1}, {"first": "2"})
+    after = fingerprint(notebook, {"profile": "demo", "alpha": 1}, {"first": "2"}, DEMO)
     assert difference(before, after) == "parameters changed (alpha), upstream changed (first)"
     assert digest(before) != digest(after)
 
@@ -65,14 +68,14 @@ def test_changes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     after["package source"] |= dict.fromkeys("abcd", "new")
     assert difference(before, after) == "package source changed (a, b, c and 1 more)"
     monkeypatch.setattr(fingerprints.provenance, "versions", lambda: {"torch": "9"})
-    assert "versions changed (" in difference(before, fingerprint(notebook, {"profile": "demo"}, {"first": "1"}))
+    assert "versions changed (" in difference(before, fingerprint(notebook, {"profile": "demo"}, {"first": "1"}, DEMO))
 
 
 def test_data_that_arrives_is_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LPIE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("LPIE_DATA", raising=False)
     notebook = write(tmp_path / "n.ipynb", "x = 1")
-    before = fingerprint(notebook, {}, {})
+    before = fingerprint(notebook, {}, {}, DEMO)
     (tmp_path / "cache" / "kodak24").mkdir(parents=True)
     (tmp_path / "cache" / "kodak24" / "01.png").touch()
-    assert difference(before, fingerprint(notebook, {}, {})) == "data changed (files_at_hand)"
+    assert difference(before, fingerprint(notebook, {}, {}, DEMO)) == "data changed (files_at_hand)"

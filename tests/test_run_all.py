@@ -19,7 +19,8 @@ import pytest
 
 from lpie.engine import run_all as module
 from lpie.engine.manifest import Manifest
-from lpie.engine.run_all import StudyError, default_folder, run_all
+from lpie.engine.notebook_parameters import folder_of
+from lpie.engine.run_all import StudyError, run_all
 from lpie.records import exclusive
 
 CHAIN = {"first": (), "second": ("first",)}
@@ -169,15 +170,15 @@ def test_parameters_reach_the_notebooks_and_a_folder_of_their_own(
 ) -> None:
     """Also: a damaged manifest counts as none."""
     monkeypatch.setenv("LPIE_RESULTS", str(study / "results"))
-    folder = default_folder("smoke", {"strength": 2.5})
+    folder = folder_of("smoke", {"strength": 2.5})
     folder.mkdir()
     (folder / "manifest.json").write_text('{"notebooks": {"first": {"status"')
     run(study, {"first": ()}, output=None, parameters={"strength": 2.5})
     assert (folder / "first.csv").read_text() == "2.5"
     assert "is no manifest" in capsys.readouterr().out
     assert folder.name.startswith("results-")
-    assert folder != default_folder("smoke", {"strength": 2.0})
-    assert default_folder("smoke", {}) == study / "results"
+    assert folder != folder_of("smoke", {"strength": 2.0})
+    assert folder_of("smoke", {}) == study / "results"
 
 
 def test_an_unknown_parameter_stops_the_run_with_the_near_miss_named(study: Path) -> None:
@@ -190,7 +191,7 @@ def test_unknown_profiles_and_negative_gammas_are_refused_before_anything_runs(s
     with pytest.raises(ValueError, match="did you mean 'smoke'"):
         run_all("smok", study / "results", notebooks=study / "notebooks", graph=CHAIN)
     write_notebook(study / "notebooks", "first", WRITES, "profile = 'smoke'\ngammas = [0.1]\nstrength = 1")
-    with pytest.raises(ValueError, match=r"at least 0, got \[0.1, -0.1\]"):
+    with pytest.raises(ValueError, match=r"gammas.1: Input should be greater than 0"):
         run(study, parameters={"gammas": [0.1, -0.1]})
     assert not (study / "results").exists()
 

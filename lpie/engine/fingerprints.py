@@ -15,18 +15,22 @@ from typing import Any
 from lpie.engine import provenance
 from lpie.engine.notebook_parameters import cells_of
 from lpie.study.dependencies import PACKAGE, imports, reachable, source_digests
+from lpie.study.settings import Profile
 
 Fingerprint = dict[str, Any]
 
 
-def fingerprint(notebook: Path, parameters: Mapping[str, Any], upstream: Mapping[str, str]) -> Fingerprint:
+def fingerprint(
+    notebook: Path, parameters: Mapping[str, Any], upstream: Mapping[str, str], study: Profile
+) -> Fingerprint:
     """Everything that determines the result of `notebook`; `upstream` has the digests of what it depends on."""
     return {
+        "study": study.digest,
         "notebook": notebook_digest(notebook),
         "parameters": dict(parameters),
         "package source": source_digests(imported_by(notebook)),
         "weights": _weights(),
-        "data": provenance.data_state(),
+        "data": provenance.data_state(study),
         "versions": {name: version for name, version in provenance.versions().items() if name != "lpie"},
         "upstream": dict(upstream),
     }

@@ -9,6 +9,7 @@ of the PNGs' size, so that the pages can be committed.
 from __future__ import annotations
 
 import base64
+import html
 import io
 import os
 import shutil
@@ -22,12 +23,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from lpie.engine.provenance import PROJECT
+from lpie.engine.run_all import notebooks_folder
 from lpie.figures.report import PUBLISHED
 from lpie.records import atomic_path
 
-PAGES = ("aesthetic_scores", "tone_mapping", "dehazing", "gamma", "comparison")
-OPEN_PAGE = "operator_targets"
-"""Shown at the demo profile and without LPIE_DATA: it would show whole photographs that may not be passed on."""
+PAGES = ("aesthetic_scores", "learning-tone", "learning-dehaze", "gamma", "comparison")
+OPEN_PAGES = ("tone_targets", "haze_targets")
+"""Shown at the demo profile and without LPIE_DATA: they would show whole photographs that may not be passed on."""
 
 WIDEST = 1000  # px of a picture in a page
 
@@ -38,12 +40,16 @@ def main() -> None:
         work = Path(temporary)
         shutil.copytree(PUBLISHED, work / "study", ignore=shutil.ignore_patterns("notebooks"))
         os.environ["LPIE_RESULTS"] = str(work / "study")
-        for name in tqdm((*PAGES, OPEN_PAGE), desc="notebooks", unit="notebook"):
-            if name == OPEN_PAGE:
+        for name in tqdm((*PAGES, *OPEN_PAGES), desc="notebooks", unit="notebook"):
+            if name in OPEN_PAGES:
                 os.environ.pop("LPIE_DATA", None)
-            notebook, folder = work / f"{name}.ipynb", PROJECT / "notebooks"
-            parameters = {"profile": "demo" if name == OPEN_PAGE else "study"}
-            papermill.execute_notebook(folder / notebook.name, notebook, parameters, cwd=folder, progress_bar=False)
+                os.environ["LPIE_RESULTS"] = str(work / "demo")
+            stem, _, operator = name.partition("-")
+            notebook, folder = work / f"{name}.ipynb", notebooks_folder()
+            parameters = {"profile": "demo" if name in OPEN_PAGES else "study"} | (
+                {"operator": operator} if operator else {}
+            )
+            papermill.execute_notebook(folder / f"{stem}.ipynb", notebook, parameters, cwd=folder, progress_bar=False)
             with atomic_path(PUBLISHED / "notebooks" / f"{name}.html") as page:
                 page.write_text(as_page(nbformat.read(notebook, as_version=4), work), encoding="utf-8")
 
@@ -58,8 +64,9 @@ def as_page(notebook: Any, work: Path) -> str:
             picture = f"<img src='data:image/webp;base64,{_webp(data['image/png'])}' style='max-width:100%'>"
             output["data"] = {"text/html": picture}
     notebook.metadata.pop("papermill", None)
+    title = next(cell.source for cell in notebook.cells if cell.cell_type == "markdown").splitlines()[0].lstrip("# ")
     page, _ = HTMLExporter(template_name="basic").from_notebook_node(notebook)
-    return PAGE.format(body=page.replace(f"{work}/", "").replace(f"{PROJECT}/", ""))
+    return PAGE.format(title=html.escape(title), body=page.replace(f"{work}/", "").replace(f"{PROJECT}/", ""))
 
 
 def _webp(png: str) -> str:
@@ -72,7 +79,7 @@ def _webp(png: str) -> str:
 
 
 PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>lpie</title><style>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }}
 pre {{ background: #f6f6f4; padding: .6rem .8rem; overflow-x: auto; font-size: 12.5px; }}
 table {{ border-collapse: collapse; font-size: 12.5px; display: block; overflow-x: auto; }}

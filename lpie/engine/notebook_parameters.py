@@ -5,12 +5,19 @@ from __future__ import annotations
 import ast
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from lpie.evidence.results import is_gathered
+from lpie.records import results_folder, write_json
+from lpie.study.settings import Profile, digest_of
+from lpie.study.study_file import CHOOSING, SWEPT, asked_profile
 
 
 def declared_parameters(notebook: Path) -> dict[str, Any]:
@@ -45,6 +52,36 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """A sentence that offers the name most like `name`, with a space before it; empty if none is like it."""
     near = get_close_matches(name, known, n=1, cutoff=0.5)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def start_study(given: Mapping[str, Any]) -> tuple[Profile, Path]:
+    """`start_notebook`, then the study that the notebook's parameters ask for and the folder of its results.
+
+    `given`: the notebook's `globals()`. Where a parameter changes the profile, the folder is one of its own.
+    """
+    start_notebook()
+    parameters = {name: given[name] for name in STUDY_PARAMETERS if name in given}
+    profile, changes = asked_profile(parameters)
+    folder = results_folder(profile.name)
+    if "LPIE_RESULTS" not in os.environ:
+        folder = folder_of(profile.name, changes)
+    if "LPIE_LOCKED" not in os.environ and not is_gathered(folder):
+        write_study(folder, profile)
+    return profile, folder
+
+
+STUDY_PARAMETERS = (*CHOOSING, *SWEPT, "photographs", "steps", "alpha", "beta", "sigma_r")
+
+
+def folder_of(name: str, changes: Mapping[str, Any]) -> Path:
+    """`results/<name>`; with changes a folder beside it, so that they never replace the profile's results."""
+    folder = results_folder(name)
+    return folder.with_name(f"{folder.name}-{digest_of(dict(changes))}") if changes else folder
+
+
+def write_study(folder: Path, profile: Profile) -> None:
+    """Keep what is studied as study.json of its results, from which the criteria of a recipe are read."""
+    write_json(folder / "study.json", asdict(profile))
 
 
 def start_notebook() -> None:

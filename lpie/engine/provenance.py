@@ -16,7 +16,8 @@ from typing import Any
 import psutil
 
 from lpie.registry import find, registry_path, sources
-from lpie.study.study_file import find_profile
+from lpie.study.settings import Profile, digest_of
+from lpie.study.sources import photographs_in
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -27,22 +28,22 @@ PACKAGES = (
 """The packages whose versions can change a number or a picture."""
 
 
-def provenance(profile: str, parameters: Mapping[str, Any], seconds: float | None = None) -> dict[str, Any]:
+def provenance(study: Profile, parameters: Mapping[str, Any], seconds: float | None = None) -> dict[str, Any]:
     """Everything needed to run the study again and compare: JSON types only.
 
-    `seconds` is the wall time of the whole run, None while it is not known. Raises ValueError for an unknown profile.
+    `seconds` is the wall time of the whole run, None while it is not known.
     """
     return {
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
-        "profile": profile,
+        "profile": study.name,
         "parameters": dict(parameters),
-        "seeds": list(find_profile(profile).seeds),
+        "seeds": list(study.seeds),
         "wall_seconds": seconds,
         "source": source_state(),
         "lock_sha256": file_digest(PROJECT / "requirements.lock"),
         "versions": versions(),
         "hardware": hardware(),
-        "data": data_state(),
+        "data": data_state(study),
     }
 
 
@@ -81,13 +82,13 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def data_state() -> dict[str, Any]:
-    """The registry's digest, which fixes the bytes of all data, and how many files of each source are at hand."""
+def data_state(study: Profile) -> dict[str, Any]:
+    """The registry's digest, which fixes the bytes of its files, how many of each source are at hand, and own files."""
     at_hand = [(source.folder, sum(find(file.name) is not None for file in source.files)) for source in sources()]
     counts: dict[str, int] = {}
     for folder, count in at_hand:
         counts[folder] = counts.get(folder, 0) + count
-    return {"registry_sha256": file_digest(registry_path()), "files_at_hand": counts, "fivek": _fivek_digest()}
+    return {"registry_sha256": file_digest(registry_path()), "files_at_hand": counts, "own": _own_files(study)}
 
 
 def file_digest(path: Path) -> str | None:
@@ -98,17 +99,19 @@ def file_digest(path: Path) -> str | None:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _fivek_digest() -> str | None:
-    """Names, sizes and times of change of the user's own FiveK folder: 5,000 photographs are not read for this."""
-    root = os.environ.get("LPIE_FIVEK")
-    if not root:
-        return None
-    states = [
-        (str(path.relative_to(root)), path.stat().st_size, path.stat().st_mtime_ns)
-        for path in sorted(Path(root).rglob("*"))
-        if path.is_file()
+def _own_files(study: Profile) -> str | None:
+    """A digest of names, sizes and times of change of the user's own photographs: they are not read for this."""
+    own = [
+        path
+        for rows in study.photographs
+        if not rows.set
+        for source in photographs_in(rows)
+        if not source.registered
+        for path in (source.path, source.other)
+        if path
     ]
-    return hashlib.sha256(repr(states).encode()).hexdigest()
+    states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in own]
+    return digest_of(states) if states else None
 
 
 def _processor_name() -> str:

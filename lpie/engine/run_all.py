@@ -6,7 +6,6 @@ from in `provenance.json`. Executed notebooks lie beside them; one that failed i
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -21,21 +20,42 @@ from typing import Any
 
 from lpie.engine import fingerprints
 from lpie.engine.manifest import Manifest
-from lpie.engine.notebook_parameters import cells_of, check_names, declared_parameters
+from lpie.engine.notebook_parameters import (
+    STUDY_PARAMETERS,
+    cells_of,
+    check_names,
+    declared_parameters,
+    folder_of,
+    start_notebook,
+    write_study,
+)
 from lpie.engine.provenance import PROJECT, provenance, usable_cores
-from lpie.records import exclusive, results_folder, write_json
-from lpie.study.study_file import find_profile
+from lpie.records import exclusive, write_json
+from lpie.study.settings import Profile
+from lpie.study.study_file import asked_profile
 
-GRAPH: dict[str, tuple[str, ...]] = {
-    "operator_targets": (),
-    "aesthetic_scores": (),
-    "taste": (),
-    "tone_mapping": ("operator_targets",),
-    "dehazing": ("operator_targets",),
-    "gamma": ("tone_mapping", "dehazing"),
-    "comparison": ("gamma", "aesthetic_scores"),
-}
-"""Each notebook and the ones whose results it reads."""
+
+def study_graph(operators: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Each notebook and the ones whose results it reads; `learning` comes once for each operator.
+
+    What follows a hyphen in a name is the parameter `operator` of the notebook before it.
+    """
+    learning = {f"learning-{operator}": TARGETS.get(operator, ()) for operator in operators}
+    checks = {name: () for names in learning.values() for name in names}
+    return {
+        **checks,
+        "aesthetic_scores": (),
+        "taste": (),
+        **learning,
+        "gamma": tuple(learning),
+        "comparison": ("gamma", "aesthetic_scores"),
+    }
+
+
+TARGETS: dict[str, tuple[str, ...]] = {"tone": ("tone_targets",), "dehaze": ("haze_targets",)}
+"""The notebook that holds an operator against its papers."""
+
+GRAPH = study_graph(("tone", "dehaze"))
 
 
 class StudyError(RuntimeError):
@@ -43,68 +63,85 @@ class StudyError(RuntimeError):
 
 
 def run_all(
-    profile: str = "demo",
+    profile: str | Path = "demo",
     output: Path | str | None = None,
     parameters: Mapping[str, Any] | None = None,
     *,
     notebooks: Path | str | None = None,
-    graph: Mapping[str, tuple[str, ...]] = GRAPH,
+    graph: Mapping[str, tuple[str, ...]] | None = None,
     workers: int | None = None,
     force: bool = False,
+    scheduler: str | None = None,
 ) -> Path:
     """Execute every notebook whose result is not there yet or rests on something that changed.
 
     Arguments:
-        profile: name of a profile in `study.PROFILES`.
+        profile: name of a built-in profile, or a study file.
         output: the results folder; else `results/<profile>`, with a digest of `parameters` if there are any.
         parameters: for every notebook that declares them; each must be declared by one at least.
-        notebooks: the folder of notebooks; else that of the checkout.
-        graph: each notebook's name and the names it builds on.
+        notebooks: the folder of notebooks; else that of the checkout or of the installed package.
+        graph: each notebook's name and the names it builds on; else `study_graph` of the profile's operators.
         workers: notebooks at a time; else two on two cores or more. The cores are shared among them.
         force: run everything, changed or not.
+        scheduler: where networks are trained first: see `lpie.engine.cluster`.
 
-    Returns the results folder. Raises ValueError for an unknown profile or parameter or a negative gamma before
-    anything runs, OSError when the folder cannot be written, and StudyError when a notebook failed; those that do
-    not build on it have run then. Interrupted at any moment, the next call goes on from the last finished notebook
-    and the last checkpoint.
+    Returns the results folder. Raises ValueError for an unknown profile, parameter or value before anything runs,
+    OSError when the folder cannot be written, and StudyError when a notebook failed; those that do not build on it have
+    run then. Interrupted at any moment, the next call goes on from the last finished notebook and the last checkpoint.
     """
-    find_profile(profile)
-    overrides = dict(parameters or {})
-    source = Path(notebooks) if notebooks else PROJECT / "notebooks"
-    declared = {name: declared_parameters(_existing(source / f"{name}.ipynb")) for name in graph}
+    overrides = {name: value for name, value in (parameters or {}).items() if value is not None}
+    given = {"study": str(Path(profile).absolute())} if str(profile).endswith(".toml") else {"profile": str(profile)}
+    settings, _ = asked_profile({name: overrides[name] for name in STUDY_PARAMETERS if name in overrides} | given)
+    graph = graph or study_graph(settings.operators)
+    source = Path(notebooks) if notebooks else notebooks_folder()
+    files = {name: _existing(_notebook_of(source, name)) for name in graph}
+    declared = {name: declared_parameters(path) for name, path in files.items()}
     check_names(overrides, {key: None for names in declared.values() for key in names}, "The study")
-    check_values(overrides)
-    folder = (Path(output) if output else default_folder(profile, overrides)).resolve()
-    given = {"profile": profile, **overrides}
-    asked = {name: {key: value for key, value in given.items() if key in declared[name]} for name in graph}
-    workers = workers or min(2, usable_cores())  # the study's graph is never wider
+    folder = (Path(output) if output else folder_of(settings.name, overrides)).resolve()
+    asked = {
+        name: {
+            key: value for key, value in {**given, **overrides, **_operator_in(name)}.items() if key in declared[name]
+        }
+        for name in graph
+    }
+    workers = workers or min(2, usable_cores())  # the study's graph is hardly wider
     with exclusive(folder) as lock:
-        run = _Run(source, folder, graph, asked, workers, lock)
-        run.say("", f"profile {profile}: {len(graph)} notebooks, results in {folder}")
-        origin = provenance(profile, overrides)
+        run = _Run(files, folder, graph, asked, settings, workers, lock)
+        run.say("", f"{settings.name}: {len(graph)} notebooks, results in {folder}")
+        origin = provenance(settings, overrides)
         write_json(folder / "provenance.json", origin)  # the report shows it, so it is there before
+        write_study(folder, settings)
+        if scheduler:
+            from lpie.engine.cluster import train_on
+
+            train_on(scheduler, settings, folder)
         run.everything(force)
         write_json(folder / "provenance.json", {**origin, "wall_seconds": run.seconds()})
         run.manifest.conclude()
     return run.verdict()
 
 
-def default_folder(profile: str, overrides: Mapping[str, Any]) -> Path:
-    """`results/<profile>`; with overrides a folder of their own, so that they never replace the profile's results."""
-    folder = results_folder(profile)
-    if not overrides:
-        return folder
-    key = hashlib.sha256(json.dumps(dict(overrides), sort_keys=True).encode()).hexdigest()[:8]
-    return folder.with_name(f"{folder.name}-{key}")
+def run_study(given: Mapping[str, Any]) -> Path:
+    """`run_all` as the parameters of a notebook ask for it; `given`: the notebook's `globals()`."""
+    start_notebook()
+    parameters = {name: given[name] for name in STUDY_PARAMETERS if name in given}
+    profile, study = parameters.pop("profile"), parameters.pop("study")
+    return run_all(study or profile, parameters=parameters)
 
 
-def check_values(parameters: Mapping[str, Any]) -> None:
-    """Raises ValueError for a negative weight gamma, alone or in a list, before hours are spent on it."""
-    for name in {"gamma", "gammas"} & parameters.keys():
-        value = parameters[name]
-        numbers = value if isinstance(value, list | tuple) else [value]
-        if not all(isinstance(number, int | float) and number >= 0 for number in numbers):
-            raise ValueError(f"{name} weighs a penalty: expected numbers of at least 0, got {value!r}.")
+def notebooks_folder() -> Path:
+    """The notebooks: of the checkout, else those in the installed package."""
+    checkout = PROJECT / "notebooks"
+    return checkout if checkout.is_dir() else PROJECT / "lpie" / "notebooks"
+
+
+def _notebook_of(folder: Path, name: str) -> Path:
+    return folder / f"{name.partition('-')[0]}.ipynb"
+
+
+def _operator_in(name: str) -> dict[str, str]:
+    operator = name.partition("-")[2]
+    return {"operator": operator} if operator else {}
 
 
 def _existing(notebook: Path) -> Path:
@@ -118,14 +155,16 @@ class _Run:
 
     def __init__(
         self,
-        source: Path,
+        files: Mapping[str, Path],
         folder: Path,
         graph: Mapping[str, tuple[str, ...]],
         parameters: Mapping[str, Mapping[str, Any]],
+        settings: Profile,
         workers: int,
         lock: int,
     ) -> None:
-        self.source, self.folder, self.graph, self.parameters = source, folder, graph, parameters
+        self.files, self.folder, self.graph, self.parameters = files, folder, graph, parameters
+        self.settings = settings
         self.workers, self.lock = workers, lock
         self.began = time.monotonic()
         self.speaking = threading.Lock()
@@ -178,7 +217,7 @@ class _Run:
 
     def _fingerprint(self, name: str) -> fingerprints.Fingerprint:
         upstream = {other: self.digests[other] for other in self.graph[name]}
-        now = fingerprints.fingerprint(self.source / f"{name}.ipynb", self.parameters[name], upstream)
+        now = fingerprints.fingerprint(self.files[name], self.parameters[name], upstream, self.settings)
         self.digests[name] = fingerprints.digest(now)
         return now
 
@@ -198,7 +237,7 @@ class _Run:
         """Run one notebook in its own process; its executed copy takes its name only when all cells have run."""
         self.say(name, f"runs: {reason}")
         self.manifest.begin(name, reason, now)
-        running, failed = self.folder / f".{name}.running.ipynb", self._copy(name, "failed")
+        running, failed = self.folder / f".{name.replace(':', '.')}.running.ipynb", self._copy(name, "failed")
         record = self._record(name)
         for leftover in (running, record):
             leftover.unlink(missing_ok=True)
@@ -231,7 +270,7 @@ class _Run:
                 sys.executable,
                 "-m",
                 "lpie.engine.notebook_run",
-                self.source / f"{name}.ipynb",
+                self.files[name],
                 output,
                 parameters,
                 str(self.lock),
@@ -253,7 +292,7 @@ class _Run:
 
     def _record(self, name: str) -> Path:
         """Where a notebook's process notes what it writes."""
-        return self.folder / f".{name}.outputs"
+        return self.folder / f".{name.replace(':', '.')}.outputs"
 
     def _retell(self, name: str, lines: Iterable[str]) -> str:
         """Pass on what the notebook says; returns its last line."""
@@ -264,7 +303,7 @@ class _Run:
         return last
 
     def _copy(self, name: str, state: str = "") -> Path:
-        return self.folder / ".".join(filter(None, (name, state, "ipynb")))
+        return self.folder / ".".join(filter(None, (name.replace(":", "."), state, "ipynb")))
 
     def say(self, name: str, text: str) -> None:
         width = max(map(len, self.graph))

@@ -1,5 +1,17 @@
 """Figures and the report, drawn from evidence alone."""
 
 from lpie.extras import require
+from lpie.names import exports
 
 require("study")
+
+__getattr__ = exports(  # what notebooks draw
+    __name__,
+    gains="gamma_figure judge_figure training_figure",
+    changes="draw_comparisons",
+    haze_operators="picture_rows",
+    operators="BOUND error_figure remap_figure step_figure",
+    report="PUBLISHED headline read_logs write_report",
+    show="show",
+    style="save_figure",
+)

@@ -41,8 +41,9 @@ def imports(source: str, importing: Path | None = None) -> set[Path]:
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 found |= _files(alias.name)
-    if PACKAGE / "__init__.py" in found and importing is None:
-        return found | set(modules_in())
+    if importing is None:  # a notebook: the names of a room may lie in any of its modules
+        for room in [path.parent for path in found if path.name == "__init__.py"]:
+            found |= set(modules_in() if room == PACKAGE else modules_in(room.name))
     return found
 
 

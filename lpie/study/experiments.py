@@ -19,13 +19,15 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
+from lpie.evidence import Evidence
+from lpie.evidence.criteria import Criteria
 from lpie.evidence.results import collect_results, is_gathered, read_results
 from lpie.judges import available_raters, load_rater
 from lpie.judges.lpips import alexnet_is_here, fetch_alexnet
 from lpie.judges.robustness import Score as Judge
 from lpie.records import atomic_path, read_json, sharing, write_csv, write_json
 from lpie.study.evaluation import measure, render
-from lpie.study.settings import Profile, Study, fidelity_studies, headline_studies, ladder_studies
+from lpie.study.settings import Profile, Study, fidelity_studies, headline_studies, ladder_studies, preview_studies
 from lpie.study.targets import Scene, load_scenes, target_settings
 from lpie.study.training import default_device, is_trained, load_network, train
 
@@ -66,34 +68,57 @@ def _run_missing(
     diverged: list[str] = []
     for operator in dict.fromkeys(study.operator for study in studies):
         asked = [study for study in studies if study.operator == operator]
-        targets = _one_target(profile, operator, asked, folder)
+        _one_target(profile, operator, asked, folder)
         pending = [study for study in asked if not is_evaluated(folder, study.name, judges)]
         references = [name for name in ("input", "target") if not is_evaluated(folder, f"{operator}-{name}", judges)]
         log.info("%s: %d of %d runs to do", operator, len(pending), len(asked))
         if not pending and not references:
             continue
         scenes = load_scenes(profile, operator, folder / "targets")
-        reported = [scene for scene in scenes if scene.split != "train"]
         for name in references:
-            outputs = [scene.photo if name == "input" else scene.target for scene in reported]
-            save_pseudo_run(folder, operator, name, outputs, reported, judges, device, targets=targets)
+            reference_run(profile, operator, name, scenes, folder, device, judges)
         at_once = together if device.startswith("cuda") else 1
         for start in range(0, len(pending), at_once):
-            group = pending[start : start + at_once]
             try:
-                train(group, scenes, folder / "runs", device)
+                train_and_evaluate(pending[start : start + at_once], scenes, folder, device, judges)
             except FloatingPointError as error:
                 diverged.append(str(error))
-            for study in (study for study in group if is_trained(study, folder / "runs")):
-                network = load_network(study, folder / "runs").to(device)
-                _evaluate_run(folder, study, network, reported, judges, device)
     return diverged
 
 
-def _one_target(profile: Profile, operator: str, studies: Sequence[Study], folder: Path) -> dict[str, Any]:
-    """The settings of the targets that `studies` share with each other, with `profile` and with what `folder` holds.
+def train_and_evaluate(
+    studies: Sequence[Study], scenes: Sequence[Scene], folder: Path, device: str, judges: Mapping[str, Judge]
+) -> None:
+    """Train `studies` together into `folder/runs` and evaluate each; raises as `train`, at the end."""
+    try:
+        train(studies, scenes, folder / "runs", device)
+    finally:
+        reported = [scene for scene in scenes if scene.split != "train"]
+        for study in (study for study in studies if is_trained(study, folder / "runs")):
+            network = load_network(study, folder / "runs").to(device)
+            _evaluate_run(folder, study, network, reported, judges, device)
 
-    Raises ValueError where they do not: gains over two targets cannot stand in one table.
+
+def reference_run(
+    profile: Profile,
+    operator: str,
+    name: str,
+    scenes: Sequence[Scene],
+    folder: Path,
+    device: str,
+    judges: Mapping[str, Judge],
+) -> None:
+    """Evaluate the operator's `input` or `target`, whichever `name` says, as a pseudo-run."""
+    reported = [scene for scene in scenes if scene.split != "train"]
+    outputs = [scene.photo if name == "input" else scene.target for scene in reported]
+    targets = target_settings(profile, operator)
+    save_pseudo_run(folder, operator, name, outputs, reported, judges, device, targets=targets)
+
+
+def _one_target(profile: Profile, operator: str, studies: Sequence[Study], folder: Path) -> None:
+    """Raises ValueError where `studies` do not share their targets with each other, `profile` and what `folder` holds.
+
+    Gains over two targets cannot stand in one table.
     """
     if {study.settings for study in studies} - {profile.settings_of(operator)}:
         raise ValueError(f"Studies of {operator} have other settings than the profile: give both the same.")
@@ -103,7 +128,6 @@ def _one_target(profile: Profile, operator: str, studies: Sequence[Study], folde
         raise ValueError(
             f"{folder} holds results for {operator} targets of {before}, not {asked}: name another folder."
         )
-    return asked
 
 
 def load_judges(profile: Profile, device: str) -> dict[str, Judge]:
@@ -186,6 +210,38 @@ def crop_corner(scene: Scene) -> tuple[int, int]:
     return 16 * row, 16 * column
 
 
+def study_table(profile: Profile, operator: str) -> pd.DataFrame:
+    """What `learn` trains for an operator, a row for each network."""
+    studies = (*fidelity_studies(profile, operator), *preview_studies(profile, operator))
+    rows = [(s.network, s.objective, s.seed, s.schedule.steps, s.initial or "the identity") for s in studies]
+    return pd.DataFrame(rows, columns=["network", "objective", "seed", "steps", "starts from"])
+
+
+def learn(profile: Profile, operator: str, folder: Path) -> Evidence:
+    """Train and evaluate every network and fidelity, and a first look at the critic; the operator's results.
+
+    Raises as `run_studies`.
+    """
+    studies = [*fidelity_studies(profile, operator), *preview_studies(profile, operator)]
+    runs, scores = run_studies(profile, studies, folder)
+    ours = runs[runs["operator"] == operator]
+    return Evidence(ours, scores[scores["run"].isin(ours["run"])], folder, Criteria.read(folder))
+
+
+def run_ladder(profile: Profile, folder: Path) -> Evidence:
+    """Train and evaluate every network and critic at each weight, for every operator; raises as `run_studies`."""
+    studies = [study for operator in profile.operators for study in ladder_studies(profile, operator)]
+    return Evidence(*run_studies(profile, studies, folder), folder, Criteria.read(folder))
+
+
+def run_headline(profile: Profile, folder: Path) -> Evidence:
+    """Train and evaluate the weights that validation chooses, at every seed; raises as `run_studies`."""
+    studies = [
+        study for operator in profile.operators for study in stage_studies(profile, operator, "headline", folder)
+    ]
+    return Evidence(*run_studies(profile, studies, folder), folder, Criteria.read(folder))
+
+
 def stage_studies(profile: Profile, operator: str, stage: str, folder: Path) -> tuple[Study, ...]:
     """The studies of a stage; the headline's weights are chosen from the ladder's results in `folder`.
 
@@ -195,8 +251,6 @@ def stage_studies(profile: Profile, operator: str, stage: str, folder: Path) -> 
         return fidelity_studies(profile, operator)
     if stage == "ladder":
         return ladder_studies(profile, operator)
-    from lpie.evidence import Evidence
-
     choices = Evidence.read(folder).choices
     chosen = choices[choices["operator"] == operator][["network", "critic", "gamma"]].itertuples(index=False)
     weights: list[tuple[Any, Any, float]] = [tuple(row) for row in chosen]

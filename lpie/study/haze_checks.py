@@ -1,4 +1,4 @@
-"""How well haze is undone where the truth is known: tables for the operators notebook.
+"""How well haze is undone where the truth is known: tables for the notebook haze_targets.
 
 Each function computes one table, a row per photo and method; those on published photographs need the registry's files.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -25,8 +24,10 @@ from lpie.operators.haze_model import Dehazed
 from lpie.operators.nonlocal_dehazing import dehaze, display_stretch
 from lpie.operators.synthetic_haze import HazyScene, add_haze, depth_proxy
 from lpie.photos.photographs import demo_depth, demo_photographs, read_photo
-from lpie.registry import data_root, files_of
+from lpie.registry import files_of
 from lpie.study.evaluation import psnr
+from lpie.study.kept_tables import if_available, kept
+from lpie.study.settings import Profile
 from lpie.vocabulary import Airlight, Photo
 
 METHODS: dict[str, Callable[[Photo], Dehazed]] = {"dark channel": dark_channel_dehaze, "non-local": dehaze}
@@ -44,32 +45,16 @@ SWEEPS: dict[str, tuple[float, ...]] = {
     "haze_kept": (0.0, 0.06, 0.3),
 }
 
-Found = TypeVar("Found")
+__all__ = ["if_available", "kept"]
 Rows = dict[str, dict[str, NDArray[np.float32]]]
 
 
-def if_available(check: Callable[[], Found], download: bool) -> Found | str:
-    """What `check` finds, or one sentence that says why its photographs are not to be had here.
-
-    `download`: whether they may be fetched where LPIE_DATA is not set.
-    """
-    if data_root() is None and not download:
-        return "Not shown in this profile: its photographs would be downloaded. Set LPIE_DATA, or use profile study."
-    try:
-        return check()
-    except (FileNotFoundError, ConnectionError) as reason:
-        return f"Not shown, its photographs are not here: {reason}"
-
-
-def hazy_examples(download: bool, count: int = 5, shortest_side: int = 0) -> dict[str, Photo]:
-    """Real hazy photographs, spread evenly over their list, or demo photographs under synthetic haze.
-
-    `shortest_side`: px to which the demo photographs are reduced here and in the other checks; 0 keeps them.
-    """
-    paths = if_available(lambda: files_of("haze/real"), download)
+def hazy_examples(profile: Profile, count: int = 5) -> dict[str, Photo]:
+    """Real hazy photographs, spread evenly over their list, or demo photographs under synthetic haze."""
+    paths = if_available(lambda: files_of("haze/real"), profile)
     if isinstance(paths, str):
         names = ("china", "rocket", "motorcycle")
-        return {f"{name}, synthetic haze": synthetic_scene(name, 1.0, shortest_side).photo for name in names}
+        return {f"{name}, synthetic haze": synthetic_scene(name, 1.0, profile.shortest_side).photo for name in names}
     return {path.stem.split("__")[-1]: read_photo(path) for path in paths[:: len(paths) // count][:count]}
 
 
@@ -119,7 +104,7 @@ def synthetic_scene(name: str, density: float = 1.0, shortest_side: int = 0) -> 
     return add_haze(photo, depth, torch.tensor([HAZE]), density)
 
 
-def synthetic_scores(densities: tuple[float, ...] = (0.6, 1.0, 1.6), shortest_side: int = 0) -> pd.DataFrame:
+def synthetic_scores(shortest_side: int = 0, densities: tuple[float, ...] = (0.6, 1.0, 1.6)) -> pd.DataFrame:
     """Error of the transmission and PSNR on the motorcycle scene, whose depth was measured; airlight given or not.
 
     The operator works on sRGB values, the haze was added in linear light: gamma 2.2 stands for that difference.
@@ -177,12 +162,13 @@ def airlight_errors() -> pd.DataFrame:
 
 def pair_table() -> pd.DataFrame:
     """Mean PSNR and SSIM of each set of pairs and method."""
-    return pair_scores().groupby(["set", "method"], sort=False)[["psnr", "ssim"]].mean()
+    return pair_scores().groupby(["set", "method"], sort=False, as_index=False)[["psnr", "ssim"]].mean()
 
 
 def airlight_table() -> pd.DataFrame:
     """Mean and median of `airlight_errors` for each method."""
-    return airlight_errors().groupby("method", sort=False)[["distance", "angle"]].agg(["mean", "median"])
+    table = airlight_errors().groupby("method", sort=False)[["distance", "angle"]].agg(["mean", "median"])
+    return table.set_axis([f"{measure}, {kind}" for measure, kind in table], axis=1).reset_index()
 
 
 def _pixels(photo: Tensor) -> NDArray[np.float32]:

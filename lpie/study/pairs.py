@@ -6,17 +6,17 @@ import numpy as np
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from skimage.registration import phase_cross_correlation
+from torch import Tensor
 
 from lpie.imaging.color import luma
 from lpie.imaging.resampling import resize
-from lpie.vocabulary import Photo
 
 LARGEST_SHIFT = 0.05  # of the shorter side
 SAME_SHAPE = 0.05  # difference of the proportions, height by width, up to which two photos may show one scene
 LIKE_EDGES = 0.2  # correlation of edges from which on they do
 
 
-def aligned(photo: Photo, target: Photo, name: str) -> tuple[Photo, Photo]:
+def aligned(photo: Tensor, target: Tensor, name: str) -> tuple[Tensor, Tensor]:
     """Both cut to what they share: the larger is reduced to about the smaller, then moved by whole pixels.
 
     (1, 3, H, W) each. Raises ValueError, naming the pair, where their proportions differ by more than SAME_SHAPE, or
@@ -40,7 +40,7 @@ def aligned(photo: Photo, target: Photo, name: str) -> tuple[Photo, Photo]:
     return photo, target
 
 
-def _edges(photo: Photo, size: list[int]) -> NDArray[np.float32]:
+def _edges(photo: Tensor, size: list[int]) -> NDArray[np.float32]:
     """Strength of the edges of log luminance, zeros around it up to `size`: alike for two renditions of one scene."""
     light = (luma(photo) + 0.02).log()
     down, across = light.diff(dim=-2)[..., :, 1:], light.diff(dim=-1)[..., 1:, :]
@@ -54,13 +54,13 @@ def _shift(fixed: NDArray[np.float32], moving: NDArray[np.float32]) -> tuple[int
     return round(float(shift[0])), round(float(shift[1]))
 
 
-def _overlap(photo: Photo, target: Photo, down: int, across: int) -> tuple[Photo, Photo]:
+def _overlap(photo: Tensor, target: Tensor, down: int, across: int) -> tuple[Tensor, Tensor]:
     photo, target = photo[..., max(down, 0) :, max(across, 0) :], target[..., max(-down, 0) :, max(-across, 0) :]
     height, width = (min(sides) for sides in zip(photo.shape[-2:], target.shape[-2:], strict=True))
     return photo[..., :height, :width], target[..., :height, :width]
 
 
-def _likeness(photo: Photo, target: Photo) -> float:
+def _likeness(photo: Tensor, target: Tensor) -> float:
     """Correlation of the edges of two photos of one size, -1 to 1."""
     edges = np.stack([_edges(part, list(photo.shape[-2:])).ravel() for part in (photo, target)])
     return float(np.nan_to_num(np.corrcoef(edges)[0, 1])) if edges.size else 0.0

@@ -31,6 +31,7 @@ from lpie.study.evaluation import psnr
 from lpie.study.experiments import is_evaluated, load_judges, save_pseudo_run
 from lpie.study.settings import Profile
 from lpie.study.targets import Scene, load_scenes
+from lpie.study.training import default_device
 from lpie.vocabulary import Photo
 
 log = logging.getLogger(__name__)
@@ -154,15 +155,17 @@ def run_rivals(
     profile: Profile,
     operator: str,
     folder: Path,
-    critics: Sequence[str],
-    device: str,
+    critics: Sequence[str] | None = None,
+    device: str | None = None,
     ladders: Mapping[str, Sequence[int]] | None = None,
 ) -> None:
     """Evaluate every rival of `operator` at every rung, as pseudo-runs `<operator>-<kind>-<critic>-<n>dB`, each once.
 
     Edits are tuned on validation targets, attacks learned on training targets. `ladders`: PSNR in dB by kind of rival;
-    LADDERS on a GPU, CPU_LADDERS elsewhere. Published evidence in `folder` stands as it is.
+    LADDERS on a GPU, CPU_LADDERS elsewhere. `critics`: else the profile's. Published evidence in `folder` stands as it
+    is.
     """
+    critics, device = profile.critics if critics is None else critics, device or default_device()
     if is_gathered(folder):
         return
     ladders = ladders or (LADDERS if device.startswith("cuda") else CPU_LADDERS)

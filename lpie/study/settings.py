@@ -172,14 +172,6 @@ class Photographs:
 
 
 @strict
-class Criteria:
-    """What the recipe that the study looks for has to reach on test photographs; see `lpie.evidence.recipe`."""
-
-    critic_gain: float | None = None
-    judge_slack: float | None = None
-
-
-@strict
 class Profile:
     """One pass over the notebooks: which photographs, operators, networks, objectives, seeds and judges."""
 
@@ -202,7 +194,7 @@ class Profile:
     initial: bool = False  # start from the shipped plain networks
     judges: tuple[JudgeName, ...] = ("oasis", "niqe")  # took no part in training or choosing
     lpips: bool = False  # measure it, for which AlexNet (233 MB) is downloaded
-    criteria: Criteria = field(default_factory=Criteria)
+    criteria: dict[str, Any] = field(default_factory=dict)  # of a recipe, where not those of `lpie.evidence.criteria`
     modules: tuple[str, ...] = ()  # imported first: they may add rows to the tables
 
     def __post_init__(self) -> None:
@@ -211,6 +203,11 @@ class Profile:
             known = asdict(OPERATORS[operator].settings())
             for name in given:
                 find(known, name, f"setting of {operator}")
+        if self.criteria:
+            from lpie.evidence.criteria import Criteria
+
+            for name in self.criteria:
+                find(asdict(Criteria()), name, "criterion")
 
     def settings_of(self, operator: str) -> Any:
         """The operator's settings: its defaults, but for those that this profile sets."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from collections import Counter
@@ -21,6 +22,7 @@ from lpie.critic import CRITICS, Critic
 from lpie.names import find
 from lpie.operators import OPERATORS, Operator
 from lpie.records import atomic_path
+from lpie.registry import registered
 from lpie.study import settings
 from lpie.study.settings import Photographs, Profile
 from lpie.study.sources import photographs_in
@@ -69,6 +71,67 @@ def read_study(path: Path) -> Profile:
     except (ValueError, ImportError) as error:
         raise ValueError(f"{path}: {error}") from error
     return replace(profile, photographs=tuple(_beside(rows, path) for rows in profile.photographs))
+
+
+def asked_profile(parameters: Mapping[str, Any]) -> tuple[Profile, dict[str, Any]]:
+    """The profile or study file that `parameters` of a notebook name, changed by those that are not None, and these.
+
+    `photographs`: a set of the registry, or a folder; `networks`, `fidelities`, `critics`, `gammas`, `seeds`,
+    `operators`: instead of the profile's; `steps`: of every network; others: a setting of the operators that have it.
+    Raises ValueError for what the profile could not hold either.
+    """
+    study = parameters.get("study")
+    profile = find_profile(Path(study).absolute() if study else parameters.get("profile", "demo"))
+    given = {name: value for name, value in parameters.items() if name not in CHOOSING and value is not None}
+    if not given:
+        return profile, given
+    swept = {name: _listed(name, value) for name, value in given.items() if name in SWEPT}
+    settings = {
+        operator: profile.settings.get(operator, {}) | {name: given[name] for name in given if name in known}
+        for operator in swept.get("operators", profile.operators)
+        if (known := [field.name for field in fields(OPERATORS[operator].settings())])
+    }
+    lasting = {name: getattr(profile, name) for name in PROFILE_NAMES} | swept | {"settings": settings}
+    if "photographs" in given:
+        place = (
+            "set"
+            if given["photographs"] in ("demo", *{Path(name).parent.as_posix() for name in registered()})
+            else "folder"
+        )
+        lasting["photographs"] = [{place: str(given["photographs"])}]
+    if "seeds" in given and profile.fewer_seeds:
+        lasting["fewer_seeds"] = [seed for seed in profile.fewer_seeds if seed in swept["seeds"]]
+    if "steps" in given:
+        for name in ("schedule", "own_schedules"):
+            lasting[name] = _with_steps(lasting[name], given["steps"])
+    try:
+        lasting |= _bring_rows(swept, Path.cwd() / "study.toml")
+        return TypeAdapter(Profile).validate_python(lasting), given
+    except ValidationError as error:
+        wrong = [(".".join(map(str, part["loc"])), part["msg"]) for part in error.errors()]
+        problems = [f"{where}: {what.removeprefix('Value error, ')}" for where, what in wrong]
+        raise ValueError("Parameters: " + "; ".join(problems)) from error
+
+
+CHOOSING = ("profile", "study", "operator")
+SWEPT = ("networks", "fidelities", "critics", "gammas", "seeds", "operators")
+PROFILE_NAMES = tuple(field.name for field in fields(Profile))
+
+
+def _listed(name: str, value: Any) -> list[Any]:
+    """A list as papermill's -p gives it, in words; one value alone is a list of one."""
+    try:
+        value = ast.literal_eval(value) if isinstance(value, str) and value.lstrip().startswith(("[", "(")) else value
+    except (ValueError, SyntaxError) as error:
+        raise ValueError(f"Parameters: {name} is a list such as ['grid'] or [0.003, 0.02], got {value!r}.") from error
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _with_steps(schedule: Any, steps: int) -> Any:
+    if isinstance(schedule, dict):
+        return {name: _with_steps(one, steps) for name, one in schedule.items()}
+    marks = {name: min(getattr(schedule, name), steps) for name in ("checkpoint_every", "validate_every")}
+    return replace(schedule, steps=steps, **marks)
 
 
 def _bring_rows(written: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Is the local Laplacian filter what its papers define? Pictures and tables for the operators notebook.
+"""Is the local Laplacian filter what its papers define? Pictures and tables for the notebook tone_targets.
 
-Those on published renditions need the registry's files, see `haze_checks.if_available`.
+Those on published renditions need the registry's files, see `if_available`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ from lpie.imaging.pixels import quantize
 from lpie.imaging.pyramids import full_depth
 from lpie.imaging.remapping import NOISE, remap
 from lpie.imaging.resampling import resize
-from lpie.operators.local_laplacian import filtered_luminance, local_laplacian
+from lpie.operators.local_laplacian import SAMPLES, filtered_luminance, local_laplacian
 from lpie.operators.local_laplacian_plain import exact
-from lpie.operators.tone_mapping import tone_map
 from lpie.photos.photographs import demo_photographs, read_photo
 from lpie.registry import fetch, files_of
-from lpie.study.radiance import read_radiance
+from lpie.study.kept_tables import if_available, kept
 from lpie.vocabulary import Photo
 
 Rows = dict[str, dict[str, NDArray[np.float32]]]
@@ -45,6 +44,11 @@ CROP = 64  # px
 DEPTHS = (3, 4, 5, 6, 7, 8)  # levels among which the cross-check chooses
 FIT_STEPS = 20
 MODE_HEIGHT = 256  # px, of the pictures of modes
+
+
+examples = demo_photographs
+
+__all__ = ["SAMPLES", "Setting", "examples", "if_available", "kept"]
 
 
 class Setting(NamedTuple):
@@ -166,15 +170,6 @@ def rendition_table() -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values("fitted", kind="stable", ignore_index=True)
 
 
-def rendition_pictures(count: int = 3) -> Rows:
-    """Input, published rendition and ours for scenes that took no part in the fit; raises as `registry.fetch`."""
-    rows: Rows = {}
-    for name, photo, published in _published_renditions()[1::2][:count]:
-        ours = local_laplacian(photo, **fitted_setting()._asdict())
-        rows[name] = {"input": _pixels(photo), "published": _pixels(published), "ours": _pixels(ours)}
-    return rows
-
-
 def _published_renditions() -> list[tuple[str, Photo, Photo]]:
     """Name, input and published rendition of each FiveK scene that has one."""
     folder = "fivek/local_laplacian"
@@ -208,12 +203,6 @@ def _fit(pairs: list[tuple[Tensor, Tensor]]) -> Setting:
 
     optimizer.step(error)
     return Setting(*logs.detach().exp().tolist())
-
-
-def radiance_renditions(betas: tuple[float, ...] = (1.0, 0.5, 0.0)) -> Rows:
-    """A scene of high dynamic range, tone compressed more and more; raises as `registry.fetch`."""
-    scene = read_radiance(fetch("llf/input/designCenter.hdr"))
-    return {"": {f"beta = {beta:g}": _pixels(tone_map(scene, beta=beta)) for beta in betas}}
 
 
 def _contrast_fitted(photo: Photo, target: Photo) -> Photo:

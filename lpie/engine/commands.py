@@ -1,0 +1,160 @@
+"""The commands `lpie study ...` and `lpie confirm`: write, check and run a study, and train parts of it."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lpie.names import find
+
+app = typer.Typer(no_args_is_help=True, help="Write, check and run a study, or train parts of it.")
+
+StudyArgument = Annotated[str, typer.Argument(help="A study file, or smoke, demo, study or fivek.")]
+OutputOption = Annotated[Path | None, typer.Option(help="Results folder; results/<name> when left out.")]
+DeviceOption = Annotated[str | None, typer.Option(help="cpu or cuda; a GPU if there is one when left out.")]
+
+
+class Stage(StrEnum):
+    """Parts of a study."""
+
+    FIDELITY = "fidelity"
+    LADDER = "ladder"
+    HEADLINE = "headline"
+    RIVALS = "rivals"
+
+
+@app.command()
+def run(
+    study: StudyArgument = "demo",
+    output: OutputOption = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", help="name=value for the notebooks that declare it.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Notebooks at a time; two on two cores or more.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Run what is unchanged too.")] = False,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Train on a Dask cluster first: its address, local, local:4 or slurm:64.")
+    ] = None,
+) -> None:
+    """Run the study's notebooks, each only if something it rests on changed."""
+    from lpie.engine import run_all as runner
+
+    given = dict(map(_parameter, parameter or ()))
+    try:
+        runner.run_all(study, output, given, workers=workers, force=force, scheduler=scheduler)
+    except runner.StudyError as error:
+        print(error, file=sys.stderr)  # its last line is the failed notebook's path
+        raise typer.Exit(1) from error
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"Expected name=value for a parameter, got {text!r}.")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+@app.command()
+def check(study: StudyArgument) -> None:
+    """Say what would be trained, on what and about how long, and what is wrong with a study file."""
+    from lpie.study.study_check import check_study
+    from lpie.study.study_file import find_profile
+
+    lines, problems = check_study(find_profile(study))
+    print("\n".join(lines))
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="A folder of photographs, or of inputs and retouches.")]) -> None:
+    """Write a commented study.toml into a folder of photographs."""
+    from lpie.study.study_file import init_study
+
+    path = init_study(folder)
+    print(f"{path}: edit it, then `lpie study check {path}` and `lpie study run {path}`")
+
+
+@app.command()
+def train(
+    study: StudyArgument = "demo",
+    name: Annotated[str, typer.Option(help="Only this network; the digest of its name may be left out.")] = "",
+    stage: Annotated[Stage | None, typer.Option(help="Only this part of the study.")] = None,
+    output: OutputOption = None,
+    device: DeviceOption = None,
+    together: Annotated[int, typer.Option(min=1, help="Networks that train at once on a GPU.")] = 8,
+    operator: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
+    network: Annotated[list[str] | None, typer.Option(help="Instead of the study's.")] = None,
+    fidelity: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
+    critic: Annotated[list[str] | None, typer.Option(help="Instead of the study's; who judges stays the same.")] = None,
+    gamma: Annotated[list[float] | None, typer.Option(help="Instead of the study's.")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Instead of the study's.")] = None,
+    list_studies: Annotated[bool, typer.Option("--list", help="Print the names of the networks.")] = False,
+) -> None:
+    """Train and evaluate networks of a study; same seed and device, same bytes."""
+    from lpie.records import results_folder
+    from lpie.study import settings
+    from lpie.study.study_file import find_profile
+
+    profile = find_profile(study)
+    given = {"networks": network, "critics": critic, "gammas": gamma, "seeds": seed}
+    swept: dict[str, Any] = {key: tuple(values) for key, values in given.items() if values}
+    if seed and profile.fewer_seeds:
+        swept["fewer_seeds"] = tuple(kept for kept in profile.fewer_seeds if kept in seed)
+    asked = replace(profile, **swept, operators=tuple(operator or profile.operators))
+    folder = output or results_folder(profile.name)
+    if stage is Stage.RIVALS:
+        from lpie.study.rivals import run_rivals
+
+        for one in asked.operators:
+            run_rivals(profile, one, folder, asked.critics, device)
+        return
+    if stage is Stage.HEADLINE and not gamma:
+        from lpie.study.experiments import stage_studies
+
+        studies = [found for one in asked.operators for found in stage_studies(asked, one, stage, folder)]
+    else:
+        kinds = {Stage.FIDELITY: settings.fidelity_studies, Stage.LADDER: settings.ladder_studies}
+        kind = kinds.get(stage, settings.headline_at) if stage else None
+        studies = (
+            [found for one in asked.operators for found in kind(asked, one)] if kind else settings.every_study(asked)
+        )
+    studies = [found for found in studies if not fidelity or found.fidelity in fidelity]
+    named = {found.name.rpartition("-")[0]: found for found in studies} | {found.name: found for found in studies}
+    if list_studies:
+        print("\n".join(found.name for found in studies))
+        return
+    if name:
+        studies = [find(named, name, "network of this study")]
+    if not studies:
+        raise ValueError("No network of the study is left by these filters.")
+    from lpie.study.experiments import run_studies
+
+    run_studies(profile, studies, folder, device, together)
+    print("\n".join(str(folder / "runs" / found.name) for found in studies))
+
+
+def confirm(
+    folder: Annotated[Path, typer.Argument(help="A results folder with finished networks.")],
+    network: Annotated[str, typer.Option(help="Their family, such as grid.")],
+    objective: Annotated[list[str], typer.Option(help="Such as l2 or l2+0.003compact; several times for several.")],
+    operator: Annotated[str, typer.Option(help="The operator they imitate.")] = "tone",
+    study: Annotated[str, typer.Option(help="Whose photographs of the split confirmation.")] = "study",
+    device: DeviceOption = None,
+) -> None:
+    """Judge finished networks on photographs that neither trained, chose nor reported; print the criteria they meet."""
+    from lpie.study import confirmation
+    from lpie.study.study_file import find_profile
+
+    table = confirmation.confirm(folder, network, objective, device, operator=operator, profile=find_profile(study))
+    columns = ["objective", "criterion", "value", "low", "high", "bound", "n", "passed"]
+    print(table[columns].to_string(index=False, float_format="%.3f"))

@@ -1,0 +1,230 @@
+"""Study files: what is wrong is named with its line and near miss; photographs, pairs, splits, own operators."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lpie.study.pairs import aligned
+from lpie.study.settings import Photographs, Shares
+from lpie.study.sources import deal, find_overlaps, find_sources, match_pairs
+from lpie.study.study_check import check_study
+from lpie.study.study_file import asked_profile, find_profile, init_study, profile_names, read_study
+from lpie.study.targets import load_scenes
+
+START = 'operators = ["tone"]\nnetworks = ["grid"]\nshortest_side = 48\nschedule = { sides = [48] }\n'
+
+
+def save(folder: Path, names: list[str], seed: int = 0, size: tuple[int, int] = (72, 54)) -> Path:
+    """Photographs of smooth random colors: no two alike."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, name in enumerate(names):
+        coarse = np.random.default_rng([seed, index]).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(folder / name)
+    return folder
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "study.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (START.replace("grid", "grdi"), r"line 2: networks.0: Unknown network 'grdi', did you mean 'grid'"),
+        (START + "gamas = [0.1]\n", r"line 5: there is no setting gamas\. Did you mean 'gammas'"),
+        (START + "gammas = [-0.1]\n", r"line 5: gammas.0: Input should be greater than 0"),
+        (START + "judges = ['niqee']\n", r"line 5: judges.0: Unknown judge 'niqee', did you mean 'niqe'"),
+        (START + "[settings.tone]\nalhpa = 0.3\n", r"Unknown setting of tone 'alhpa', did you mean 'alpha'"),
+        (START + "[criteria]\nsafe_gian = 0.3\n", r"Unknown criterion 'safe_gian', did you mean 'safe_gain'"),
+        (START + '[[photographs]]\nset = "demo"\nsplt = "train"\n', r"line 7: .*splt\. Did you mean 'split'"),
+        (START + '[[photographs]]\nset = "demo"\nsplit = "trian"\n', r"line 7: .*'trian', did you mean 'train'"),
+        (START + '[[photographs]]\ninput = "a"\n', "either a set, or a folder, or both an input and a target"),
+        (START + "networks = 3\n", "line 5"),
+        ("operators = [", "at line "),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line_and_the_near_miss(tmp_path: Path, text: str, said: str) -> None:
+    has_photographs = "photographs" in text
+    text += "" if has_photographs else '\n[[photographs]]\nset = "demo"\nsplit = "train"\n'
+    with pytest.raises(ValueError, match=said) as raised:
+        read_study(write(tmp_path, text))
+    assert str(tmp_path / "study.toml") in str(raised.value)
+
+
+def test_every_built_in_profile_is_a_study_file() -> None:
+    for name in profile_names():
+        assert find_profile(name).name == name
+    with pytest.raises(ValueError, match="did you mean 'demo'"):
+        find_profile("dmeo")
+    with pytest.raises(FileNotFoundError, match="study init"):
+        find_profile("nowhere.toml")
+
+
+def test_parameters_change_the_profile_and_leave_the_rest() -> None:
+    demo = find_profile("demo")
+    assert asked_profile({"profile": "demo", "networks": None}) == (demo, {})
+    given = {
+        "profile": "demo",
+        "networks": "['grid']",
+        "gammas": "[0.003, 0.02]",
+        "steps": 5,
+        "alpha": 0.3,
+        "operator": "tone",
+    }
+    profile, changes = asked_profile(given)
+    assert (profile.networks, profile.gammas, profile.schedule.steps) == (("grid",), (0.003, 0.02), 5)
+    assert profile.settings_of("tone").alpha == 0.3
+    assert profile.judges == demo.judges
+    assert set(changes) == {"networks", "gammas", "steps", "alpha"}
+    with pytest.raises(ValueError, match="did you mean 'grid'"):
+        asked_profile({"profile": "demo", "networks": ["gird"]})
+    with pytest.raises(ValueError, match="greater than 0"):
+        asked_profile({"profile": "demo", "gammas": -1})
+
+
+def test_a_folder_of_photographs_becomes_a_study_with_init_and_is_checked(tmp_path: Path) -> None:
+    save(tmp_path, [f"{index}.png" for index in range(10)])
+    path = init_study(tmp_path)
+    profile = read_study(path)
+    assert Counter(source.split for source in find_sources(profile, "tone")) == {"train": 6, "validation": 2, "test": 2}
+    lines, problems = check_study(profile)
+    assert problems == []
+    assert "6 train, 2 validation, 2 test" in lines[0]
+    with pytest.raises(FileExistsError, match="study check"):
+        init_study(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [([], "holds no photograph"), (["one.png"], "1 photograph.* cannot be dealt out to 3 splits")],
+)
+def test_too_few_photographs_are_said_to_be_so(tmp_path: Path, names: list[str], said: str) -> None:
+    save(tmp_path / "photos", names)
+    profile = read_study(write(tmp_path, START + '[[photographs]]\nfolder = "photos"\n'))
+    assert any(said.split(".*")[0] in problem for problem in check_study(profile)[1])
+
+
+def test_the_same_photograph_in_two_splits_is_found_also_at_another_size(tmp_path: Path) -> None:
+    save(tmp_path / "train", ["a.png", "b.png", "c.png"])
+    save(tmp_path / "test", ["d.png"], seed=1)
+    Image.open(tmp_path / "train" / "b.png").resize((48, 36)).save(tmp_path / "test" / "other.jpg")
+    rows = [f'[[photographs]]\nfolder = "{split}"\nsplit = "{split}"\n' for split in ("train", "test")]
+    sources = find_sources_of(read_study(write(tmp_path, START + "".join(rows))))
+    found = [{one.name, other.name} for one, other in find_overlaps(sources)]
+    assert found == [{"train-b", "test-other"}]
+
+
+def find_sources_of(profile: object) -> list:
+    from lpie.study.sources import photographs_in
+
+    return [source for rows in profile.photographs for source in photographs_in(rows)]  # type: ignore[attr-defined]
+
+
+def test_groups_share_a_split_and_shares_are_kept() -> None:
+    names = [f"{person}_{shot}" for person in range(20) for shot in range(3)]
+    splits = deal(names, Shares(train=0.5, validation=0.25, test=0.25), r"^\d+_")
+    assert Counter(splits.values()) == {"train": 30, "validation": 15, "test": 15}
+    assert all(len({splits[f"{person}_{shot}"] for shot in range(3)}) == 1 for person in range(20))
+
+
+def test_pairs_are_matched_by_name_and_lonely_ones_are_named() -> None:
+    files = {name: Path(name) for name in ("a1_input", "a2 input", "a3")}
+    targets = {name: Path(name) for name in ("a1", "a2", "a3", "a10")}
+    assert {name: path.name for name, path in match_pairs(files, targets).items()} == {
+        "a1_input": "a1",
+        "a2 input": "a2",
+        "a3": "a3",
+    }
+    assert match_pairs({"27_hazy": Path("h"), "3_hazy": Path("i")}, {"27_GT": Path("g"), "3_GT": Path("f")})[
+        "27_hazy"
+    ] == Path("g")
+    with pytest.raises(ValueError, match=r"1 of 3 inputs have no target of their name: a3"):
+        match_pairs(files, {name: path for name, path in targets.items() if name != "a3"})
+
+
+def test_pairs_of_slightly_different_size_are_laid_over_each_other(small_photos: torch.Tensor) -> None:
+    photo = small_photos[:1]
+    input_, target = aligned(photo[..., 1:, :-2], (0.8 * photo + 0.1)[..., :-1, 1:], "pair")
+    assert input_.shape == target.shape
+    assert input_.shape[-2:] == (62, 93)
+    torch.testing.assert_close(0.8 * input_ + 0.1, target)
+    with pytest.raises(ValueError, match="Pair other: input and target do not show the same"):
+        aligned(photo, small_photos[1:2], "other")
+    with pytest.raises(ValueError, match="Pair cut: 96x64 and 64x64 px differ in shape"):
+        aligned(photo, photo[..., :64], "cut")
+
+
+def test_a_study_of_retouches_trains_on_the_retouches(tmp_path: Path, small_photos: torch.Tensor) -> None:
+    save(tmp_path / "input", [f"{index}.png" for index in range(4)])
+    shutil.copytree(tmp_path / "input", tmp_path / "expert_c")
+    for path in (tmp_path / "expert_c").iterdir():
+        Image.open(path).point(lambda value: value // 2 + 60).save(path)
+    path = init_study(tmp_path)
+    assert 'operators = ["pairs"]' in path.read_text()
+    profile = replace(read_study(path), shortest_side=0, schedule=replace(read_study(path).schedule, sides=(36,)))
+    scenes = load_scenes(profile, "pairs", tmp_path / "targets")
+    assert {scene.split for scene in scenes} == {"train", "validation", "test"}
+    whole = [scene for scene in scenes if scene.split != "train"]
+    assert all((scene.photo // 2 + 60 == scene.target).all() for scene in whole)
+
+
+@pytest.mark.parametrize("folders", [("fivek_deeplpf", "fivek_curl", "fivek_uegan")])
+def test_retouches_of_an_expert_become_scenes(data: Path, tmp_path: Path, folders: tuple[str, ...]) -> None:
+    rows = "".join(
+        f'[[photographs]]\nsplit = "{split}"\n'
+        f'input = "{data}/pairs/{name}/input"\ntarget = "{data}/pairs/{name}/expert_c"\n'
+        for name, split in zip(folders, ("train", "validation", "test"), strict=True)
+    )
+    profile = read_study(write(tmp_path, START.replace("tone", "pairs") + rows))
+    scenes = load_scenes(profile, "pairs", tmp_path / "targets")
+    assert Counter(scene.split for scene in scenes) == {"train": 7, "validation": 2, "test": 4}
+    assert all(scene.photo.shape == scene.target.shape for scene in scenes)
+
+
+OWN = """
+def brighten(photo):
+    return (photo * 1.2).clamp(0, 1)
+
+def breaks(photo):
+    raise KeyError("no such curve")
+
+def crops(photo):
+    return photo[..., 1:, :]
+"""
+
+
+def test_an_operator_of_ones_own_makes_the_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_operators.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    save(tmp_path / "photos", [f"{index}.png" for index in range(4)])
+    rows = '[[photographs]]\nfolder = "photos"\n'
+
+    def scenes_with(name: str) -> list:
+        profile = read_study(write(tmp_path, START.replace('"tone"', f'"own_operators:{name}"') + rows))
+        return load_scenes(profile, f"own_operators:{name}", tmp_path / "targets")
+
+    scene = scenes_with("brighten")[0]
+    expected = (scene.photo.float() / 255 * 1.2).clamp(0, 1) * 255
+    assert (scene.target.float() - expected).abs().max() <= 1.2
+    with pytest.raises(ValueError, match=r"Operator own_operators:breaks fails on photograph .*KeyError"):
+        scenes_with("breaks")
+    with pytest.raises(ValueError, match="expected a photo of the same shape"):
+        scenes_with("crops")
+    with pytest.raises(ValueError, match="has no function 'nothing'"):
+        scenes_with("nothing")
+
+
+def test_two_photographs_of_one_name_are_refused(tmp_path: Path) -> None:
+    save(tmp_path / "photos", ["a.png", "a.jpg"])
+    with pytest.raises(ValueError, match="have one name"):
+        find_sources_of(replace(find_profile("smoke"), photographs=(Photographs(folder=str(tmp_path / "photos")),)))
