@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from lpie.evidence.evidence import Evidence
-from lpie.evidence.statistics import holm, paired_interval, signed_rank_test, student_interval, welch_interval
+from lpie.evidence.statistics import holm, paired_intervals, signed_rank_test, student_interval, welch_interval
 from lpie.networks import FAMILIES
 
 CASE = ["operator", "network", "critic"]
@@ -34,7 +34,7 @@ def comparisons(evidence: Evidence, configurations: pd.DataFrame | None = None) 
         def compare(claim: str, against: str, raters: Sequence[str], ours: pd.DataFrame = ours) -> None:
             theirs = None if against == "target" else evidence.without_critic(ours.iloc[0], against)
             if against == "target" or theirs is not None:
-                rows.extend(_compare(evidence, claim, against, ours, theirs, f"gain_{name}") for name in raters)
+                rows.extend(_compared(evidence, claim, against, ours, theirs, [f"gain_{name}" for name in raters]))
 
         compare("C1", fidelity, evidence.judges)
         if fidelity == "l2":
@@ -54,33 +54,34 @@ def _fidelity_comparisons(evidence: Evidence) -> Iterator[dict[str, object]]:
         if configuration["gamma"] > 0 and configuration["fidelity"] == "l2" and configuration["network"] in FAMILIES:
             plain = evidence.without_critic(configuration, "l2")
             if plain is not None:
-                for measure in (f"gain_{configuration['critic']}", "psnr", "ssim"):
-                    yield _compare(evidence, "C4", "l2", ours, plain, measure)
+                measures = [f"gain_{configuration['critic']}", "psnr", "ssim"]
+                yield from _compared(evidence, "C4", "l2", ours, plain, measures)
 
 
-def _compare(
-    evidence: Evidence, claim: str, against: str, ours: pd.DataFrame, theirs: pd.DataFrame | None, measure: str
-) -> dict[str, object]:
-    """Paired differences of photos, each averaged over seeds; against nothing, of the measure itself."""
-    differences = evidence.photo_means(ours)[measure]
-    seeds = ours.groupby("seed")[measure].mean()
-    if theirs is None:
-        across = student_interval(seeds)
-    else:
-        differences = (differences - evidence.photo_means(theirs)[measure]).dropna()
-        across = welch_interval(seeds, theirs.groupby("seed")[measure].mean())
-    interval = paired_interval(differences)
-    return {
-        "claim": claim,
-        **ours.iloc[0][[*CASE, "fidelity", "gamma"]],
-        "against": against,
-        "measure": measure,
-        "difference": interval.mean,
-        "low": interval.low,
-        "high": interval.high,
-        "seed_low": across.low,
-        "seed_high": across.high,
-        "n_photos": interval.n,
-        "n_seeds": ours["seed"].nunique(),
-        "p": signed_rank_test(differences),
-    }
+def _compared(
+    evidence: Evidence, claim: str, against: str, ours: pd.DataFrame, theirs: pd.DataFrame | None, measures: list[str]
+) -> Iterator[dict[str, object]]:
+    """Paired differences of photos, each averaged over seeds; against nothing, of the measures themselves."""
+    differences = evidence.photo_means(ours)[measures]
+    seeds = ours.groupby("seed")[measures].mean()
+    if theirs is not None:
+        differences = differences - evidence.photo_means(theirs)[measures]
+        their_seeds = theirs.groupby("seed")[measures].mean()
+    for measure, interval in zip(measures, paired_intervals(differences[one] for one in measures), strict=True):
+        across = (
+            student_interval(seeds[measure]) if theirs is None else welch_interval(seeds[measure], their_seeds[measure])
+        )
+        yield {
+            "claim": claim,
+            **ours.iloc[0][[*CASE, "fidelity", "gamma"]],
+            "against": against,
+            "measure": measure,
+            "difference": interval.mean,
+            "low": interval.low,
+            "high": interval.high,
+            "seed_low": across.low,
+            "seed_high": across.high,
+            "n_photos": interval.n,
+            "n_seeds": len(seeds),
+            "p": signed_rank_test(differences[measure]),
+        }

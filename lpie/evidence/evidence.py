@@ -19,7 +19,7 @@ import pandas as pd
 from lpie.evidence.criteria import DEFAULTS, Criteria
 from lpie.evidence.gains import CONFIGURATION, REFERENCES, choose_gammas, photo_gains, rater_names
 from lpie.evidence.results import read_results
-from lpie.evidence.statistics import Interval, paired_interval, student_interval
+from lpie.evidence.statistics import Interval, paired_interval, paired_intervals, student_interval
 from lpie.networks import FAMILIES
 
 UNKNOWN = Interval(np.nan, np.nan, np.nan, 0)
@@ -153,10 +153,11 @@ class Evidence:
             f"gain_{n}": f"gain_{n}" for n in self.critics + self.judges
         }
         seeds = rows.groupby("seed")[list(dict.fromkeys(columns.values()))].mean()
+        means, known = self.photo_means(rows), {name for name in seeds if name == "psnr" or rows[name].notna().all()}
+        across = dict(zip(known, paired_intervals(means[name] for name in known), strict=True))
         for name, column in columns.items():
-            known = column == "psnr" or rows[column].notna().all()
-            photos = self.across_photos(rows, column) if known else UNKNOWN
-            trained = student_interval(seeds[column]) if known else UNKNOWN
+            photos = across.get(column, UNKNOWN)
+            trained = student_interval(seeds[column]) if column in known else UNKNOWN
             row |= {name: photos.mean, f"{name}_low": photos.low, f"{name}_high": photos.high}
             row |= {f"{name}_seed_low": trained.low, f"{name}_seed_high": trained.high}
         row |= {name: rows[name].mean() for name in MEASURES if name in rows}

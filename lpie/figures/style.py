@@ -19,6 +19,9 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -94,13 +97,14 @@ def save_figure(
     """
     stem = Path(path)
     with mpl.rc_context(STYLE):
-        _lay_out(figure)
-        for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None, "Producer": None})):
-            with atomic_path(stem.with_suffix(suffix)) as temporary:
-                figure.savefig(temporary, metadata=metadata, dpi=dpi or mpl.rcParams["savefig.dpi"])
-                if colors and suffix == ".png":
-                    drawn = Image.open(temporary).convert("RGB")
-                    drawn.quantize(colors, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(temporary, "PNG")
+        _lay_out(figure, dpi)
+        with atomic_path(stem.with_suffix(".png")) as temporary:
+            FigureCanvasAgg(figure).print_png(temporary, metadata={"Software": None})
+            if colors:
+                drawn = Image.open(temporary).convert("RGB")
+                drawn.quantize(colors, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(temporary, "PNG")
+        with atomic_path(stem.with_suffix(".pdf")) as temporary:
+            FigureCanvasPdf(figure).print_pdf(temporary, metadata={"CreationDate": None, "Producer": None})
     return stem.with_suffix(".png")
 
 
@@ -108,24 +112,26 @@ def save_picture(figure: Figure, path: str | os.PathLike[str], dpi: int | None =
     """Write a figure made of photographs as `path` with .webp, a fifth of a PNG's size; returns its path."""
     place = Path(path).with_suffix(".webp")
     with mpl.rc_context(STYLE), atomic_path(place) as temporary:
-        _lay_out(figure)
-        options = {"quality": 70, "method": 4}
-        figure.savefig(temporary, dpi=dpi or mpl.rcParams["savefig.dpi"], pil_kwargs=options)
+        _lay_out(figure, dpi)
+        FigureCanvasAgg(figure).print_webp(temporary, pil_kwargs={"quality": 70, "method": 4})
     return place
 
 
-def _lay_out(figure: Figure) -> None:
-    """Place everything once, for all files; twice would move it."""
+def _lay_out(figure: Figure, dpi: int | None = None) -> None:
+    """Place everything once, for all files; twice would move it. Canvases then draw without `savefig`'s trial run."""
     if figure.get_layout_engine() is not None:
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
+    figure.dpi = dpi or mpl.rcParams["savefig.dpi"]
 
 
 def svg_of(figure: Figure, name: str) -> str:
     """`figure` as an SVG element for a page; ids begin with `name`, so that several stand in one page."""
     stored = io.StringIO()
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
-        figure.savefig(stored, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        _lay_out(figure)
+        metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        FigureCanvasSVG(figure).print_svg(stored, metadata=metadata)
     drawn = stored.getvalue()
     drawn = re.sub(r"<(metadata|\?xml|!DOCTYPE).*?(</metadata>|>)", "", drawn, flags=re.S)
     named = set(re.findall(r"(?:href=\"|url\()#([^\")]+)", drawn))  # only what is referred to keeps its name
