@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -24,6 +25,12 @@ def fixed_seeds() -> None:
     """Every test starts from the same random state, in whatever order the tests run."""
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 - libraries under test may still draw from it
+
+
+@pytest.fixture
+def unchecked_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors as users see them: without the shape checks of a test run, which would speak first."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture(scope="session")

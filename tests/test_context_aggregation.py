@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -228,6 +227,7 @@ def test_gpu_kernels_agree_with_the_plain_form_forward_and_backward() -> None:
     assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
     ("photo", "error", "words"),
     [
@@ -238,12 +238,8 @@ def test_gpu_kernels_agree_with_the_plain_form_forward_and_backward() -> None:
     ],
 )
 def test_what_is_no_photo_is_refused(photo: Tensor, error: type[Exception], words: str) -> None:
-    jaxtyping.config.update("jaxtyping_disable", True)
-    try:
-        with pytest.raises(error, match=words):
-            ContextAggregationNetwork(24)(photo)
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", False)
+    with pytest.raises(error, match=words):
+        ContextAggregationNetwork(24)(photo)
 
 
 def test_settings_that_make_no_network_are_refused() -> None:

@@ -203,12 +203,16 @@ def test_in_jupyterlab_a_slider_moves_and_another_picture_is_seen(lab: str, chro
     with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1280, "height": 1600})
-        accept = page.locator(".jp-Dialog .jp-mod-accept")
-        page.add_locator_handler(page.locator(".jp-Dialog"), lambda: accept.click())  # which kernel, where it asks
         page.goto(lab)
         page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(timeout=90_000)
-        page.get_by_text("Run", exact=True).first.click()
-        page.get_by_text("Run All Cells", exact=True).click()
+        accept, started_cells = page.locator(".jp-Dialog .jp-mod-accept"), page.get_by_text(re.compile(r"^\[[*1]\]:$"))
+        while not started_cells.count():  # it may ask for the kernel first, and then forget what was asked of it
+            page.get_by_text("Run", exact=True).first.click()
+            page.get_by_text("Run All Cells", exact=True).click()
+            page.wait_for_timeout(3000)
+            if accept.count():
+                accept.click()
+                page.wait_for_timeout(3000)
         slider = page.locator(".widget-hslider", has_text="alpha").locator(".noUi-handle")
         slider.first.wait_for(timeout=120_000)
         after = page.locator('img-comparison-slider img[slot="second"]').first

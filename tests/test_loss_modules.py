@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import jaxtyping
 import pytest
 import torch
 from torch import Tensor, nn
@@ -76,15 +75,12 @@ def test_values_of_another_range_are_refused_with_what_to_do(name: str, critic: 
         losses(critic)[name](255 * pair()[0])
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_settings_that_make_no_sense_are_refused() -> None:
-    jaxtyping.config.update("jaxtyping_disable", True)
-    try:
-        with pytest.raises(ValueError, match="choose one of mean, sum, none"):
-            SSIMLoss(reduction="batch")  # type: ignore[arg-type]
-        with pytest.raises(ValueError, match="above 0"):
-            MSSSIMLoss(data_range=0)
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", False)
+    with pytest.raises(ValueError, match="choose one of mean, sum, none"):
+        SSIMLoss(reduction="batch")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="above 0"):
+        MSSSIMLoss(data_range=0)
 
 
 class Parent(nn.Module):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from jaxtyping import config as jaxtyping_config
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
@@ -15,14 +14,6 @@ from lpie.critic.nima import NIMA, mean_score, score_deviation
 from lpie.imaging.resampling import bilinear_weights, nearest_weights, resize, resize_by_products
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def unchecked_shapes():
-    """Lets wrong input reach the package's own checks."""
-    jaxtyping_config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping_config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -29,14 +27,6 @@ from lpie.operators.synthetic_haze import add_haze
 from lpie.photos.photographs import demo_depth, demo_photographs
 
 AIRLIGHT = (0.9, 0.85, 0.95)
-
-
-@pytest.fixture
-def unchecked() -> Iterator[None]:
-    """Errors as users see them, without the shape checks of this test run."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 # The last equation
@@ -97,7 +87,7 @@ def test_floor_and_haze_kept_may_differ_from_photo_to_photo(small_photos: Tensor
         torch.testing.assert_close(together[one], alone)
 
 
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_another_number_of_floors_is_refused(small_photos: Tensor) -> None:
     with pytest.raises(ValueError, match="one per photo"):
         restore(small_photos, torch.ones_like(small_photos[:, :1]), torch.rand(3, 3), floor=torch.rand(2))
@@ -339,7 +329,7 @@ def test_display_stretch_is_a_linear_map_between_percentiles(small_photos: Tenso
         np.testing.assert_allclose(result, np.clip((one - low) / (high - low), 0, 1), atol=2e-3)
 
 
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
     ("photo", "airlight", "settings", "expected"),
     [
@@ -361,7 +351,7 @@ def test_what_does_not_fit_is_refused(
         dehaze(photo, airlight, **settings)
 
 
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_whole_numbers_are_no_photo() -> None:
     with pytest.raises(TypeError, match="float32"):
         dehaze(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))

@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import imagecodecs
-import jaxtyping
 import numpy as np
 import pytest
 import tifffile
@@ -385,8 +384,8 @@ def test_unknown_format_is_refused_with_the_known_ones(tmp_path):
 
 
 @pytest.mark.parametrize("thing", [None, 3, np.zeros((4, 4, 3), np.uint8), Image.new("RGB", (4, 4))])
-def test_what_is_no_file_and_no_photo_is_refused_by_what_it_is(tmp_path, thing, monkeypatch):
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the package's own words are asked for
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_what_is_no_file_and_no_photo_is_refused_by_what_it_is(tmp_path, thing):
     kind = type(thing).__name__
     with pytest.raises(TypeError, match=f"Expected a file name, bytes or a file open for reading, got {kind}"):
         open_photo(thing)

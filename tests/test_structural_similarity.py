@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import jaxtyping
 import pytest
 import torch
 import torch.nn.functional as F
@@ -31,16 +28,6 @@ from lpie.losses.similarity import (
     unchecked_ms_ssim,
     unchecked_ssim,
 )
-
-
-@contextmanager
-def shapes_unchecked() -> Iterator[None]:
-    """As users call it: without the type checks that would speak before our own messages."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    try:
-        yield
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def pair(height: int, width: int, count: int = 1) -> tuple[Tensor, Tensor]:
@@ -263,6 +250,7 @@ def test_an_inverted_photo_has_a_value_and_a_slope_that_leads_away() -> None:
     assert ms_ssim((b + 1e3 * b.grad).detach().clamp(0, 1), a).item() >= value.item()
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
     ("a", "b", "error", "words"),
     [
@@ -274,7 +262,6 @@ def test_an_inverted_photo_has_a_value_and_a_slope_that_leads_away() -> None:
     ],
 )
 def test_what_cannot_be_compared_is_refused_with_the_reason(a, b, error, words) -> None:
-    with shapes_unchecked():
-        for measure in (ssim, ms_ssim):
-            with pytest.raises(error, match=words):
-                measure(a, b)
+    for measure in (ssim, ms_ssim):
+        with pytest.raises(error, match=words):
+            measure(a, b)

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import jaxtyping
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from lpie.operators.synthetic_haze import add_haze, depth_proxy
-
-
-@pytest.fixture
-def unchecked() -> Iterator[None]:
-    """Errors as users see them, without the shape checks of this test run."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def linear(srgb: np.ndarray) -> np.ndarray:
@@ -74,7 +63,7 @@ def test_depth_proxy_takes_any_size() -> None:
         assert depth_proxy(torch.rand(1, 3, *size)).isfinite().all()
 
 
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
     ("depth", "airlight", "density", "expected"),
     [

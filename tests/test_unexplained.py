@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import jaxtyping
 import pytest
 import torch
 from scipy.stats import spearmanr
@@ -78,8 +77,8 @@ def test_the_explained_rendition_of_an_operators_work_is_that_work(photo: torch.
     assert (explained - toned).abs().mean() < 0.01
 
 
-def test_photos_of_two_sizes_are_refused(photo: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # else the annotation refuses them first
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_photos_of_two_sizes_are_refused(photo: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="has its photo's shape"):
         unexplained_change(photo, photo[..., 1:])
 
