@@ -15,7 +15,7 @@ from lpie import networks
 from lpie.imaging.color import luma
 from lpie.imaging.remapping import NOISE
 from lpie.imaging.resampling import resize
-from lpie.operators import OPERATORS, ToneSettings, nonlocal_dehazing
+from lpie.operators import OPERATORS, Operator, ToneSettings, nonlocal_dehazing
 from lpie.operators.local_laplacian import local_laplacian
 from lpie.photos import tiles as large_photos
 from lpie.photos import writing as photo_encoding
@@ -308,3 +308,87 @@ def test_unknown_device_is_refused_by_name(photo, saved):
         enhance(photo, "tone", saved["tone-grid"], device="tpu")
     with pytest.raises(ValueError, match=r"Unknown device 'xpu': give cpu"):
         enhance(photo, "tone", saved["tone-grid"], device="xpu")
+
+
+# Strength, settings, skin
+
+
+@pytest.mark.parametrize("which", ["tone-can24", "tone-grid", "tone-parameters", "dehaze-parameters", "operator"])
+def test_strength_leads_from_the_photo_itself_through_the_full_effect_and_beyond(photo, saved, which):
+    operator, weights = which.split("-")[0] if "-" in which else "tone", saved.get(which, "operator")
+    at = {s: enhance(photo, operator, weights, noise=NOISE, strength=s) for s in (0.0, 0.5, 1.0, 1.5)}
+    assert torch.equal(at[0.0], photo)
+    torch.testing.assert_close(at[1.0], enhance(photo, operator, weights, noise=NOISE))
+    change = [(at[strength] - photo).abs().mean().item() for strength in (0.5, 1.0)]
+    assert 0 < change[0] < change[1]
+    assert not torch.equal(at[1.5], at[1.0])
+    for strength in (-0.1, 1.6, float("nan")):
+        with pytest.raises(ValueError, match="Expected a strength from 0"):
+            enhance(photo, operator, weights, strength=strength)
+
+
+def test_settings_are_the_operators_own_and_misspelt_ones_are_named(photo, saved):
+    expected = local_laplacian(photo, alpha=0.3, beta=0.7, sigma_r=0.2)
+    torch.testing.assert_close(enhance(photo, noise=NOISE, alpha=0.3), expected, rtol=0, atol=2e-5)
+    with pytest.raises(ValueError, match="Unknown setting 'alfa', did you mean 'alpha'"):
+        enhance(photo, alfa=0.3)
+    with pytest.raises(ValueError, match="alpha: networks choose their own"):
+        enhance(photo, weights=saved["tone-grid"], alpha=0.3)
+    kept = enhance(photo, "dehaze", "operator", haze_kept=0.4)
+    torch.testing.assert_close(kept, nonlocal_dehazing.dehaze(photo, haze_kept=0.4).photo, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("weights", ["operator", None])
+def test_grain_of_a_plain_wall_is_not_amplified(weights):
+    torch.manual_seed(0)
+    wall = (0.5 + 0.02 * torch.randn(1, 1, 200, 300)).clamp(0, 1).expand(-1, 3, -1, -1)
+    grain = [
+        one.std().item() for one in (wall, enhance(wall, weights=weights), enhance(wall, "tone", weights, noise=0.0))
+    ]
+    assert grain[1] < 1.15 * grain[0]
+    assert grain[2] > 1.5 * grain[0]
+
+
+def test_detail_above_the_grain_is_still_enhanced():
+    stripes = (0.5 + 0.1 * torch.linspace(0, 60, 300).sin()).expand(1, 3, 200, 300)
+    assert enhance(stripes, weights="operator").std() > 1.2 * stripes.std()
+
+
+def test_a_third_operator_is_rendered_by_itself_and_never_as_dehazing(photo, monkeypatch):
+    darker = Operator("darker", "darkening", ToneSettings, lambda photo, settings: photo * settings.alpha)
+    monkeypatch.setitem(OPERATORS, "darker", darker)
+    torch.testing.assert_close(enhance(photo, "darker", "operator", tile=64), photo * 0.5)
+    torch.testing.assert_close(enhance(photo, "darker", "operator", alpha=0.25, strength=0.5), photo * 0.625)
+
+
+def test_compare_preview_and_dry_run(tmp_path, saved, capsys):
+    write_photo(torch.rand(1, 3, 60, 90), tmp_path / "a.png", bits=8)
+    weights, out = saved["tone-grid"], tmp_path / "out.png"
+    assert enhance_files([tmp_path / "a.png"], out, weights=weights, dry_run=True) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'a.png'} -> {out}\n"
+    assert not out.exists()
+    assert enhance_files([tmp_path / "a.png"], out, weights=weights, compare=True) == 0
+    sides = open_photo(out).pixels
+    assert sides.shape == (60, 180, 3)
+    np.testing.assert_array_equal(sides[:, :90], open_photo(tmp_path / "a.png").pixels)
+    write_photo(torch.rand(1, 3, 30, 1100), tmp_path / "wide.png", bits=8)
+    assert enhance_files([tmp_path / "wide.png"], out, weights=weights, preview=True) == 0
+    assert open_photo(out).pixels.shape == (28, 1024, 3)
+
+
+def test_a_network_signs_its_work_and_the_operator_does_not(tmp_path, saved):
+    write_photo(torch.rand(1, 3, 20, 30), tmp_path / "a.png", bits=8)
+    for weights, signed in ((saved["tone-grid"], True), ("operator", False)):
+        assert enhance_files([tmp_path / "a.png"], tmp_path / "out.jpg", weights=weights) == 0
+        software = open_photo(tmp_path / "out.jpg").exif.get(ExifTags.Base.Software, "")
+        assert ("lpie: network" in software) == signed
+
+
+def test_one_photo_that_needs_too_much_memory_does_not_stop_the_others(tmp_path, saved, caplog, monkeypatch):
+    for name in ("a.png", "b.png"):
+        write_photo(torch.rand(1, 3, 20, 30), tmp_path / name, bits=8)
+    failures = iter([MemoryError(), RuntimeError("can't allocate memory")])
+    monkeypatch.setattr("lpie.photos.enhancement.enhance_file", lambda *_: (_ for _ in ()).throw(next(failures)))
+    assert enhance_files([tmp_path], tmp_path / "out", weights=saved["tone-grid"]) == 2
+    assert "a.png: MemoryError" in caplog.text
+    assert "b.png: can't allocate memory" in caplog.text

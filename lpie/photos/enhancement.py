@@ -155,9 +155,8 @@ def load_enhancer(
     if weights == PLAIN or (weights is None and settings):
         return enhancer, None
     if settings:
-        raise ValueError(
-            f"{', '.join(settings)}: settings of the operator itself; leave the weights out or the settings."
-        )
+        given = ", ".join(settings)
+        raise ValueError(f"{given}: networks choose their own; give weights or settings of the operator, not both.")
     name = os.fspath(weights) if weights is not None else default_weights(operator)
     _, metadata = open_weights(name)
     learned = metadata.get("operator") or json.loads(metadata.get("study", "{}")).get("operator", operator)

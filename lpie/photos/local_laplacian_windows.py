@@ -25,7 +25,7 @@ Windowed: TypeAlias = Callable[[int, int, int, int], Luminance]
 
 FINE = 5  # levels done window by window
 MARGIN = 2  # px of the coarse level: the 2^(FINE + 1) - 1 px that a side of a window spoils, rounded up
-TILE = 32  # px of the coarse level
+TILE = 16  # px of the coarse level: 512 of the photo
 AT_A_TIME = 8  # centers, where they are remapped one copy each
 
 

@@ -34,6 +34,7 @@ Windowed: TypeAlias = Callable[[int, int, int, int], Photo]
 """(top, bottom, left, right) -> that window, (1, 3, bottom - top, right - left)."""
 
 BAND_PIXELS = 2_000_000  # read at a time
+SMALL_TILE = 512  # px: less memory, and as fast
 HAZE_PIXELS = 2_500_000  # above these the haze is estimated on a reduced photo
 GUIDED_RADIUS = 8  # px of the reduced photo
 GUIDED_FLOOR = 1e-4  # added to the variance of the guide
@@ -98,6 +99,8 @@ def rendered_tiles(
         raise ValueError(f"Expected tiles of at least 1 px, got {tile}.")
     if photo.height * photo.width <= tile * tile:
         tile = max(photo.height, photo.width)
+    elif enhancer.network is None or not isinstance(enhancer.network, ContextAggregationNetwork):
+        tile = min(tile, SMALL_TILE)  # the others see far, and tiles overlap by as much
     render = renderer(enhancer, photo)
     for top, left in product(range(0, photo.height, tile), range(0, photo.width, tile)):
         where = (top, min(top + tile, photo.height), left, min(left + tile, photo.width))
@@ -231,8 +234,8 @@ def _log_presence(estimate: Dehazed) -> None:
         log.info("Little haze found: %.0f %% of it is undone, airlight %s.", 100 * presence, airlight)
 
 
-def _window_of(transmission: Transmission) -> Windowed:
-    return lambda top, bottom, left, right: transmission[..., top:bottom, left:right]
+def _window_of(whole: Tensor) -> Windowed:
+    return lambda top, bottom, left, right: whole[..., top:bottom, left:right]
 
 
 def _guided(transmission: Transmission, guide: Luminance, photo: LargePhoto) -> Windowed:
