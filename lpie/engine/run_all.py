@@ -46,6 +46,7 @@ def study_graph(operators: Iterable[str]) -> dict[str, tuple[str, ...]]:
         **checks,
         "aesthetic_scores": (),
         "taste": (),
+        "instruments": (),
         **learning,
         "gamma": tuple(learning),
         "comparison": ("gamma", "aesthetic_scores"),

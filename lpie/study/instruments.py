@@ -25,15 +25,19 @@ from lpie.imaging.pixels import quantize
 from lpie.imaging.resampling import resize
 from lpie.judges import JUDGES, Role, available_raters, available_references, load_judge, load_rater
 from lpie.judges.full_reference import NO_DIFFERENCE, cvvdp
+from lpie.operators.local_laplacian import local_laplacian
 from lpie.photos.enhancement import enhance
 from lpie.photos.photographs import demo_photographs, read_photo
 from lpie.study.damage import DAMAGES, STRENGTHS, damaged
+from lpie.study.settings import Profile
 from lpie.vocabulary import Photo
 
 log = logging.getLogger(__name__)
 
 LONGEST_SIDE = 512  # px to which photographs are reduced before they are damaged or compared
+DEMO_SIDE = 176  # px of the shorter side in the demo
 APART = 0.5  # of a point in people's ratings: nearer renditions are not asked about
+STRONGER = {"alpha": 0.3, "beta": 0.7, "sigma_r": 0.2}  # of the local Laplacian filter, without damage
 PLAIN_JOD = 1.0  # damage that three of four people see
 PHOTOGRAPHS = 8  # that are damaged in a study
 
@@ -64,7 +68,9 @@ QUESTIONS: Mapping[str, Question] = {
         "how bad did 16 people find blur and JPEG?", "rank correlation", 0.0, 0.5, "visible difference"
     ),
     "damage ranked": Question("how plain is the damage, in JOD?", "rank correlation", 0.0, 0.5, "visible difference"),
-    "damage seen": Question("which of the two is plainly damaged?", "pairs in order", 0.5, 0.75, "veto"),
+    "damage seen": Question(
+        "which is plainly damaged, this or an undamaged rendition?", "pairs in order", 0.5, 0.75, "veto"
+    ),
     "person": Question(
         "which of the two is nearer to a retoucher's, the damaged one or the other?",
         "pairs in order",
@@ -76,22 +82,23 @@ QUESTIONS: Mapping[str, Question] = {
 """A role needs every question of its kind that an instrument can answer, and one at least."""
 
 
-def answers(photographs: str) -> pd.DataFrame:
+def answers(profile: Profile) -> pd.DataFrame:
     """One row per question, instrument and group: columns question, instrument, group, value.
 
-    `photographs` "demo" asks about damage to the demo's photographs alone; else all sets of the registry are asked
-    about, and those that cannot be had are named in the log.
+    Where a profile's photographs are the demo's, only damage to those is asked about; else every set of the registry
+    is, and those that cannot be found or downloaded are named in the log.
     """
+    demo = all(rows.set == "demo" for rows in profile.photographs)
     raters = {name: load_rater(name) for name in available_raters()}
     references = {name: _nearness(name) for name in available_references()}
     asked: list[Callable[..., Iterator[Answer]]] = [_about_damage]
-    if photographs != "demo":
+    if not demo:
         asked += [_about_renditions, _about_degraded, _about_pairs, _about_persons]
     rows: list[Answer] = []
     for ask in asked:
         log.info("instruments: %s", ask.__name__.removeprefix("_about_"))
         try:
-            rows += ask(raters, references, photographs)
+            rows += ask(raters, references, demo)
         except (FileNotFoundError, ConnectionError) as error:
             log.warning("not asked about %s: %s", ask.__name__.removeprefix("_about_"), error)
     return pd.DataFrame(rows, columns=["question", "instrument", "group", "value"])
@@ -139,8 +146,8 @@ def _nearness(name: str) -> Callable[[Photo, Photo], torch.Tensor]:
     return lambda photo, reference: sign * judge(photo, reference)
 
 
-def _about_renditions(raters: Mapping, references: Mapping, photographs: str) -> Iterator[Answer]:
-    del references, photographs  # no rendition is the true one
+def _about_renditions(raters: Mapping, references: Mapping, demo: bool) -> Iterator[Answer]:
+    del references, demo  # no rendition is the true one
     ratings, folder = _ratings("people/tone_mapping")
     for scene, rows in ratings.groupby("scene"):
         photos = [read_photo(folder / "images" / file) for file in rows["file"]]
@@ -151,8 +158,8 @@ def _about_renditions(raters: Mapping, references: Mapping, photographs: str) ->
                     yield "liked", name, str(scene), _in_order(liked - other, score - its_score)
 
 
-def _about_degraded(raters: Mapping, references: Mapping, photographs: str) -> Iterator[Answer]:
-    del photographs
+def _about_degraded(raters: Mapping, references: Mapping, demo: bool) -> Iterator[Answer]:
+    del demo
     ratings, folder = _ratings("people/degraded")
     for (motif, _), rows in ratings.groupby(["motif", "distortion"]):
         worst_first = rows.sort_values("level")
@@ -165,8 +172,8 @@ def _about_degraded(raters: Mapping, references: Mapping, photographs: str) -> I
             yield "degraded", name, motif, _rank_correlation(people[:-1], nearness)
 
 
-def _about_pairs(raters: Mapping, references: Mapping, photographs: str) -> Iterator[Answer]:
-    del references, photographs
+def _about_pairs(raters: Mapping, references: Mapping, demo: bool) -> Iterator[Answer]:
+    del references, demo
     for question, pairs in (("finished", finished_pairs()), ("haze-free", clear_pairs())):
         for group, before, after in pairs:
             photos = [_reduced(read_photo(path)) for path in (before, after)]
@@ -174,15 +181,19 @@ def _about_pairs(raters: Mapping, references: Mapping, photographs: str) -> Iter
                 yield question, name, group, _in_order(1, float(rate(photos[1])) - float(rate(photos[0])))
 
 
-def _about_damage(raters: Mapping, references: Mapping, photographs: str) -> Iterator[Answer]:
-    """The operator's rendition of each photo, damaged in every way at two strengths that change from photo to photo."""
-    for place, (group, photo) in enumerate(damage_photographs(photographs).items()):
+def _about_damage(raters: Mapping, references: Mapping, demo: bool) -> Iterator[Answer]:
+    """The operator's rendition of each photo, damaged in every way at two strengths that change from photo to photo.
+
+    It is compared with itself undamaged, and with a much stronger rendition: whoever takes change for damage is wrong.
+    """
+    for place, (group, photo) in enumerate(damage_photographs(demo).items()):
         photo = quantize(_reduced(photo))
         whole = quantize(enhance(photo, operator="tone", weights="operator"))
         losses: list[float] = []
         nearness: dict[str, list[float]] = {name: [] for name in references}
-        unharmed = {name: float(rate(whole)) for name, rate in raters.items()}
-        unharmed |= {name: float(near(whole, photo)) for name, near in references.items()}
+        stronger = quantize(local_laplacian(photo, **STRONGER))
+        unharmed = {name: [float(rate(one)) for one in (whole, stronger)] for name, rate in raters.items()}
+        unharmed |= {name: [float(near(one, photo)) for one in (whole, stronger)] for name, near in references.items()}
         for kind in DAMAGES:
             for strength in (STRENGTHS[place % 3], STRENGTHS[-1 - place % 2]):
                 harmed = damaged(whole, kind, strength, seed=place)
@@ -194,14 +205,15 @@ def _about_damage(raters: Mapping, references: Mapping, photographs: str) -> Ite
                 if losses[-1] >= PLAIN_JOD:
                     scored = {name: float(rate(harmed)) for name, rate in raters.items()} | to_photo
                     for name, score in scored.items():
-                        yield "damage seen", name, group, _in_order(1, unharmed[name] - score)
+                        for other in unharmed[name]:
+                            yield "damage seen", name, group, _in_order(1, other - score)
         for name, near_to in nearness.items():
             if name != "cvvdp":  # which defines the scale
                 yield "damage ranked", name, group, _rank_correlation(-np.array(losses), near_to)
 
 
-def _about_persons(raters: Mapping, references: Mapping, photographs: str) -> Iterator[Answer]:
-    del raters, photographs
+def _about_persons(raters: Mapping, references: Mapping, demo: bool) -> Iterator[Answer]:
+    del raters, demo
     for place, (group, before, after) in enumerate(finished_pairs()):
         photo, finished = (quantize(_reduced(read_photo(path))) for path in (before, after))
         height, width = (min(sides) for sides in zip(photo.shape[-2:], finished.shape[-2:], strict=True))
@@ -217,10 +229,10 @@ def _about_persons(raters: Mapping, references: Mapping, photographs: str) -> It
                     yield "person", name, group, _in_order(1, nearer)
 
 
-def damage_photographs(photographs: str) -> dict[str, Photo]:
-    """The photographs that are damaged, by name: the demo's, or some of Kodak's and of `unsplash800`."""
-    if photographs == "demo":
-        return demo_photographs()
+def damage_photographs(demo: bool) -> dict[str, Photo]:
+    """The photographs that are damaged, by name: three of the demo's, or some of Kodak's and of `unsplash800`."""
+    if demo:
+        return dict(list(demo_photographs(DEMO_SIDE).items())[:3])
     kodak, others = registry.files_of("kodak24"), registry.files_of("unsplash800")
     half = PHOTOGRAPHS // 2
     paths = [*kodak[:: len(kodak) // half][:half], *others[:: len(others) // half][:half]]
