@@ -162,6 +162,20 @@ def vote(
     print(f"{output} asks for {count} votes: send it to people, collect their files, then `lpie vote --read FILE...`.")
 
 
+@app.command()
+def sheet(
+    networks: Annotated[list[str], typer.Argument(help="Shipped names or safetensors files; the last one is judged.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("sheet.html"),
+    operator: Annotated[str, typer.Option(help=f"One of {', '.join(OPERATORS)}.")] = "tone",
+) -> None:
+    """Make a contact sheet of thirty photographs: input, operator, networks, where they changed; the worst first."""
+    from lpie.study.sheet import write_sheet
+
+    for name, change in write_sheet(output, networks, operator=operator):
+        print(f"{change:.3f}  {name}")
+    print(f"{output}: look at it before you believe a number")
+
+
 class DataAction(StrEnum):
     """What `lpie data` does."""
 
