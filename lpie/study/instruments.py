@@ -28,6 +28,7 @@ from lpie.judges.full_reference import NO_DIFFERENCE, cvvdp
 from lpie.operators.local_laplacian import local_laplacian
 from lpie.photos.enhancement import enhance
 from lpie.photos.photographs import demo_photographs, read_photo
+from lpie.records import write_csv
 from lpie.study.damage import DAMAGES, STRENGTHS, damaged
 from lpie.study.settings import Profile
 from lpie.vocabulary import Photo
@@ -80,6 +81,13 @@ QUESTIONS: Mapping[str, Question] = {
     ),
 }
 """A role needs every question of its kind that an instrument can answer, and one at least."""
+
+
+def ask_instruments(profile: Profile, folder: Path) -> pd.DataFrame:
+    """`worth` of the `answers` that a profile's photographs allow, also written to instruments.csv of `folder`."""
+    table = worth(answers(profile))
+    write_csv(folder / "instruments.csv", table)
+    return table
 
 
 def answers(profile: Profile) -> pd.DataFrame:
