@@ -14,9 +14,9 @@ from lpie.critic_training.tables import (
     read_published,
     scores_of,
 )
+from lpie.critic_training.variations import VARIATIONS
 from lpie.figures.critics import calibration_figure, failure_figure, octave_figure, price_figure
 from lpie.figures.style import save_figure
-from lpie.judges.robustness import VARIATIONS
 
 
 @pytest.fixture(scope="module")

@@ -4,16 +4,12 @@ import logging
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from lpie.critic_training.ratings import (
     RATINGS,
-    maximum_entropy,
     read_ava,
     read_oasis,
-    read_tid2013,
     seven_to_ten,
 )
 
@@ -63,32 +59,6 @@ def test_ava_line_of_another_layout_is_named(ava):
         read_ava(ava)
 
 
-@pytest.fixture
-def tid2013(tmp_path):
-    (tmp_path / "mos_with_names.txt").write_text("5.51429 I01_01_1.bmp\n3.21053 i21_24_5.bmp\n0.24242 i22_01_1.bmp\n")
-    (tmp_path / "mos_std.txt").write_text("0.13013\n0.16481\n0.05\n")
-    save_photo(tmp_path / "distorted_images" / "i01_01_1.bmp")
-    save_photo(tmp_path / "distorted_images" / "I21_24_5.BMP")
-    return tmp_path
-
-
-def test_tid2013_becomes_the_widest_distribution_of_its_mean_and_deviation(tid2013):
-    rated = read_tid2013(tid2013)
-    assert rated.splits == ("train", "test")
-    assert rated.groups == ("i01", "i21")
-    assert [path.name for path in rated.skipped] == ["i22_01_1.bmp"]
-    means = rated.distributions @ RATINGS
-    assert np.allclose(means, [6.51429, 4.21053], atol=1e-4)
-    deviations = np.sqrt(((RATINGS - means[:, None]) ** 2 * rated.distributions).sum(1))
-    assert np.allclose(deviations, np.array([0.13013, 0.16481]) * 35**0.5, atol=1e-3)
-
-
-def test_tid2013_tables_of_different_length_are_refused(tid2013):
-    (tid2013 / "mos_std.txt").write_text("0.13013\n")
-    with pytest.raises(ValueError, match="3 lines and 1 deviations"):
-        read_tid2013(tid2013)
-
-
 def test_oasis_keeps_the_mean_on_the_longer_scale(tmp_path):
     (tmp_path / "ratings.csv").write_text(
         "file,category,n,c1,c2,c3,c4,c5,c6,c7,mean_hist\n"
@@ -116,27 +86,3 @@ def test_votes_on_seven_are_shared_between_neighbors():
     assert np.allclose(shares.sum(1), 1)
     assert np.allclose(shares @ RATINGS, [1, 2.5, 4, 5.5, 7, 8.5, 10])
     assert ((shares > 0).sum(1) == [1, 2, 1, 2, 1, 2, 1]).all()
-
-
-@given(mean=st.floats(1, 10), deviation=st.floats(0, 4.5))
-@settings(max_examples=80, deadline=None, derandomize=True)
-def test_maximum_entropy_has_the_mean_and_the_nearest_possible_deviation(mean, deviation):
-    p = maximum_entropy(mean, deviation)
-    assert (p >= 0).all()
-    assert p.sum() == pytest.approx(1)
-    assert p @ RATINGS == pytest.approx(mean, abs=1e-6)
-    fraction = mean % 1
-    possible = np.clip(deviation, np.sqrt(fraction * (1 - fraction)), np.sqrt(max(0, (mean - 1) * (10 - mean))))
-    assert (p @ (RATINGS - mean) ** 2) == pytest.approx(possible**2, abs=2e-3)
-
-
-def test_no_other_distribution_of_that_mean_and_deviation_has_more_entropy():
-    p = maximum_entropy(5.3, 1.4)
-    constraints = np.stack([np.ones(10), RATINGS, RATINGS**2])
-    free = np.linalg.svd(constraints)[2][3:]  # directions that change neither sum, mean nor deviation
-    entropy = -(p * np.log(p)).sum()
-    for direction in free:
-        for step in (1e-4, -1e-4):
-            q = p + step * direction
-            if (q > 0).all():
-                assert -(q * np.log(q)).sum() < entropy

@@ -29,7 +29,6 @@ class Dataset(StrEnum):
     """Rating datasets that can be read, each as it is distributed."""
 
     AVA = "ava"
-    TID2013 = "tid2013"
     OASIS = "oasis"
 
 
@@ -77,7 +76,7 @@ def train(
 ) -> None:
     """Train a NIMA on a dataset of people's ratings, or on your own, and say how well it agrees with unseen ones."""
     if (dataset is None) == (ratings is None):
-        raise ValueError("Name a dataset (ava, tid2013, oasis) or your own --ratings FILE, one of the two.")
+        raise ValueError("Name a dataset (ava, oasis) or your own --ratings FILE, one of the two.")
     if ratings:
         from lpie.critic_training.opinions import read_opinions
         from lpie.critic_training.taste import learn_taste

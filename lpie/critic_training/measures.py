@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -11,58 +10,23 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from lpie.critic.nima import NIMA, Convention
-from lpie.critic_training.variations import haze
+from lpie.critic.nima import NIMA
+from lpie.critic_training.variations import VARIATIONS
 from lpie.imaging.pixels import quantize
 from lpie.imaging.resampling import resize
 from lpie.judges.robustness import (
     ATTACKED_SIZE,
     INVARIANCE,
-    add_noise,
-    blur,
-    jpeg,
     octave_energy,
     projected_gradient_ascent,
     score_gradient,
-    sharpen,
     universal_perturbation,
 )
 from lpie.judges.robustness import Score as Judge
-from lpie.operators.adjustments import contrast, exposure, saturation, white_balance_stops
 from lpie.photos.photographs import read_photo
 from lpie.records import write_csv
 from lpie.registry import files_of
 from lpie.vocabulary import PerPhoto, Photo
-
-
-def _white_balance(photo: Photo, temperature: float) -> Photo:
-    warmth = photo.new_full((len(photo),), temperature)
-    return exposure(photo, white_balance_stops(warmth, torch.zeros_like(warmth)))
-
-
-def _gray_haze(photo: Photo) -> Photo:
-    density, airlight = (photo.new_full((len(photo),), value) for value in (1.2, 0.85))
-    return haze(photo, density, airlight)
-
-
-PHOTOGRAPHIC_VARIATIONS: dict[str, Callable[[Photo], Photo]] = {
-    "1.5 stops darker": lambda photo: exposure(photo, -1.5),
-    "1 stop brighter": lambda photo: exposure(photo, 1.0),
-    "contrast 0.6": lambda photo: contrast(photo, 0.6),
-    "contrast 1.5": lambda photo: contrast(photo, 1.5),
-    "gray": lambda photo: saturation(photo, 0.0),
-    "saturation 1.8": lambda photo: saturation(photo, 1.8).clamp(0, 1),
-    "warm": lambda photo: _white_balance(photo, 0.8),
-    "cool": lambda photo: _white_balance(photo, -0.8),
-    "blur 1 px": lambda photo: blur(photo, 1.0),
-    "blur 2.5 px": lambda photo: blur(photo, 2.5),
-    "sharpened": lambda photo: sharpen(photo, 2.0),
-    "noise 0.05": lambda photo: add_noise(photo, 0.05),
-    "JPEG 20": lambda photo: jpeg(photo, 20),
-    "haze": _gray_haze,
-    "middle": lambda photo: photo[..., photo.shape[2] // 5 : -(photo.shape[2] // 5), :],
-}
-"""The photographs' variations over which a critic must follow the AVA network as well."""
 
 
 def measured_photographs(split: str, device: str, count: int = 100) -> list[Tensor]:
@@ -95,20 +59,16 @@ def measure_critic(
 ) -> dict[str, float]:
     """Agreement with `teacher` and robustness of `critic`, each number beside the teacher's own.
 
-    Agreement is with the teacher on antialiased input, which is how it trains others here, and, as `_published`, on
-    the nearest pixels of its own pipeline. `photos` are (1, 3, H, W) that the critic never saw; `others` are those
-    from which the universal perturbation is learned. Gains and shifts are in points of the mean score; the attack's
-    gain also in standard deviations of the scores of `photos`, since a critic with scores close together moves by few
-    points whatever fools it.
+    `srcc`: rank correlation with the teacher's scores, also over variations. `photos` are (1, 3, H, W) that the critic
+    never saw; from `others` the universal perturbation is learned. Gains and shifts are in points of the mean score;
+    the attack's gain also in standard deviations of the scores of `photos`, since a critic with scores close together
+    moves by few points whatever fools it.
     """
     own, varied = scores(critic, photos), _variations(photos)
     own_varied = scores(critic, varied)
     measures = {"photos": float(len(photos))}
-    conventions: dict[str, Convention] = {"": "antialiased", "_published": "published"}
-    for suffix, convention in conventions.items():
-        reference = with_convention(teacher, convention)
-        measures[f"srcc_clean{suffix}"] = _rank_correlation(own, scores(reference, photos))
-        measures[f"srcc_varied{suffix}"] = _rank_correlation(own_varied, scores(reference, varied))
+    measures["srcc_clean"] = _rank_correlation(own, scores(teacher, photos))
+    measures["srcc_varied"] = _rank_correlation(own_varied, scores(teacher, varied))
     for prefix, attacked in (("", critic), ("ava_", teacher)):
         fooled = fooling(attacked.mean_score, photos, others, universal_steps)
         measures |= {f"{prefix}{name}": value for name, value in fooled.items()}
@@ -146,13 +106,6 @@ def shifts(score: Judge, photos: Iterable[Tensor]) -> dict[str, float]:
     return {name: sum(distances) / len(distances) for name, distances in moved.items()}
 
 
-def with_convention(critic: NIMA, convention: Convention) -> NIMA:
-    """The same network, its weights shared, that sees photographs by `convention`."""
-    other = copy.copy(critic)
-    other.convention = convention
-    return other
-
-
 def quick_measures(critic: NIMA, teacher: NIMA, photos: list[Tensor]) -> dict[str, float]:
     """The numbers to watch while a critic trains: agreement with the teacher, gain of an attack, spread of scores."""
     squares = torch.cat([resize(photo, ATTACKED_SIZE, ATTACKED_SIZE) for photo in photos[:32]])
@@ -171,7 +124,9 @@ def scores(critic: NIMA, photos: Iterable[Tensor]) -> PerPhoto:
 
 
 def _variations(photos: list[Tensor]) -> list[Tensor]:
-    return [quantize(vary(photo)) for vary in PHOTOGRAPHIC_VARIATIONS.values() for photo in photos]
+    """Three strengths of each of the five variations of every photo."""
+    each = [(vary, strength) for vary, strengths in VARIATIONS.values() for strength in strengths[1::2]]
+    return [quantize(vary(photo, strength)) for vary, strength in each for photo in photos]
 
 
 def _rank_correlation(a: Tensor, b: Tensor) -> float:

@@ -66,21 +66,16 @@ class ReducedPhotographs:
         self.broken: set[int] = set()
         self._kept: dict[int, Tensor] = {}
         self._most_kept = KEPT_IN_MEMORY // (3 * side * side)
-        self._readers = ThreadPoolExecutor(min(16, os.cpu_count() or 1))
 
     def batches(self, batches: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Each batch of positions as uint8 (B, 3, side, side), and which could be read; reads one batch ahead."""
-        with ThreadPoolExecutor(1) as ahead:
-            coming = [ahead.submit(self._batch, positions) for positions in batches[:1]]
-            for following in batches[1:]:
-                coming.append(ahead.submit(self._batch, following))
-                yield coming.pop(0).result()
-            yield from (last.result() for last in coming)
-
-    def _batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        wanted = positions.tolist()
-        photos = torch.stack(list(self._readers.map(self._read, wanted)))
-        return photos, torch.tensor([position not in self.broken for position in wanted])
+        with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as readers:
+            wanted = [batch.tolist() for batch in batches]
+            coming = [readers.map(self._read, positions) for positions in wanted[:1]]
+            for number, positions in enumerate(wanted):
+                coming += [readers.map(self._read, following) for following in wanted[number + 1 : number + 2]]
+                photos = torch.stack(list(coming.pop(0)))
+                yield photos, torch.tensor([position not in self.broken for position in positions])
 
     def _read(self, position: int) -> UInt8[Tensor, "3 side side"]:
         if position in self._kept:

@@ -19,14 +19,11 @@ import pandas as pd
 from jaxtyping import Float
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.optimize import brentq
-from scipy.special import softmax
 
 log = logging.getLogger(__name__)
 
 RATINGS = np.arange(1.0, 11.0)
 Split = Literal["train", "test"]
-TID2013_OBSERVERS = 35
 
 
 @dataclass(frozen=True)
@@ -74,39 +71,6 @@ def read_ava(folder: str | os.PathLike[str], images: str | os.PathLike[str] | No
     )
 
 
-def read_tid2013(folder: str | os.PathLike[str], observers: int = TID2013_OBSERVERS) -> RatedPhotographs:
-    """TID2013: `mos_with_names.txt`, `mos_std.txt` and `distorted_images`; the scenes 20..25 are `test`.
-
-    Its mean opinion scores run from 0 to 9 and are moved to 1..10. Its standard deviations, about 0.15, are those of
-    the mean over the observers; times the root of their number they are those of single ratings. Mean and standard
-    deviation become the distribution of greatest entropy that has them.
-    Source: Ponomarenko et al., Image Database TID2013, Signal Processing: Image Communication 30, 2015; Talebi &
-    Milanfar, NIMA, TIP 2018, section II-B, for the greatest entropy.
-    Differs: the number of observers, 35, is what the fractions of the scores suggest; the files do not state it.
-    """
-    folder = Path(folder)
-    lines = [line.split() for line in (folder / "mos_with_names.txt").read_text().splitlines() if line.strip()]
-    deviations = _table(folder / "mos_std.txt", columns=1)[:, 0]
-    if any(len(line) != 2 for line in lines) or len(lines) != len(deviations):
-        raise ValueError(
-            f"{folder}: expected lines of 'score name' in mos_with_names.txt and as many deviations in mos_std.txt, "
-            f"got {len(lines)} lines and {len(deviations)} deviations."
-        )
-    there = {path.name.lower(): path for path in (folder / "distorted_images").iterdir()}  # .bmp or .BMP
-    names = [name.lower() for _, name in lines]
-    distributions = [
-        maximum_entropy(float(score) + 1, deviation * observers**0.5)
-        for (score, _), deviation in zip(lines, deviations, strict=True)
-    ]
-    scenes = [name.split("_")[0] for name in names]
-    return _collect(
-        [there.get(name, folder / "distorted_images" / name) for name in names],
-        np.stack(distributions),
-        ["test" if int(scene[1:]) >= 20 else "train" for scene in scenes],
-        scenes,
-    )
-
-
 def read_oasis(folder: str | os.PathLike[str]) -> RatedPhotographs:
     """OASIS: `ratings.csv` with columns `file` and the counts `c1`..`c7` of beauty ratings, and `images`.
 
@@ -135,30 +99,6 @@ def seven_to_ten() -> Float[np.ndarray, "7 10"]:
     """Row k: how a vote for k of 1..7 is shared among the ratings 1..10; the mean m becomes 1 + 1.5 (m - 1)."""
     positions = 1 + 1.5 * np.arange(7)
     return np.clip(1 - np.abs(positions[:, None] - RATINGS), 0, None)
-
-
-def maximum_entropy(mean: float, standard_deviation: float) -> Float[np.ndarray, " 10"]:
-    """The distribution over 1..10 of greatest entropy with this mean and standard deviation: p_k ~ exp(a k + b k^2).
-
-    No distribution over whole ratings scatters less than that between the two ratings beside its mean, nor more than
-    that between 1 and 10: a standard deviation outside is moved to that bound.
-    Source: Cover & Thomas, Elements of Information Theory, theorem 12.1.1.
-    """
-    mean = float(np.clip(mean, 1, 10))
-    least, most = (mean - np.floor(mean)) * (np.floor(mean) + 1 - mean), (mean - 1) * (10 - mean)
-    variance = float(np.clip(standard_deviation**2, least, most))
-    if variance <= least + 1e-3:
-        return np.clip(1 - np.abs(RATINGS - mean), 0, None)
-    if variance >= most - 1e-3:
-        return np.array([(10 - mean) / 9, *[0.0] * 8, (mean - 1) / 9])
-
-    def member(curvature: float) -> NDArray[np.float64]:
-        """The member of the family with this curvature and the wanted mean."""
-        powers = curvature * (RATINGS - mean) ** 2
-        tilt = brentq(lambda a: softmax(a * (RATINGS - mean) + powers) @ RATINGS - mean, -400, 400)
-        return softmax(tilt * (RATINGS - mean) + powers)
-
-    return member(brentq(lambda b: member(b) @ (RATINGS - mean) ** 2 - variance, -30.0, 5.0, xtol=1e-10))
 
 
 # Shared by the readers ---------------------------------------------------------------------------------------------
@@ -223,8 +163,4 @@ def _opens(path: Path) -> bool:
         return False
 
 
-READERS: dict[str, Callable[[str | os.PathLike[str]], RatedPhotographs]] = {
-    "ava": read_ava,
-    "tid2013": read_tid2013,
-    "oasis": read_oasis,
-}
+READERS: dict[str, Callable[[str | os.PathLike[str]], RatedPhotographs]] = {"ava": read_ava, "oasis": read_oasis}

@@ -30,6 +30,7 @@ from lpie.judges.robustness import ATTACKED_SIZE
 from lpie.photos.photographs import read_photo
 from lpie.records import write_csv
 from lpie.registry import files_of
+from lpie.study.instruments import finished_pairs
 from lpie.vocabulary import Photo
 
 INITIAL = ("ava", "robust")
@@ -37,22 +38,6 @@ SIZES = (5, 10, 15)  # pairs to learn from; and all but those that are kept apar
 REPEATS = 20  # random choices of a fifth that is kept apart
 PENALTY = 300.0  # of `taste.fit`; weaker ones agree less with unseen pairs
 APART = 0.3  # of the ratings 1..7: renditions that people rated closer are not asked about
-FIVEK = (
-    "fivek/local_laplacian",
-    "fivek/expert_c_pairs",
-    "pairs/fivek_uegan",
-    "pairs/fivek_curl",
-    "pairs/fivek_deeplpf",
-)
-
-
-def retouched_pairs() -> list[tuple[Photo, Photo]]:
-    """Each photograph as it came and as expert C finished it, both 224 x 224; a scene that is there twice once."""
-    found: dict[str, dict[str, Path]] = {}
-    for path in (path for folder in FIVEK for path in files_of(folder)):
-        if path.parent.name in ("input", "expert_c"):
-            found.setdefault(path.name[:5], {})[path.parent.name] = path  # a4521, the scene's number
-    return [(_square(pair["input"]), _square(pair["expert_c"])) for pair in found.values()]
 
 
 def overdone(came: Photo, finished: Photo) -> Photo:
@@ -65,7 +50,7 @@ def write_retouching_table(out: Path) -> pd.DataFrame:
 
     Shares are means over `n` random choices of a fifth of the pairs that is kept apart, with Student's t interval.
     """
-    pairs = retouched_pairs()
+    pairs = [(_square(came), _square(finished)) for _, came, finished in finished_pairs()]
     photos = torch.cat([torch.cat([finished, came, overdone(came, finished)]) for came, finished in pairs])
     ratings = pd.read_csv(next(path for path in files_of("people/tone_mapping") if path.suffix == ".csv"))
     images = {path.name: path for path in files_of("people/tone_mapping") if path.suffix == ".jpg"}

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from lpie.critic.nima import NIMA
 from lpie.critic_training.measures import fooling, shifts
+from lpie.critic_training.variations import VARIATIONS
 from lpie.imaging.pixels import quantize
 from lpie.imaging.resampling import resize
 from lpie.judges import available_raters, load_rater
-from lpie.judges.robustness import ATTACKED_SIZE, EPSILON, VARIATIONS, octave_energy, score_gradient
+from lpie.judges.robustness import ATTACKED_SIZE, EPSILON, octave_energy, score_gradient
 from lpie.judges.robustness import Score as Judge
 from lpie.photos.photographs import demo_photographs, read_photo
 from lpie.records import results_folder, write_csv

@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 from lpie.imaging.color import to_linear, to_srgb
 from lpie.imaging.pixels import from_uint8, quantize, to_uint8
 from lpie.imaging.resampling import resize
-from lpie.judges.robustness import blur, jpeg, sharpen
+from lpie.judges.robustness import blur, jpeg
 from lpie.operators.adjustments import contrast, exposure, saturation
 from lpie.photos.photographs import read_photo
 from lpie.registry import files_of
@@ -87,6 +87,35 @@ def haze(photo: Photo, density: PerPhoto, airlight: PerPhoto) -> Photo:
     depth = torch.linspace(1, 0, photo.shape[2], device=photo.device)[:, None]
     transmission = torch.exp(-density.view(-1, 1, 1, 1) * depth)
     return to_srgb(to_linear(photo) * transmission + to_linear(airlight.view(-1, 1, 1, 1)) * (1 - transmission))
+
+
+def darken(photo: Photo, stops: int | float) -> Photo:
+    """Half the light for each stop."""
+    return to_srgb(to_linear(photo) * 2.0**-stops)
+
+
+def sharpen(photo: Photo, amount: int | float) -> Photo:
+    """Unsharp masking with a radius of 1 px: `amount` times the detail is added."""
+    return (photo + amount * (photo - blur(photo, 1.0))).clamp(0, 1)
+
+
+def add_noise(photo: Photo, standard_deviation: int | float) -> Photo:
+    """Gaussian noise, the same for every call."""
+    noise = torch.randn(photo.shape[1:], generator=torch.Generator().manual_seed(0)).to(photo.device)
+    return (photo + standard_deviation * noise).clamp(0, 1)
+
+
+VARIATIONS: dict[str, tuple[Callable[[Photo, float], Photo], tuple[float, ...]]] = {
+    "dark (stops)": (darken, (0, 0.5, 1, 1.5, 2, 3)),
+    "blurred (px)": (blur, (0, 0.5, 1, 2, 3, 4)),
+    "noisy (standard deviation)": (add_noise, (0, 0.02, 0.05, 0.1, 0.15, 0.2)),
+    "over-sharpened (amount)": (sharpen, (0, 1, 2, 3, 4, 6)),
+    "saturated (factor - 1)": (
+        lambda photo, more: saturation(photo, 1.0 + more).clamp(0, 1),
+        (0, 0.25, 0.5, 1, 1.5, 2),
+    ),
+}
+"""Where a critic may fail: what is done to a photo, and the strengths at which a curve is drawn, 0 first."""
 
 
 def uniform(low: float, high: float, like: Tensor) -> PerPhoto:

@@ -149,36 +149,3 @@ def blur(photo: Float[Tensor, "n c h w"], sigma: int | float) -> Float[Tensor, "
     padded = F.pad(photo, (radius,) * 4, mode=mode)
     across = F.conv2d(padded, window, groups=len(window))
     return F.conv2d(across, window.mT, groups=len(window))
-
-
-def darken(photo: Photo, stops: int | float) -> Photo:
-    """Exposure reduced by `stops`, in linear light (power 2.2 for the sRGB curve)."""
-    return (photo.clamp_min(0) ** 2.2 * 2.0**-stops) ** (1 / 2.2)
-
-
-def add_noise(photo: Photo, deviation: int | float) -> Photo:
-    """Gaussian noise of the given standard deviation, the same for every call."""
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(photo.shape[1:], generator=generator).to(photo.device)
-    return (photo + deviation * noise).clamp(0, 1)
-
-
-def sharpen(photo: Photo, amount: int | float) -> Photo:
-    """Unsharp masking with a radius of 1 px: `amount` times the detail is added."""
-    return (photo + amount * (photo - blur(photo, 1.0))).clamp(0, 1)
-
-
-def saturate(photo: Photo, factor: int | float) -> Photo:
-    """Color differences to the Rec. 601 luma multiplied by 1 + `factor`; -1 leaves grays."""
-    luma = torch.einsum("c,nchw->nhw", photo.new_tensor([0.299, 0.587, 0.114]), photo)[:, None]
-    return (luma + (1 + factor) * (photo - luma)).clamp(0, 1)
-
-
-VARIATIONS: dict[str, tuple[Callable[[Photo, float], Photo], tuple[float, ...]]] = {
-    "dark (stops)": (darken, (0, 0.5, 1, 1.5, 2, 3)),
-    "blurred (px)": (blur, (0, 0.5, 1, 2, 3, 4)),
-    "noisy (deviation)": (add_noise, (0, 0.02, 0.05, 0.1, 0.15, 0.2)),
-    "over-sharpened (amount)": (sharpen, (0, 1, 2, 3, 4, 6)),
-    "saturated (factor - 1)": (saturate, (0, 0.25, 0.5, 1, 1.5, 2)),
-}
-"""Where a critic may fail: what is done to a photo, and the strengths at which a curve is drawn, 0 first."""
