@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +60,7 @@ SLIDERS = (
 """Scene, right-hand rendition, title and text of the three pictures that a reader sees first."""
 
 SHEETS = 6  # contact sheets inside the page
+EQUAL = 80.0  # dB; closer pictures are equal to eight bits, and closeness says nothing
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def scene_groups(folder: Path) -> list[Group]:
         for name in RENDITIONS:
             path = place / f"{scene.name}-{name}.webp"
             if path.exists() and (scene.name, name) in scores.index:
-                alt = f"{scene.alt}, {RENDITIONS[name]}".capitalize()
+                alt = f"{scene.alt[0].upper()}{scene.alt[1:]}: {RENDITIONS[name]}"
                 said = list(_said(scores.loc[(scene.name, name)], {rater: rater for rater in RATERS}))
                 tiles.append(_tile(path, f"{scene.name}-{name}", RENDITIONS[name], alt, said))
         if tiles:
@@ -189,7 +191,7 @@ def _crop_scores(evidence: Evidence, run: str, photo: str) -> list[tuple[str, st
 def _said(row: pd.Series, raters: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Six numbers at most beneath a picture: closeness to the operator, the critic, judges that tell."""
     for name, column, digits in (("PSNR", "psnr", 1), ("SSIM", "ssim", 3), ("MS-SSIM", "ms_ssim", 3)):
-        if np.isfinite(row[column]):
+        if np.isfinite(row[column]) and row["psnr"] < EQUAL:
             yield name, f"{row[column]:.{digits}f}" + (" dB" if name == "PSNR" else "")
     yield from ((name, f"{row[column]:.2f}") for name, column in raters.items() if pd.notna(row.get(column)))
 
@@ -294,7 +296,9 @@ def _cell(name: object, value: Any) -> str:
     label = {"operator": labels.operator_label, "network": labels.network_label, "against": labels.fidelity_label,
              "fidelity": labels.fidelity_label}.get(str(name), str)  # fmt: skip
     text = "" if pd.isna(value) else label(value)
-    return f"<td>{html.escape(text.removeprefix('gain_') if name == 'measure' else text)}</td>"
+    leading = re.match(r"[+-]?\d+(\.\d+)?", text)  # sorted by the number that a mean with its interval begins with
+    order = f' data-order="{float(leading[0])}"' if leading else ""
+    return f"<td{order}>{html.escape(text.removeprefix('gain_') if name == 'measure' else text)}</td>"
 
 
 def number(value: float, name: str = "") -> str:

@@ -53,7 +53,6 @@ SCENES = (
     Scene("airplane", "tone", "kodak24/20.png", "plain sky", "a silver airplane with a yellow nose on a meadow"),
     Scene("chalet", "dehaze", "kodak24/24.png", "detail", "a painted house with a wooden balcony in haze", hazy=True),
     Scene("valley", "dehaze", "kodak24/13.png", "distance", "a river before mountains in haze", hazy=True),
-    Scene("lake", "dehaze", "china", "real haze", "a red and green temple above a lake in pale haze"),
 )
 
 RENDITIONS = {
