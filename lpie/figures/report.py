@@ -138,7 +138,7 @@ def draw_figures(evidence: Evidence, compared: pd.DataFrame) -> tuple[dict[str, 
     for name, draw in wanted.items():
         try:
             figure = draw()
-            save_figure(figure, folder / "figures" / name, DPI, 256)
+            save_figure(figure, folder / "figures" / name, DPI, 256, vector=False)  # the page holds it as SVG
             drawn[name] = {
                 "caption": captions[name],
                 "svg": "" if name in ("frontier", "training") else svg_of(figure, name),

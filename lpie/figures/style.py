@@ -88,9 +88,9 @@ def shades(values: list[Any]) -> dict[Any, Any]:
 
 
 def save_figure(
-    figure: Figure, path: str | os.PathLike[str], dpi: int | None = None, colors: int | None = None
+    figure: Figure, path: str | os.PathLike[str], dpi: int | None = None, colors: int | None = None, vector: bool = True
 ) -> Path:
-    """Write `figure` as `path` with .png and .pdf, each whole or not at all; returns the PNG's path.
+    """Write `figure` as `path` with .png and, if `vector`, .pdf, each whole or not at all; returns the PNG's path.
 
     `dpi`: pixels an inch of the PNG, STYLE's if not given. `colors`: the PNG keeps so many of them, at most 256, which
     makes a drawing a third as large; all if not given.
@@ -103,8 +103,9 @@ def save_figure(
             if colors:
                 drawn = Image.open(temporary).convert("RGB")
                 drawn.quantize(colors, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(temporary, "PNG")
-        with atomic_path(stem.with_suffix(".pdf")) as temporary:
-            FigureCanvasPdf(figure).print_pdf(temporary, metadata={"CreationDate": None, "Producer": None})
+        if vector:
+            with atomic_path(stem.with_suffix(".pdf")) as temporary:
+                FigureCanvasPdf(figure).print_pdf(temporary, metadata={"CreationDate": None, "Producer": None})
     return stem.with_suffix(".png")
 
 
