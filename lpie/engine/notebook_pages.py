@@ -12,6 +12,7 @@ import base64
 import html
 import io
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -58,24 +59,20 @@ def as_page(notebook: Any, work: Path) -> str:
     """An executed notebook as HTML without bulk; paths within `work`, of this machine alone, are left out."""
     from nbconvert import HTMLExporter  # slow to import
 
-    for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
-        data = output.get("data", {})
-        if "image/png" in data:
-            picture = f"<img src='data:image/webp;base64,{_webp(data['image/png'])}' style='max-width:100%'>"
-            output["data"] = {"text/html": picture}
     notebook.metadata.pop("papermill", None)
     title = next(cell.source for cell in notebook.cells if cell.cell_type == "markdown").splitlines()[0].lstrip("# ")
     page, _ = HTMLExporter(template_name="basic").from_notebook_node(notebook)
+    page = re.sub(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)", lambda found: _webp(found[1]), page)
     return PAGE.format(title=html.escape(title), body=page.replace(f"{work}/", "").replace(f"{PROJECT}/", ""))
 
 
 def _webp(png: str) -> str:
-    """A picture in base64, from PNG to WebP."""
+    """The address of a picture that holds it, from PNG in base64 to WebP."""
     picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
     picture.thumbnail((WIDEST, 10 * WIDEST))
     stored = io.BytesIO()
     picture.save(stored, "WEBP", quality=75, method=4)
-    return base64.b64encode(stored.getvalue()).decode()
+    return f"data:image/webp;base64,{base64.b64encode(stored.getvalue()).decode()}"
 
 
 PAGE = """<!DOCTYPE html>
