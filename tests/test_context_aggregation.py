@@ -247,5 +247,5 @@ def test_settings_that_make_no_network_are_refused() -> None:
         ContextAggregationNetwork(16)
     with pytest.raises(ValueError, match="three colors"):
         ContextAggregationNetwork(2, (1,))
-    with pytest.raises(ValueError, match="at least 1 px"):
+    with pytest.raises(ValueError, match="of 1 to 1024 px"):
         ContextAggregationNetwork(8, (1, 0))

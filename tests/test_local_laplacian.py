@@ -336,8 +336,8 @@ for n, height, width, samples, levels, volume in ((2, 5, 6, 8, 4, 2**28), (1, 3,
     for module in (local_laplacian_cpu, local_laplacian_gpu):
         module.Runner.volume = volume
         with module.runner() as run:
-            filtered, slopes = fast.forward(run, values, tables[0], samples, levels, with_slopes=True)
-            results.append((filtered, *fast.backward(run, grad, values, tables[1:], slopes, samples)))
+            filtered, gradients = fast.forward(run, values, tables[0], samples, levels, with_gradients=True)
+            results.append((filtered, *fast.backward(run, grad, values, tables[1:], gradients, samples)))
     for cpu, gpu in zip(*results, strict=True):
         torch.testing.assert_close(gpu, cpu, rtol=1e-5, atol=1e-5)
 """

@@ -25,10 +25,10 @@ _SYMMETRIC = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 @dataclass(frozen=True)
 class InputScale:
-    """What a backbone was made for: `(photo - mean) / deviation`, on a square of `size` pixels."""
+    """What a backbone was made for: `(photo - mean) / standard_deviation`, on a square of `size` pixels."""
 
     mean: tuple[float, float, float]
-    deviation: tuple[float, float, float]
+    standard_deviation: tuple[float, float, float]
     size: int
 
 
@@ -153,6 +153,6 @@ def build_backbone(name: BackboneName, imagenet: bool = False) -> nn.Module:
 
 
 def scale_buffers(name: BackboneName) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of a backbone's input, each (1, 3, 1, 1)."""
+    """Mean and standard deviation of a backbone's input, each (1, 3, 1, 1)."""
     scale = INPUT_SCALES[name]
-    return torch.tensor(scale.mean).view(1, 3, 1, 1), torch.tensor(scale.deviation).view(1, 3, 1, 1)
+    return torch.tensor(scale.mean).view(1, 3, 1, 1), torch.tensor(scale.standard_deviation).view(1, 3, 1, 1)

@@ -48,7 +48,7 @@ def score_deviation(distribution: ScoreDistribution) -> PerPhoto:
     Source: Talebi & Milanfar, TIP 2018, section III: sigma = sqrt(sum_k (k - mu)^2 p_k).
     """
     distances = _ratings(distribution) - mean_score(distribution)[:, None]
-    return (distances.square() * distribution).sum(1).clamp_min(1e-30).sqrt()  # a root has no slope at 0
+    return (distances.square() * distribution).sum(1).clamp_min(1e-30).sqrt()  # a root has no gradient at 0
 
 
 def _ratings(distribution: Tensor) -> Tensor:
@@ -181,7 +181,7 @@ class NIMA(nn.Module):
             memo.add(self)
             yield prefix, self
 
-    def state_dict(self, *args: Any, prefix: str = "", **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, prefix: str = "", **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """The weights; nothing where it is frozen and a parent asks, whose `load_state_dict` misses nothing either."""
         if self._frozen and prefix:
             return kwargs.get("destination", {})

@@ -88,20 +88,20 @@ class _NormalizeAndActivate(torch.autograd.Function):
         return active.view(len(flat), *features.shape[2:], -1).permute(0, 3, 1, 2)
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, output_gradient: Tensor) -> tuple[Tensor | None, ...]:
         features, w0, w1, offset, active, mean, inverse, scale = ctx.saved_tensors
         if torch.is_grad_enabled():  # this gradient will be differentiated again
             inputs = features, w0, w1, offset
-            return gradient_of_plain(plain_normalization, inputs, ctx.needs_input_grad, slope)
+            return gradient_of_plain(plain_normalization, inputs, ctx.needs_input_grad, output_gradient)
         flat = _pixels(features)
         pixels = flat.shape[1]
-        before = torch.ops.aten.leaky_relu_backward(_pixels(slope), active, NEGATIVE_SLOPE, True)
+        before = torch.ops.aten.leaky_relu_backward(_pixels(output_gradient), active, NEGATIVE_SLOPE, True)
         plain = before.sum(1, keepdim=True)
         centered = (flat - mean).mul_(before).sum(1, keepdim=True)
         by_feature = -w1 * inverse**3 * centered / pixels
         constant = -w1 * inverse * plain / pixels - by_feature * mean
         raw = torch.addcmul(constant, flat, by_feature).addcmul_(before, scale)
-        raw = raw.view(len(raw), *slope.shape[2:], -1).permute(0, 3, 1, 2)
+        raw = raw.view(len(raw), *output_gradient.shape[2:], -1).permute(0, 3, 1, 2)
         w0_slope = (centered + mean * plain).sum()
         w1_slope = (centered * inverse + offset * plain).sum()
         return raw, w0_slope, w1_slope, w1 * plain.sum((0, 1))
@@ -126,26 +126,28 @@ class _WideConvolution(torch.autograd.Function):
         return _plain_convolution(features, weight, dilation)
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, output_gradient: Tensor) -> tuple[Tensor | None, ...]:
         features, weight = ctx.saved_tensors
         if torch.is_grad_enabled():  # this gradient will be differentiated again
             inputs = features, weight, ctx.dilation
-            return gradient_of_plain(_plain_convolution, inputs, ctx.needs_input_grad, slope)
+            return gradient_of_plain(_plain_convolution, inputs, ctx.needs_input_grad, output_gradient)
         by_features, by_weight = None, None
         if ctx.needs_input_grad[0]:
-            by_features = _convolution_backward(slope, features, weight, ctx.dilation, (True, False, False))[0]
+            by_features = _convolution_backward(output_gradient, features, weight, ctx.dilation, (True, False, False))[
+                0
+            ]
         if ctx.needs_input_grad[1]:  # every dilation-th pixel makes a small photo, where the dilation is 1
-            phases = (_phases(slope, ctx.dilation), _phases(features, ctx.dilation))
+            phases = (_phases(output_gradient, ctx.dilation), _phases(features, ctx.dilation))
             by_weight = _convolution_backward(*phases, weight, 1, (False, True, False))[1]
         return by_features, by_weight, None
 
 
 def _convolution_backward(
-    slope: Tensor, features: Tensor, weight: Tensor, dilation: int, wanted: tuple[bool, bool, bool]
+    output_gradient: Tensor, features: Tensor, weight: Tensor, dilation: int, wanted: tuple[bool, bool, bool]
 ) -> tuple[Tensor | None, ...]:
     both = [dilation, dilation]
     return torch.ops.aten.convolution_backward(
-        slope, features, weight, None, [1, 1], both, both, False, [0, 0], 1, wanted
+        output_gradient, features, weight, None, [1, 1], both, both, False, [0, 0], 1, wanted
     )
 
 

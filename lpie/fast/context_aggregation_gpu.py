@@ -1,7 +1,7 @@
 """The context aggregation network on a GPU, in half precision: features cross the memory once each way a layer.
 
 The plain form in `context_aggregation.py` is the definition; this is the same computation, arranged for speed.
-Features are float16, slopes bfloat16: with eight bits instead of eleven, features put outputs off by 2/255 to 7/255.
+Features are float16, gradients bfloat16: with eight bits instead of eleven, features put outputs off by 2/255 to 7/255.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class _Enhance(torch.autograd.Function):
             return forward.output(clip=False)
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, output_gradient: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
             raise NotImplementedError(
                 "A context aggregation network has no second derivatives in half precision on a GPU: leave autocast, "
@@ -97,7 +97,9 @@ class _Enhance(torch.autograd.Function):
         photo, *weights, features, normalization = ctx.saved_tensors
         dilations, precision = ctx.settings
         with torch.cuda.device_of(photo):
-            gradient = _gradient(slope, photo, Weights(*weights), dilations, precision, features, normalization)
+            gradient = _gradient(
+                output_gradient, photo, Weights(*weights), dilations, precision, features, normalization
+            )
         return None, None, None, *gradient
 
 
@@ -155,12 +157,12 @@ class _Pass:
 
 
 def _gradient(
-    slope: Tensor, photo: Tensor, weights: Weights, dilations: tuple[int, ...], precision: torch.dtype,
+    output_gradient: Tensor, photo: Tensor, weights: Weights, dilations: tuple[int, ...], precision: torch.dtype,
     features: Tensor, normalization: Tensor,
 ) -> Weights:  # fmt: skip
-    """Slopes of the weights, given the slope of the output."""
+    """Gradients of the weights, given that of the output."""
     layers, count, height, width, channels = features.shape
-    # bfloat16 holds the small slopes of a mean over millions of pixels, which float16 would flush to zero
+    # bfloat16 holds the small gradients of a mean over millions of pixels, which float16 would flush to zero
     kind = torch.bfloat16 if precision == torch.float16 else precision
     mean, inverse, scale, shift = normalization
     gradient, raw_gradient = torch.empty(2, *features.shape[1:], dtype=kind, device=photo.device)
@@ -174,8 +176,8 @@ def _gradient(
     last_sums = normalization.new_empty(count, grid[0], 3, channels)
     bias_sums = normalization.new_empty(count, grid[0], 3)
     kernels.last_layer_gradient[grid](
-        slope, features[-1], scale[-1], shift[-1], mean[-1], weights.last, gradient, sums, last_sums, bias_sums,
-        height, width, shape["tiles"], *slope.stride(), C=channels, COLUMNS=shape["COLUMNS"],
+        output_gradient, features[-1], scale[-1], shift[-1], mean[-1], weights.last, gradient, sums, last_sums,
+        bias_sums, height, width, shape["tiles"], *output_gradient.stride(), C=channels, COLUMNS=shape["COLUMNS"],
     )  # fmt: skip
     for layer in reversed(range(layers)):
         kernels.normalization_gradient[(count,)](

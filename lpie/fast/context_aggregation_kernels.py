@@ -241,7 +241,7 @@ def normalization(
     counts, means, squares_of, w0, w1, offsets, mean_out, inverse_out, scale_out, shift_out, programs, pixels,
     C: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Partial statistics of one channel of a photo -> its mean, inverse deviation, scale and shift."""
+    """Partial statistics of one channel of a photo -> its mean, inverse standard deviation, scale and shift."""
     n, channel = tl.program_id(0), tl.program_id(1)
     counts += n * programs
     means += (n * C + channel) * programs
@@ -295,8 +295,8 @@ def last_layer(
 
 @triton.jit
 def last_layer_gradient(
-    slope, source, scales, shifts, means, weights, gradient, sums, weight_sums, bias_sums, height, width, tiles,
-    stride_n, stride_c, stride_y, stride_x, C: tl.constexpr, COLUMNS: tl.constexpr,
+    output_gradient, source, scales, shifts, means, weights, gradient, sums, weight_sums, bias_sums, height, width,
+    tiles, stride_n, stride_c, stride_y, stride_x, C: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """Slope of the output -> gy of the last 3x3 layer, and partial sums for normalization, weights and bias."""
     n = tl.program_id(1)
@@ -307,7 +307,7 @@ def last_layer_gradient(
     mean = tl.load(means + n * C + channel)
     plain, centered = tl.zeros((C,), tl.float32), tl.zeros((C,), tl.float32)
     red, green, blue = tl.zeros((C,), tl.float32), tl.zeros((C,), tl.float32), tl.zeros((C,), tl.float32)
-    slopes = tl.zeros((4,), tl.float32)
+    output_gradients = tl.zeros((4,), tl.float32)
     red_weight, green_weight = tl.load(weights + channel), tl.load(weights + C + channel)
     blue_weight = tl.load(weights + 2 * C + channel)
     for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
@@ -316,7 +316,7 @@ def last_layer_gradient(
         place = (y * width + x)[:, None] * C + channel[None, :]
         z = tl.load(source + offset + place, inside[:, None], 0.0).to(tl.float32)
         features = _activated(z, scale, shift)
-        at = slope + n.to(tl.int64) * stride_n + y * stride_y + x * stride_x
+        at = output_gradient + n.to(tl.int64) * stride_n + y * stride_y + x * stride_x
         by_red = tl.load(at, inside, 0.0).to(tl.float32)
         by_green = tl.load(at + stride_c, inside, 0.0).to(tl.float32)
         by_blue = tl.load(at + 2 * stride_c, inside, 0.0).to(tl.float32)
@@ -332,14 +332,14 @@ def last_layer_gradient(
         by_color = tl.where(
             color == 0, tl.sum(by_red, 0), tl.where(color == 1, tl.sum(by_green, 0), tl.sum(by_blue, 0))
         )
-        slopes += by_color
+        output_gradients += by_color
     program = n * tl.num_programs(0) + tl.program_id(0)
     tl.store(sums + program * 2 * C + channel, plain)
     tl.store(sums + program * 2 * C + C + channel, centered)
     tl.store(weight_sums + program * 3 * C + channel, red)
     tl.store(weight_sums + program * 3 * C + C + channel, green)
     tl.store(weight_sums + program * 3 * C + 2 * C + channel, blue)
-    tl.store(bias_sums + program * 3 + color, slopes, color < 3)
+    tl.store(bias_sums + program * 3 + color, output_gradients, color < 3)
 
 
 @triton.jit

@@ -67,8 +67,8 @@ class _Sampled(torch.autograd.Function):
     ) -> Tensor:  # fmt: skip
         table = remap_tables((alpha, beta, sigma_r, noise), samples, gradients=False)[0]
         with kernel_runner(values.device) as run:
-            filtered, slopes = forward(run, values, table, samples, levels, with_slopes=any(ctx.needs_input_grad))
-        ctx.save_for_backward(values, alpha, beta, sigma_r, noise, *slopes)
+            filtered, gradients = forward(run, values, table, samples, levels, with_gradients=any(ctx.needs_input_grad))
+        ctx.save_for_backward(values, alpha, beta, sigma_r, noise, *gradients)
         ctx.samples, ctx.plain = (
             samples,
             lambda values, *settings: plain(
@@ -79,47 +79,47 @@ class _Sampled(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        values, alpha, beta, sigma_r, noise, *slopes = ctx.saved_tensors
+        values, alpha, beta, sigma_r, noise, *gradients = ctx.saved_tensors
         if torch.is_grad_enabled():  # this gradient will be differentiated again
             inputs = values, alpha, beta, sigma_r, noise
             return *gradient_of_plain(ctx.plain, inputs, ctx.needs_input_grad[:5], grad), None, None, None
         tables = remap_tables((alpha, beta, sigma_r, noise), ctx.samples, gradients=True)[1:]
         with kernel_runner(values.device) as run:
-            by_value, by_setting = backward(run, grad, values, tables, slopes, ctx.samples)
+            by_value, by_setting = backward(run, grad, values, tables, gradients, ctx.samples)
         return by_value, *by_setting.unbind(1), None, None, None, None
 
 
 def forward(
-    run: Any, values: Tensor, table: Tensor, samples: int, levels: int, *, with_slopes: bool
+    run: Any, values: Tensor, table: Tensor, samples: int, levels: int, *, with_gradients: bool
 ) -> tuple[Tensor, list[Tensor]]:
     """The filtered `values` (N, 1, H, W) and, if asked, how each level's coefficients grow with their center."""
     device, starts = values.device, table_offsets(values, samples)
     gaussians = _gaussians(run, values, levels)
     changes = [torch.zeros_like(level) for level in gaussians]
     nothing = values.new_empty(0, 0, 0)
-    slopes = [torch.zeros_like(level) if with_slopes else nothing for level in gaussians]
+    gradients = [torch.zeros_like(level) if with_gradients else nothing for level in gaussians]
     for first, volumes in _parts(run, gaussians, samples):
         runs, begins = table, starts
         for level, volume in enumerate(volumes):
             size = gaussians[level].shape[1:]
             run("reduce_runs", volume, runs, begins, first, tuple(size), reducing(*size, device), volume)
             where = (gaussians[level], runs, begins, first, volume, expanding(*size, device), samples)
-            run("slice_runs", changes[level], *where, changes[level], slopes[level])
+            run("slice_runs", changes[level], *where, changes[level], gradients[level])
             runs, begins = volume.reshape(-1), nothing.int()
     for level in reversed(range(levels - 1)):
         taps = expanding(*changes[level].shape[1:], device)
         run("gather_image", changes[level], changes[level + 1], taps, True, changes[level])
-    return values + changes[0][:, None], slopes
+    return values + changes[0][:, None], gradients
 
 
 def backward(
-    run: Any, grad: Tensor, values: Tensor, tables: Tensor, slopes: list[Tensor], samples: int
+    run: Any, grad: Tensor, values: Tensor, tables: Tensor, gradients: list[Tensor], samples: int
 ) -> tuple[Tensor, Tensor]:
     """Gradients of `values` (N, 1, H, W) and of alpha, beta and sigma_r (N, 3).
 
     `tables` (4, ...) hold how a table entry grows with value, alpha, beta and sigma_r.
     """
-    device, levels, starts = values.device, len(slopes), table_offsets(values, samples)
+    device, levels, starts = values.device, len(gradients), table_offsets(values, samples)
     gaussians = _gaussians(run, values, levels)
     grads = [grad[:, 0].contiguous()]  # of each level's coefficients
     for level in range(levels - 2):
@@ -128,7 +128,7 @@ def backward(
         grads.append(coarser)
     out = torch.zeros_like(gaussians[-1])  # of each level's Gaussian, as centers move with it
     for level in reversed(range(levels - 1)):
-        finer = grads[level] * slopes[level]
+        finer = grads[level] * gradients[level]
         run("gather_image", finer, out, reducing_back(*finer.shape[1:], device), True, finer)
         out = finer
     out = out + grads[0]

@@ -88,9 +88,9 @@ def _reduce_runs(
 
 @triton.jit
 def _slice_runs(
-    centers, runs, starts, coarse, rows, row_weights, columns, column_weights, change, slope,
+    centers, runs, starts, coarse, rows, row_weights, columns, column_weights, change, gradient,
     first, samples, height, width, coarse_height, coarse_width, count, total,
-    TABLE: tl.constexpr, SLOPE: tl.constexpr, BLOCK: tl.constexpr,
+    TABLE: tl.constexpr, GRADIENT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = pixel < total
@@ -116,9 +116,9 @@ def _slice_runs(
             upper -= weight * tl.load(coarse + begin + 1, has_upper, 0.0)
     value = tl.load(change + pixel, inside, 0.0) + lower + between * (upper - lower)
     tl.store(change + pixel, value, inside)
-    if SLOPE:
-        grown = tl.load(slope + pixel, inside, 0.0) + (samples - 1) * (upper - lower)
-        tl.store(slope + pixel, grown, inside)
+    if GRADIENT:
+        grown = tl.load(gradient + pixel, inside, 0.0) + (samples - 1) * (upper - lower)
+        tl.store(gradient + pixel, grown, inside)
 
 
 @triton.jit
@@ -219,11 +219,11 @@ def _launch_reduce_runs(runs, starts, first, size, taps, volume):
     _reduce_runs[grid](runs, starts, *taps, volume, *sizes, TABLE=starts.numel() > 0, **block)
 
 
-def _launch_slice_runs(centers, runs, starts, first, coarse, taps, samples, change, slope):
+def _launch_slice_runs(centers, runs, starts, first, coarse, taps, samples, change, gradient):
     sizes = (first, samples, *centers.shape[1:], *coarse.shape[1:], centers.numel())
-    which = {"TABLE": starts.numel() > 0, "SLOPE": slope.numel() > 0, "BLOCK": PIXELS}
+    which = {"TABLE": starts.numel() > 0, "GRADIENT": gradient.numel() > 0, "BLOCK": PIXELS}
     grid = (triton.cdiv(centers.numel(), PIXELS),)
-    _slice_runs[grid](centers, runs, starts, coarse, *taps, change, slope, *sizes, **which)
+    _slice_runs[grid](centers, runs, starts, coarse, *taps, change, gradient, *sizes, **which)
 
 
 def _launch_scatter_volume(coarser, back, gaussian, grad, finer, finer_grad, taps, first, samples, volume):

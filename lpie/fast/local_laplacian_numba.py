@@ -75,9 +75,9 @@ def gather_image(image, taps, accumulate, out, start, stop):
 
 
 @compiled
-def slice_runs(centers, runs, starts, first, coarse, taps, samples, change, slope, start, stop):
+def slice_runs(centers, runs, starts, first, coarse, taps, samples, change, gradient, start, stop):
     """Adds a level's coefficients, interpolated between the two centers nearest to the level's Gaussian, and how
-    they grow with it (where `slope` is wanted); `coarse` is the next volume, `runs` this one or the table."""
+    they grow with it (where `gradient` is wanted); `coarse` is the next volume, `runs` this one or the table."""
     rows, row_weights, columns, column_weights = taps
     height, width = centers.shape[1:]
     count = coarse.shape[3]
@@ -103,8 +103,8 @@ def slice_runs(centers, runs, starts, first, coarse, taps, samples, change, slop
                     if k + 1 < last:
                         upper -= weight * line[columns[x, j], k + 1 - first]
             change[n, y, x] += lower + between * (upper - lower)
-            if slope.size > 0:
-                slope[n, y, x] += np.float32(samples - 1) * (upper - lower)
+            if gradient.size > 0:
+                gradient[n, y, x] += np.float32(samples - 1) * (upper - lower)
 
 
 @compiled

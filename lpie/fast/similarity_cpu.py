@@ -15,24 +15,24 @@ from lpie.imaging.similarity_terms import (
     WINDOW_SIZE,
     gaussian_window,
     luminance_and_contrast,
-    similarity_slopes,
+    similarity_gradients,
 )
 
 WINDOW = np.array(gaussian_window(), dtype=np.float32)
 C1, C2 = np.float32(STABILIZERS[0]), np.float32(STABILIZERS[1])
 BAND = 96  # rows of a task; neighbors both blur 10 to 20 rows at their border
 
-_terms, _slopes = compiled(luminance_and_contrast), compiled(similarity_slopes)
+_terms, _gradients = compiled(luminance_and_contrast), compiled(similarity_gradients)
 
 
 def mean_terms(
-    a: Tensor, b: Tensor, with_luminance: bool, slope_a: bool, slope_b: bool
+    a: Tensor, b: Tensor, with_luminance: bool, gradient_a: bool, gradient_b: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Mean term of each plane of (planes, H, W), and its slopes by the planes' values where they are wanted."""
+    """Mean term of each plane of (planes, H, W), and its gradients by the planes' values where they are wanted."""
     planes, height, width = a.shape
-    slopes = tuple(torch.empty_like(a) if wanted else None for wanted in (slope_a, slope_b))
+    gradients = tuple(torch.empty_like(a) if wanted else None for wanted in (gradient_a, gradient_b))
     arrays = [a.detach().numpy(), b.detach().numpy()]
-    arrays += [np.empty((planes, 0, 0), np.float32) if slope is None else slope.numpy() for slope in slopes]
+    arrays += [np.empty((planes, 0, 0), np.float32) if gradient is None else gradient.numpy() for gradient in gradients]
     tasks = [(plane, start) for plane in range(planes) for start in range(0, height, BAND)]
 
     def run(task: tuple[int, int]) -> float:
@@ -48,26 +48,26 @@ def mean_terms(
             sums = list(pool.map(run, tasks))
     windows = (height - WINDOW_SIZE + 1) * (width - WINDOW_SIZE + 1)
     means = torch.tensor(sums, dtype=torch.float64).view(planes, -1).sum(1) / windows
-    return means.float(), slopes[0], slopes[1]
+    return means.float(), gradients[0], gradients[1]
 
 
 @compiled
-def stream_band(a, b, slope_a, slope_b, window, c1, c2, with_luminance, start, stop):
-    """Sum of the terms whose windows begin in the rows `start..stop`; fills those rows of the slopes, where given.
+def stream_band(a, b, gradient_a, gradient_b, window, c1, c2, with_luminance, start, stop):
+    """Sum of the terms whose windows begin in the rows `start..stop`; fills those rows of the gradients, where given.
 
-    A slope row gathers the terms of the eleven windows that hold it, so that the bands above are blurred again.
+    A gradient row gathers the terms of the eleven windows that hold it, so that the bands above are blurred again.
     """
     height, width = a.shape
     across = width - 10
-    graded = slope_a.size > 0 or slope_b.size > 0
+    graded = gradient_a.size > 0 or gradient_b.size > 0
     scale = np.float32(1) / np.float32((height - 10) * across)
     first = max(start - 10, 0) if graded else start
     last = min(stop, height - 10)  # windows begin in first..last
     ring = np.zeros((4, 11, across), np.float32)  # horizontally blurred rows
-    row = np.empty((4, across), np.float32)  # one row of windows: means, power, error; then their slopes
+    row = np.empty((4, across), np.float32)  # one row of windows: means, power, error; then their gradients
     power, error = np.empty(width, np.float32), np.empty(width, np.float32)
     padded = np.zeros(width + 10, np.float32)
-    slopes = np.zeros((4, 11, width if graded else 0), np.float32)
+    gradients = np.zeros((4, 11, width if graded else 0), np.float32)
     gathered = np.empty((4, width if graded else 0), np.float32)
     total = 0.0
     for y in range(first, last + 10):
@@ -85,17 +85,17 @@ def stream_band(a, b, slope_a, slope_b, window, c1, c2, with_luminance, start, s
         if top >= start:
             total += _sum_terms(row[0], row[1], row[2], row[3], c1, c2, with_luminance)
         if graded:
-            _turn_into_slopes(row[0], row[1], row[2], row[3], c1, c2, with_luminance)
+            _turn_into_gradients(row[0], row[1], row[2], row[3], c1, c2, with_luminance)
             for q in range(4):
-                if q > 1 or (q == 0 and slope_a.size > 0) or (q == 1 and slope_b.size > 0):
+                if q > 1 or (q == 0 and gradient_a.size > 0) or (q == 1 and gradient_b.size > 0):
                     padded[10 : 10 + across] = row[q]
-                    _blur_across(padded, window, slopes[q, top % 11])
+                    _blur_across(padded, window, gradients[q, top % 11])
             if top >= start:
-                _gather(slopes, top, window, gathered, a, b, slope_a, slope_b, scale)
+                _gather(gradients, top, window, gathered, a, b, gradient_a, gradient_b, scale)
     if graded:
         for top in range(max(last, start), stop):  # rows below the last window
-            slopes[:, top % 11] = 0
-            _gather(slopes, top, window, gathered, a, b, slope_a, slope_b, scale)
+            gradients[:, top % 11] = 0
+            _gather(gradients, top, window, gathered, a, b, gradient_a, gradient_b, scale)
     return total
 
 
@@ -142,32 +142,32 @@ def _sum_terms(mean_a, mean_b, power, error, c1, c2, with_luminance):
 
 
 @compiled
-def _turn_into_slopes(mean_a, mean_b, power, error, c1, c2, with_luminance):
-    """Each row by the term's slope, in place: rows that no other pointer reaches compile to vector code."""
+def _turn_into_gradients(mean_a, mean_b, power, error, c1, c2, with_luminance):
+    """Each row by the term's gradient, in place: rows that no other pointer reaches compile to vector code."""
     none, one = np.float32(0), np.float32(1)
     if with_luminance:
         for x in range(mean_a.size):
             p, q, r, s = mean_a[x], mean_b[x], power[x], error[x]
             luminance, contrast = _terms(p, q, r, s, c1, c2)
-            mean_a[x], mean_b[x], power[x], error[x] = _slopes(p, q, r, s, c1, c2, contrast, luminance)
+            mean_a[x], mean_b[x], power[x], error[x] = _gradients(p, q, r, s, c1, c2, contrast, luminance)
     else:
         for x in range(mean_a.size):
             p, q, r, s = mean_a[x], mean_b[x], power[x], error[x]
-            mean_a[x], mean_b[x], power[x], error[x] = _slopes(p, q, r, s, c1, c2, none, one)
+            mean_a[x], mean_b[x], power[x], error[x] = _gradients(p, q, r, s, c1, c2, none, one)
 
 
 @compiled
-def _gather(slopes, y, window, gathered, a, b, slope_a, slope_b, scale):
-    """Row `y` of the slopes: the eleven rows of windows that hold it, the uppermost at y - 10."""
+def _gather(gradients, y, window, gathered, a, b, gradient_a, gradient_b, scale):
+    """Row `y` of the gradients: the eleven rows of windows that hold it, the uppermost at y - 10."""
     uppermost = (y + 1) % 11
     for q in range(2, 4):
-        _blur_down(slopes[q], uppermost, window, gathered[q])
-    if slope_a.size > 0:
-        _blur_down(slopes[0], uppermost, window, gathered[0])
-        _combine(gathered[0], gathered[2], gathered[3], a[y], b[y], scale, slope_a[y])
-    if slope_b.size > 0:
-        _blur_down(slopes[1], uppermost, window, gathered[1])
-        _combine(gathered[1], gathered[2], gathered[3], b[y], a[y], scale, slope_b[y])
+        _blur_down(gradients[q], uppermost, window, gathered[q])
+    if gradient_a.size > 0:
+        _blur_down(gradients[0], uppermost, window, gathered[0])
+        _combine(gathered[0], gathered[2], gathered[3], a[y], b[y], scale, gradient_a[y])
+    if gradient_b.size > 0:
+        _blur_down(gradients[1], uppermost, window, gathered[1])
+        _combine(gathered[1], gathered[2], gathered[3], b[y], a[y], scale, gradient_b[y])
 
 
 @compiled

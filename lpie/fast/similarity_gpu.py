@@ -21,7 +21,7 @@ from lpie.imaging.similarity_terms import (
     WINDOW_SIZE,
     gaussian_window,
     luminance_and_contrast,
-    similarity_slopes,
+    similarity_gradients,
 )
 
 W0, W1, W2, W3, W4, W5 = (tl.constexpr(weight) for weight in gaussian_window()[:6])
@@ -37,35 +37,35 @@ def _compiled(formula: Callable[..., Any]) -> Any:
     return triton.jit(FunctionType(plain.__code__, globals(), plain.__name__))
 
 
-_terms, _slopes = _compiled(luminance_and_contrast), _compiled(similarity_slopes)
+_terms, _gradients = _compiled(luminance_and_contrast), _compiled(similarity_gradients)
 
 
 def mean_terms(
-    a: Tensor, b: Tensor, with_luminance: bool, slope_a: bool, slope_b: bool
+    a: Tensor, b: Tensor, with_luminance: bool, gradient_a: bool, gradient_b: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Mean term of each plane of (planes, H, W), and its slopes by the planes' values where they are wanted."""
+    """Mean term of each plane of (planes, H, W), and its gradients by the planes' values where they are wanted."""
     planes, height, width = a.shape
     windows = (height - WINDOW_SIZE + 1, width - WINDOW_SIZE + 1)
     with torch.cuda.device_of(a):
         grid, band = _bands(planes, *windows)
         sums = a.new_empty(planes, grid[0] * grid[1])
-        wanted = (slope_a, slope_b, slope_a or slope_b, slope_a or slope_b)
+        wanted = (gradient_a, gradient_b, gradient_a or gradient_b, gradient_a or gradient_b)
         maps = [a.new_empty(planes, *windows) if each else sums for each in wanted]
         terms_of_bands[grid](
             a, b, sums, *maps, height, width, BAND=band, COLUMNS=COLUMNS,
-            WITH_LUMINANCE=with_luminance, SLOPE_A=slope_a, SLOPE_B=slope_b,
+            WITH_LUMINANCE=with_luminance, GRADIENT_A=gradient_a, GRADIENT_B=gradient_b,
         )  # fmt: skip
         count = windows[0] * windows[1]
-        slopes: list[Tensor | None] = [None, None]
+        gradients: list[Tensor | None] = [None, None]
         grid, band = _bands(planes, height, width)
         for which, (own, other) in enumerate(((a, b), (b, a))):
             if wanted[which]:
-                slopes[which] = torch.empty_like(own)
-                slopes_of_bands[grid](
-                    own, other, maps[which], *maps[2:], slopes[which], height, width, 2.0 / count,
+                gradients[which] = torch.empty_like(own)
+                gradients_of_bands[grid](
+                    own, other, maps[which], *maps[2:], gradients[which], height, width, 2.0 / count,
                     BAND=band, COLUMNS=COLUMNS,
                 )  # fmt: skip
-        return sums.sum(1) / count, slopes[0], slopes[1]
+        return sums.sum(1) / count, gradients[0], gradients[1]
 
 
 def _bands(planes: int, height: int, width: int) -> tuple[tuple[int, int, int], int]:
@@ -79,10 +79,10 @@ def _bands(planes: int, height: int, width: int) -> tuple[tuple[int, int, int], 
 @triton.jit
 def terms_of_bands(
     a, b, sums, by_mean_a, by_mean_b, by_power, by_error, height, width,
-    BAND: tl.constexpr, COLUMNS: tl.constexpr, WITH_LUMINANCE: tl.constexpr, SLOPE_A: tl.constexpr,
-    SLOPE_B: tl.constexpr,
+    BAND: tl.constexpr, COLUMNS: tl.constexpr, WITH_LUMINANCE: tl.constexpr, GRADIENT_A: tl.constexpr,
+    GRADIENT_B: tl.constexpr,
 ):  # fmt: skip
-    """Sum of a band's terms and, where wanted, each term's slopes by its window's statistics."""
+    """Sum of a band's terms and, where wanted, each term's gradients by its window's statistics."""
     plane, start = tl.program_id(2).to(tl.int64), tl.program_id(1) * BAND
     x = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     across = width - 10
@@ -101,18 +101,18 @@ def terms_of_bands(
             luminance, contrast = _terms(mean_a, mean_b, power, error, C1, C2)
             if WITH_LUMINANCE:
                 term = luminance * contrast
-                by = _slopes(mean_a, mean_b, power, error, C1, C2, contrast, luminance)
+                by = _gradients(mean_a, mean_b, power, error, C1, C2, contrast, luminance)
             else:
                 term = contrast
-                by = _slopes(mean_a, mean_b, power, error, C1, C2, 0.0, 1.0)
+                by = _gradients(mean_a, mean_b, power, error, C1, C2, 0.0, 1.0)
             inside = x < across
             total += tl.where(inside, term, 0.0)
             place = plane * (height - 10) * across + (row - 10) * across + x
-            if SLOPE_A:
+            if GRADIENT_A:
                 tl.store(by_mean_a + place, by[0], inside)
-            if SLOPE_B:
+            if GRADIENT_B:
                 tl.store(by_mean_b + place, by[1], inside)
-            if SLOPE_A or SLOPE_B:
+            if GRADIENT_A or GRADIENT_B:
                 tl.store(by_power + place, by[2], inside)
                 tl.store(by_error + place, by[3], inside)
     program = (plane * tl.num_programs(1) + tl.program_id(1)) * tl.num_programs(0) + tl.program_id(0)
@@ -120,10 +120,10 @@ def terms_of_bands(
 
 
 @triton.jit
-def slopes_of_bands(
+def gradients_of_bands(
     own, other, by_mean, by_power, by_error, out, height, width, scale, BAND: tl.constexpr, COLUMNS: tl.constexpr
 ):
-    """The slope by each value of `own`: what the windows that hold it have gathered."""
+    """The gradient by each value of `own`: what the windows that hold it have gathered."""
     plane, start = tl.program_id(2).to(tl.int64), tl.program_id(1) * BAND
     x = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     down, across = height - 10, width - 10
@@ -142,8 +142,8 @@ def slopes_of_bands(
             place = plane * height * width + row * width + x
             inside = x < width
             p, q = tl.load(own + place, inside, 0.0), tl.load(other + place, inside, 0.0)
-            slope = _windowed(means) + p * _windowed(powers) + (p - q) * _windowed(errors)
-            tl.store(out + place, scale * slope, inside)
+            gradient = _windowed(means) + p * _windowed(powers) + (p - q) * _windowed(errors)
+            tl.store(out + place, scale * gradient, inside)
 
 
 @triton.jit

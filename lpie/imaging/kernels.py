@@ -71,10 +71,10 @@ def is_exporting() -> bool:
 
 
 def gradient_of_plain(
-    plain: Callable[..., Tensor], inputs: Sequence[Any], wanted: Sequence[bool], slope: Tensor
+    plain: Callable[..., Tensor], inputs: Sequence[Any], wanted: Sequence[bool], output_gradient: Tensor
 ) -> tuple[Tensor | None, ...]:
     """The gradient of `plain(*inputs)`, itself differentiable: what a kernel's backward returns where its gradient
     will be differentiated again, which kernels cannot do."""
     asked = [each for each, needed in zip(inputs, wanted, strict=True) if needed]
-    found = iter(torch.autograd.grad(plain(*inputs), asked, slope, create_graph=True, materialize_grads=True))
+    found = iter(torch.autograd.grad(plain(*inputs), asked, output_gradient, create_graph=True, materialize_grads=True))
     return tuple(next(found) if needed else None for needed in wanted)

@@ -39,10 +39,10 @@ def luminance_and_contrast(mean_a, mean_b, power, error, c1, c2):
     return (brightness - shift) / brightness, (variance - (error - shift)) / variance
 
 
-def similarity_slopes(mean_a, mean_b, power, error, c1, c2, by_luminance, by_contrast):
-    """Half the slopes of a term with respect to `mean_a` and `mean_b`, and its slopes by `power` and `error`.
+def similarity_gradients(mean_a, mean_b, power, error, c1, c2, by_luminance, by_contrast):
+    """Half the gradients of a term with respect to `mean_a` and `mean_b`, and its gradients by `power` and `error`.
 
-    The term's own slopes by its two factors come in: (contrast, luminance) for luminance x contrast, (0, 1) for
+    The term's own gradients by its two factors come in: (contrast, luminance) for luminance x contrast, (0, 1) for
     contrast alone.
     """
     mean_power = mean_a * mean_a + mean_b * mean_b

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from lpie.vocabulary import PerPhoto, Photo
 
 
 class _SimilarityLoss(nn.Module):
-    similarity: ClassVar[Callable[[Tensor, Tensor], Tensor]]
+    similarity: ClassVar[Any]  # (a, b) -> (N,)
 
     def __init__(self, reduction: Reduction = "mean", data_range: int | float = 1.0) -> None:
         super().__init__()

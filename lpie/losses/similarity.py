@@ -150,12 +150,14 @@ class _MeanTerms(torch.autograd.Function):
         return means
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, output_gradient: Tensor) -> tuple[Tensor | None, ...]:
         a, b, *gradients = ctx.saved_tensors
         if torch.is_grad_enabled():  # this gradient will be differentiated again
             planes = (a, b, ctx.with_luminance)
-            return *gradient_of_plain(plain_mean_terms, planes, (*ctx.needs_input_grad[:2], False), slope), None
-        return *(each if each is None else each * slope[:, None, None] for each in gradients), None, None
+            return *gradient_of_plain(
+                plain_mean_terms, planes, (*ctx.needs_input_grad[:2], False), output_gradient
+            ), None
+        return *(each if each is None else each * output_gradient[:, None, None] for each in gradients), None, None
 
 
 def blur(planes: Planes) -> Float[Tensor, "planes h-10 w-10"]:

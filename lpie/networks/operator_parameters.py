@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +28,7 @@ SAMPLES = 64  # centers of the local Laplacian filter: 52 dB from its default of
 
 ADJUSTMENTS = {
     "exposure": Range(-1, 0, 1),  # stops
-    "contrast": Range(0.7, 1, 1.4),  # slope at middle gray
+    "contrast": Range(0.7, 1, 1.4),  # gradient at middle gray
     "saturation": Range(0.5, 1, 1.5),
     "temperature": Range(-0.3, 0, 0.3),  # stops of red against blue
     "tint": Range(-0.2, 0, 0.2),  # stops of both against green
@@ -63,8 +64,9 @@ class OperatorParameters(nn.Module):
     def __init__(self, operator: OperatorName = "tone", samples: int = SAMPLES) -> None:
         super().__init__()
         self._row = find(OPERATORS, operator, "operator")
-        if self._row.render is None:
+        if not self._row.render:
             raise ValueError(f"The operator {operator!r} has no settings that a network could choose: train another.")
+        self._render: Callable[..., Photo] = self._row.render
         self.ranges = ranges_of(operator)
         self.operator, self.samples = operator, samples
         self.uses_estimate = self._row.estimate is not None
@@ -100,7 +102,7 @@ class OperatorParameters(nn.Module):
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> OperatorParameters:
         """A trained network, in eval mode, from what `state_dict` and `metadata` gave."""
-        network = cls(metadata["operator"], int(metadata["samples"]))
+        network = cls(cast(OperatorName, metadata["operator"]), int(metadata["samples"]))
         network.load_state_dict(tensors)
         return network.eval()
 
@@ -147,7 +149,7 @@ class OperatorParameters(nn.Module):
         """The photo under the operator so set, then adjusted."""
         with torch.autocast(photo.device.type, enabled=False):
             photo = photo.to(torch.promote_types(torch.float32, photo.dtype))
-            return self.finish(self._row.render(photo, settings, estimate, self.samples), settings)
+            return self.finish(self._render(photo, settings, estimate, self.samples), settings)
 
     def finish(self, rendered: Photo, settings: Settings) -> Photo:
         """What the operator gave, adjusted."""

@@ -64,8 +64,8 @@ def _tone(photo: Photo, settings: ToneSettings) -> Photo:
 def _render_tone(photo: Photo, chosen: Mapping[str, PerPhoto], estimate: None, samples: int) -> Photo:
     from lpie.operators.local_laplacian import local_laplacian
 
-    settings = {name: chosen[name] for name in TONE_LEARNED}
-    return local_laplacian(photo, **settings, samples=samples)
+    alpha, beta, sigma_r = (chosen[name] for name in TONE_LEARNED)
+    return local_laplacian(photo, alpha=alpha, beta=beta, sigma_r=sigma_r, samples=samples)
 
 
 def _dehaze(photo: Photo, settings: DehazeSettings) -> Photo:
