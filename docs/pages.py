@@ -45,10 +45,16 @@ def _rooms() -> list[Path]:
     return [rooms[name] for name in (*FIRST, *sorted(rooms.keys() - set(FIRST)))]
 
 
-def _linked_files(text: str) -> set[str]:
-    """The files of the checkout that the README links to, which keep their place, so that its links are checked."""
-    targets = {target.split("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text)}
-    return {target for target in targets if target and "://" not in target and (PROJECT / target).is_file()}
+def _linked_files(text: str, folder: Path = PROJECT) -> set[str]:
+    """Files of the checkout that a text links to, and what they link to; each keeps its place, so links are checked."""
+    found = set()
+    for target in re.findall(r"\]\(([^)\s#]+)[^)]*\)", text):
+        path = (folder / target).resolve()
+        if "://" not in target and path.is_file():
+            found.add(path.relative_to(PROJECT).as_posix())
+            if path.suffix == ".md":
+                found |= _linked_files(path.read_text(encoding="utf-8"), path.parent)
+    return found
 
 
 def _room_page(room: Path) -> str:

@@ -28,7 +28,16 @@ ROOMS = {"fast": "fast", "photos": "photos", "explore": "lab", "cli": "photos"} 
 )
 """The extra that a room may import from at once; every other room has only what the package itself depends on."""
 
-LATE = {"people": "lab", "registry": "data", "records": "study", "critic": "study", "photos": "study", "fast": "study"}
+LATE = {
+    "engine": "cluster",
+    "weights": "data",
+    "people": "lab",
+    "registry": "data",
+    "records": "study",
+    "critic": "study",
+    "photos": "study",
+    "fast": "study",
+}
 """The extra that a room may import from inside functions besides, and in modules that only functions import."""
 
 LATE_MODULES = {("weights", "published")}
