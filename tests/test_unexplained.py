@@ -7,6 +7,7 @@ import torch
 from scipy.stats import spearmanr
 
 import lpie
+from lpie.evidence.criteria import Criteria
 from lpie.judges.unexplained import PLAIN, explained_rendition, unexplained_change, unexplained_map
 from lpie.operators.adjustments import contrast, exposure, saturation
 from lpie.photos.photographs import demo_photographs
@@ -37,6 +38,10 @@ def test_tone_color_and_local_contrast_are_explained(photo: torch.Tensor, toned:
     change = unexplained_change(photo.expand(len(renditions), -1, -1, -1), torch.cat(renditions))
     assert change.max() < PLAIN
     assert change[0] == 0
+
+
+def test_the_bound_of_a_recipe_is_where_unexplained_change_is_plain() -> None:
+    assert Criteria().most_unexplained == PLAIN
 
 
 def test_a_network_that_paints_bands_is_plainly_unexplained(photo: torch.Tensor, toned: torch.Tensor) -> None:

@@ -40,6 +40,9 @@ def recipe_check(evidence: Evidence, configuration: pd.Series) -> pd.DataFrame:
     checks.append(_check("fine-detail energy, at least", detail, criteria.least_detail, "mean"))
     checks.append(_check("fine-detail energy, at most", detail, criteria.most_detail, "most"))
     checks.append(_check("color shift, at most", color, criteria.largest_color_shift, "most"))
+    if "unexplained" in rows and rows["unexplained"].notna().any():  # results before it was measured have none
+        unexplained = across(rows, "unexplained")
+        checks.append(_check("unexplained change, at most", unexplained, criteria.most_unexplained, "most"))
     checks += _check_trivial(evidence, rows, critic)
     return pd.DataFrame(checks)
 
