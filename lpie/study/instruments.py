@@ -80,7 +80,8 @@ QUESTIONS: Mapping[str, Question] = {
         "human reference",
     ),
 }
-"""A role needs every question of its kind that an instrument can answer, and one at least."""
+"""A role needs every question of its kind that an instrument can answer, and one at least. Of an instrument without
+a reference, how bad blur and JPEG are is asked as damage."""
 
 
 def ask_instruments(profile: Profile, folder: Path) -> pd.DataFrame:
@@ -119,6 +120,8 @@ def worth(answered: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for (question, instrument), group in answered.groupby(["question", "instrument"], sort=False):
+        alone = instrument in CRITICS or not JUDGES[instrument].needs_reference
+        role: Role = "veto" if alone and question == "degraded" else QUESTIONS[question].role
         asked, interval = QUESTIONS[question], paired_interval(group.groupby("group")["value"].mean())
         rows.append(
             {
@@ -131,7 +134,7 @@ def worth(answered: pd.DataFrame) -> pd.DataFrame:
                 "high": interval.high,
                 "groups": interval.n,
                 "chance": asked.chance,
-                "role": asked.role,
+                "role": role,
                 "shows": bool(interval.low > asked.enough),
             }
         )
