@@ -25,9 +25,11 @@ from lpie.imaging.remapping import NOISE, remap
 from lpie.imaging.resampling import resize
 from lpie.operators.local_laplacian import SAMPLES, filtered_luminance, local_laplacian
 from lpie.operators.local_laplacian_plain import exact
+from lpie.operators.tone_mapping import tone_map
 from lpie.photos.photographs import demo_photographs, read_photo
 from lpie.registry import fetch, files_of
 from lpie.study.kept_tables import if_available, kept
+from lpie.study.radiance import read_radiance
 from lpie.vocabulary import Photo
 
 Rows = dict[str, dict[str, NDArray[np.float32]]]
@@ -203,6 +205,12 @@ def _fit(pairs: list[tuple[Tensor, Tensor]]) -> Setting:
 
     optimizer.step(error)
     return Setting(*logs.detach().exp().tolist())
+
+
+def radiance_renditions(betas: tuple[float, ...] = (1.0, 0.5, 0.0)) -> Rows:
+    """A scene of high dynamic range, tone compressed more and more; raises as `registry.fetch`."""
+    scene = read_radiance(fetch("llf/input/designCenter.hdr"))
+    return {"": {f"beta = {beta:g}": _pixels(tone_map(scene, beta=beta)) for beta in betas}}
 
 
 def _contrast_fitted(photo: Photo, target: Photo) -> Photo:
