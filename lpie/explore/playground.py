@@ -106,7 +106,7 @@ class Playground(ipywidgets.VBox):
         self.save.on_click(lambda _: self._guarded(self._save))
 
     def _answer(self, control: Any, action: Callable[[], None]) -> None:
-        control.observe(lambda _: self._quiet or self._guarded(action), names="value")
+        control.observe(lambda _: None if self._quiet else self._guarded(action), names="value")
 
     def _guarded(self, action: Callable[[], None]) -> None:
         """Run what a control asks for; say that it works, how long it took, or what went wrong."""

@@ -89,7 +89,7 @@ class Renditions:
 
     @cached_property
     def _presence(self) -> PerPhoto:
-        return haze_presence(self.small, self._airlight)
+        return haze_presence(self.small)
 
     @torch.no_grad()
     def _find_haze(self, gamma: float, smoothness: float) -> Transmission:
@@ -121,5 +121,5 @@ def preview(photo: Photo) -> Photo:
 
 
 def _enhanced(photo: Photo, enhancer: Enhancer, settings: Mapping[str, float], strength: float) -> Photo:
-    own = settings if enhancer.weights == PLAIN else {}
+    own: dict[str, Any] = dict(settings) if enhancer.weights == PLAIN else {}
     return enhance(photo, enhancer.operator, enhancer.weights, strength=strength, **own)
