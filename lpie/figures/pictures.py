@@ -48,7 +48,6 @@ SCENES = (
     Scene("portrait", "tone", "kodak24/04.png", "face", "a smiling woman in a red straw hat before pink curtains"),
     Scene("rocket", "tone", "rocket", "night", "a rocket on its launch pad at night"),
     Scene("houses", "tone", "kodak24/08.png", "detail", "a row of half-timbered houses"),
-    Scene("temple", "tone", "china", "pale haze", "a red and green temple above a lake in pale haze"),
     Scene("door", "tone", "kodak24/02.png", "plain wall", "a red wooden door with an iron bolt"),
     Scene("airplane", "tone", "kodak24/20.png", "plain sky", "a silver airplane with a yellow nose on a meadow"),
     Scene("chalet", "dehaze", "kodak24/24.png", "detail", "a painted house with a wooden balcony in haze", hazy=True),
@@ -62,6 +61,7 @@ RENDITIONS = {
     "tone-grid-robust": "grid, L2 + 0.02 robust",
     "tone-grid-nima": "grid, L2 + 0.003 compact",
     "tone-can24-plain": "CAN24, L2 alone",
+    "tone-can24-nima": "CAN24, L2 + 0.0003 compact",
     "dehaze-parameters-plain": "parameters, L2 alone",
     "dehaze-can24-plain": "CAN24, L2 alone",
 }
