@@ -76,7 +76,8 @@ def sharing(folder: Path, patience: int = 5) -> Iterator[None]:
 
 @contextmanager
 def _locked(folder: Path, kind: str, patience: int) -> Iterator[int]:
-    from portalocker import LockFlags, lock
+    from portalocker import lock
+    from portalocker.constants import LockFlags
     from portalocker.exceptions import LockException
 
     def opener(path: str, flags: int) -> int:  # a link is not followed: it may lead to anybody's file

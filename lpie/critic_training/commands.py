@@ -52,8 +52,8 @@ def with_settings(settings: type) -> Callable[[Callable[..., None]], Callable[..
         parameters = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
         for field in fields(settings):
             kind, *said = get_args(hints[field.name]) or (hints[field.name],)
-            option = Annotated[kind, typer.Option(help=" ".join(said))]
-            parameters.append(inspect.Parameter(field.name, KEYWORD_ONLY, default=field.default, annotation=option))
+            option = typer.Option(field.default, help=" ".join(said))
+            parameters.append(inspect.Parameter(field.name, KEYWORD_ONLY, default=option, annotation=kind))
         own = [parameter.replace(kind=KEYWORD_ONLY) for parameter in parameters]
         called.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
         called.__name__, called.__doc__ = command.__name__, command.__doc__

@@ -75,7 +75,7 @@ def _write(
     tensors = nima.network.state_dict()
     stored = int8_channels(tensors) if settings.int8 else {name: tensor.half() for name, tensor in tensors.items()}
     write_tensors(out / "weights.safetensors", stored, {**nima.metadata(), "ratings": dataset, **notes})
-    columns = {"photo": [path.name for path in held_out.paths]}
+    columns: dict[str, list[str] | np.ndarray] = {"photo": [path.name for path in held_out.paths]}
     for who, distributions in (("rated", held_out.distributions), ("predicted", predicted)):
         columns |= {f"{who}_mean": mean_of(distributions), f"{who}_deviation": standard_deviation_of(distributions)}
     write_csv(out / "predictions.csv", pd.DataFrame(columns))

@@ -131,7 +131,7 @@ def fit(features: Float[Tensor, "n f"], logits: Float[Tensor, "n 10"], opinions:
         loss.backward()
         return loss
 
-    solver.step(objective)  # type: ignore[no-untyped-call]
+    solver.step(objective)
     raw = direction.detach() @ basis / spread
     return raw, offset.detach() - raw @ center
 
@@ -142,8 +142,8 @@ def moved_critic(start: NIMA, move: Move) -> NIMA:
     critic.convention = "antialiased"
     tilt, head = torch.from_numpy(RATINGS - 5.5).float(), last_layer(critic)
     with torch.no_grad():
-        head.weight += tilt[:, None] * move[0]
-        head.bias += tilt * move[1]
+        head.weight.add_(tilt[:, None] * move[0])
+        head.bias.add_(tilt * move[1])
     return critic.freeze()
 
 

@@ -125,9 +125,8 @@ def train(
     else:
         kinds = {Stage.FIDELITY: settings.fidelity_studies, Stage.LADDER: settings.ladder_studies}
         kind = kinds.get(stage, settings.headline_at) if stage else None
-        studies = (
-            [found for one in asked.operators for found in kind(asked, one)] if kind else settings.every_study(asked)
-        )
+        every = settings.every_study(asked)
+        studies = [found for one in asked.operators for found in kind(asked, one)] if kind else list(every)
     studies = [found for found in studies if not fidelity or found.fidelity in fidelity]
     named = {found.name.rpartition("-")[0]: found for found in studies} | {found.name: found for found in studies}
     if list_studies:

@@ -272,7 +272,7 @@ class _Run:
                 "-m",
                 "lpie.engine.notebook_run",
                 self.files[name],
-                output,
+                str(output),
                 parameters,
                 str(self.lock),
             ],
@@ -287,7 +287,7 @@ class _Run:
                 "LPIE_OUTPUTS": str(self._record(name)),
                 "OMP_NUM_THREADS": threads,
             },
-            **({"pass_fds": (self.lock,)} if os.name == "posix" else {}),
+            pass_fds=(self.lock,) if os.name == "posix" else (),
             start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the others
         )
 

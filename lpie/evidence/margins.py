@@ -69,7 +69,7 @@ def main() -> None:
         for group in pd.read_csv(folder / "groups.csv").itertuples(index=False):
             runs, controls = str(group.runs).split(), str(group.controls).split()
             if {*runs, *controls} <= set(scores["run"]):
-                tables.append(compare(scores, runs, controls).assign(photographs=name, label=group.label))
+                tables.append(compare(scores, runs, controls).assign(photographs=name, label=str(group.label)))
     table = pd.concat(tables, ignore_index=True)
     table.to_csv(folder / "comparisons.csv", index=False)
     with pd.option_context("display.width", 200, "display.max_rows", None):

@@ -6,7 +6,7 @@ import base64
 import html
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,7 @@ def answer(verdicts: pd.DataFrame, recipes: pd.DataFrame) -> str:
     return text
 
 
-def claims(verdicts: pd.DataFrame, groups: list[Group]) -> list[dict[str, Any]]:
+def claims(verdicts: pd.DataFrame, groups: list[Group]) -> list[dict[Hashable, Any]]:
     """Each claim with its verdict as word, sign and tone, its figures and the photographs behind it."""
     rows = []
     for row in verdicts.fillna("").to_dict("records"):
@@ -125,15 +125,15 @@ def scene_groups(folder: Path) -> list[Group]:
     place = folder / "pictures"
     if not (place / "pictures.csv").exists():
         return []
-    scores = pd.read_csv(place / "pictures.csv").set_index(["scene", "rendition"])
+    scores = dict(pd.read_csv(place / "pictures.csv").set_index(["scene", "rendition"]).iterrows())
     groups = []
     for scene in SCENES:
         tiles = []
         for name in RENDITIONS:
             path = place / f"{scene.name}-{name}.webp"
-            if path.exists() and (scene.name, name) in scores.index:
+            if path.exists() and (scene.name, name) in scores:
                 alt = f"{scene.alt[0].upper()}{scene.alt[1:]}: {RENDITIONS[name]}"
-                said = list(_said(scores.loc[(scene.name, name)], {rater: rater for rater in RATERS}))
+                said = list(_said(scores[scene.name, name], {rater: rater for rater in RATERS}))
                 tiles.append(_tile(path, f"{scene.name}-{name}", RENDITIONS[name], alt, said))
         if tiles:
             title = f"{labels.operator_label(scene.operator)}: {scene.name} ({scene.kind})"
@@ -291,7 +291,7 @@ def _cell(name: object, value: Any) -> str:
     if isinstance(value, bool | np.bool_):
         return f"<td>{'yes' if value else 'no'}</td>"
     if isinstance(value, int | float | np.number):
-        order = "" if pd.isna(value) else f' data-order="{float(value):.6g}"'
+        order = "" if pd.isna(float(value)) else f' data-order="{float(value):.6g}"'
         return f'<td class="number"{order}>{number(float(value), str(name))}</td>'
     label = {"operator": labels.operator_label, "network": labels.network_label, "against": labels.fidelity_label,
              "fidelity": labels.fidelity_label}.get(str(name), str)  # fmt: skip

@@ -14,6 +14,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -122,15 +123,13 @@ def draw_figures(evidence: Evidence, compared: pd.DataFrame) -> tuple[dict[str, 
     folder = kept_in(evidence)
     slack = evidence.criteria.judge_slack
     wanted: dict[str, Callable[[], Figure]] = {"frontier": lambda: frontier_figure(evidence)}
-    wanted |= {
-        f"claim-{claim}": lambda claim=claim: claim_figure(compared, claim, slack) for claim in ("C1", "C2", "C7")
-    }
+    wanted |= {f"claim-{claim}": partial(claim_figure, compared, claim, slack) for claim in ("C1", "C2", "C7")}
     captions = dict(CAPTIONS)
     for operator in evidence.operators:
         name = labels.operator_label(operator)
-        wanted[f"gamma-{operator}"] = lambda operator=operator: gamma_figure(evidence, operator)
+        wanted[f"gamma-{operator}"] = partial(gamma_figure, evidence, operator)
         captions[f"gamma-{operator}"] = f"What each weight of the critic gains and costs, {name}."
-        wanted[f"judges-{operator}"] = lambda operator=operator: judge_figure(evidence, operator)
+        wanted[f"judges-{operator}"] = partial(judge_figure, evidence, operator)
         captions[f"judges-{operator}"] = f"Gain by every critic and judge with its 95 % interval across photos, {name}."
     wanted |= {"survival": lambda: survival_figure(evidence), "spectrum": lambda: spectrum_figure(evidence)}
     wanted["training"] = lambda: training_figure(read_logs(folder), evidence.runs)

@@ -126,7 +126,9 @@ def by_photograph(votes: pd.DataFrame) -> pd.DataFrame:
 def _votes_of(file: Path) -> pd.DataFrame | None:
     table = pd.read_csv(file, dtype=str, keep_default_na=False)
     if not {"trial", "preferred", "ms"} <= set(table):
-        raise ValueError(f"{file}: expected the file that a voting page downloads, got columns {', '.join(table)}.")
+        raise ValueError(
+            f"{file}: expected the file that a voting page downloads, got columns {', '.join(table.columns)}."
+        )
     rows, checks = [], []
     for _, line in table.iterrows():
         one, two, photo = (*line["trial"].split("|", 2), "", "")[:3]

@@ -119,7 +119,7 @@ def rgb_profile(points: tuple[tuple[float, float], ...], gamma: float) -> bytes:
     return imagecodecs.cms_profile(
         "rgb",
         whitepoint=points[0],
-        primaries=np.ravel(points[1:]),
+        primaries=[coordinate for point in points[1:] for coordinate in point],
         transferfunction=None if gamma else np.rint(curve * 65535).astype(np.uint16),
         gamma=gamma or None,
     )

@@ -219,7 +219,8 @@ def _heif(content: bytes, most_megapixels: float) -> Decoded:
 
     file = pillow_heif.open_heif(content, convert_hdr_to_8bit=False)
     depth = file.info["bit_depth"]
-    check_size(*file.size[::-1], len(file.mode.partition(";")[0]), depth, len(content), most_megapixels)
+    width, height = file.size
+    check_size(height, width, len(file.mode.partition(";")[0]), depth, len(content), most_megapixels)
     profile, exif = file.info.get("icc_profile"), Image.Exif()
     tag_profile = None if profile else _nclx_color(file.info)
     if file.info.get("exif"):
@@ -242,9 +243,11 @@ def _tiff(content: bytes, most_megapixels: float) -> Decoded:
         pixels = _tiff_by_pillow(content) if _is_plain_ycbcr(page) else page.asarray()
         if pixels.ndim == 3 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
             pixels = np.moveaxis(pixels, 0, -1)
-        pixels, photometric = scaled(pixels, page.bitspersample), page.photometric.name
+        pixels, photometric = scaled(pixels, page.bitspersample), tifffile.PHOTOMETRIC(page.photometric).name
         most, first = np.iinfo(pixels.dtype).max, pixels.reshape(*pixels.shape[:2], -1)[..., :1]
         if photometric == "PALETTE":
+            if page.colormap is None:
+                raise ValueError("its palette has no colors; export it as RGB")
             pixels = np.moveaxis(page.colormap, 0, -1)[page.asarray()]
             pixels = pixels if page.bitspersample > 8 else (pixels >> 8).astype(np.uint8)
         elif photometric == "MINISWHITE":

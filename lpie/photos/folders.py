@@ -30,7 +30,8 @@ def photos_in(
     A file named by itself is always given. In folders, names that begin with a dot and the folder `results` are left
     out; folders that cannot be read, or are links, and folders without photos are told.
     """
-    for source in map(os.fspath, sources):
+    for given in sources:
+        source = os.fspath(given)
         if not os.path.isdir(source):
             yield Path(source), Path(os.path.basename(source))
             continue

@@ -142,10 +142,10 @@ def _to_srgb(pixels: Pixels, decoded: Decoded) -> tuple[Pixels, bytes]:
         return converted(pixels, profile, SRGB, space), profile if kept else SRGB
     if space == "CMYK":
         return _without_inks(pixels), SRGB
-    profile = (decoded.tag_profile if space == "RGB" else None) or adobe_rgb_by_exif(decoded.exif)
-    if profile is None or space != "RGB":
+    tagged = (decoded.tag_profile if space == "RGB" else None) or adobe_rgb_by_exif(decoded.exif)
+    if tagged is None or space != "RGB":
         return pixels, SRGB
-    return converted(pixels, profile, SRGB), SRGB if decoded.tag_profile else profile
+    return converted(pixels, tagged, SRGB), SRGB if decoded.tag_profile else tagged
 
 
 def _without_inks(inks: Pixels) -> Pixels:

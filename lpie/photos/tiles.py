@@ -167,8 +167,12 @@ def _grid(network: BilateralGrid, photo: LargePhoto) -> Windowed:
     return render
 
 
+def _chooser(enhancer: Enhancer) -> OperatorParameters | None:
+    return enhancer.network if isinstance(enhancer.network, OperatorParameters) else None
+
+
 def _tone(enhancer: Enhancer, photo: LargePhoto) -> Windowed:
-    network = enhancer.network
+    network = _chooser(enhancer)
     if network is not None:
         settings = _moved(network.choose(photo.reduced(*network.thumbnail_size)), network.ranges, enhancer.strength)
     else:
@@ -202,7 +206,7 @@ def _moved(settings: dict[str, Tensor], ranges: Mapping[str, Any], strength: flo
 
 
 def _dehazing(enhancer: Enhancer, photo: LargePhoto) -> Windowed:
-    settings, network = enhancer.settings, enhancer.network
+    settings, network = enhancer.settings, _chooser(enhancer)
     scale = min(1, math.sqrt(HAZE_PIXELS / (photo.height * photo.width)))
     small = photo.reduced(max(1, round(photo.height * scale)), max(1, round(photo.width * scale)))
     estimate = nonlocal_dehazing.dehaze(small, gamma=settings.gamma, smoothness=settings.smoothness)

@@ -168,7 +168,7 @@ def pair_table() -> pd.DataFrame:
 def airlight_table() -> pd.DataFrame:
     """Mean and median of `airlight_errors` for each method."""
     table = airlight_errors().groupby("method", sort=False)[["distance", "angle"]].agg(["mean", "median"])
-    return table.set_axis([f"{measure}, {kind}" for measure, kind in table], axis=1).reset_index()
+    return table.set_axis(table.columns.map(", ".join), axis=1).reset_index()
 
 
 def _pixels(photo: Tensor) -> NDArray[np.float32]:

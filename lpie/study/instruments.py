@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from lpie.imaging.resampling import resize
 from lpie.judges import JUDGES, Role, available_raters, available_references, load_judge, load_rater
 from lpie.judges.full_reference import NO_DIFFERENCE, cvvdp
 from lpie.operators.local_laplacian import local_laplacian
+from lpie.operators.settings import ToneSettings
 from lpie.photos.enhancement import enhance
 from lpie.photos.photographs import demo_photographs, read_photo
 from lpie.records import write_csv
@@ -38,7 +39,7 @@ log = logging.getLogger(__name__)
 LONGEST_SIDE = 512  # px to which photographs are reduced before they are damaged or compared
 DEMO_SIDE = 176  # px of the shorter side in the demo
 APART = 0.5  # of a point in people's ratings: nearer renditions are not asked about
-STRONGER = {"alpha": 0.3, "beta": 0.7, "sigma_r": 0.2}  # of the local Laplacian filter, without damage
+STRONGER = ToneSettings(alpha=0.3, beta=0.7, sigma_r=0.2)  # of the local Laplacian filter, without damage
 PLAIN_JOD = 1.0  # damage that three of four people see
 PHOTOGRAPHS = 8  # that are damaged in a study
 
@@ -119,7 +120,8 @@ def worth(answered: pd.DataFrame) -> pd.DataFrame:
     `shows` is whether the interval lies above what the question's role needs.
     """
     rows = []
-    for (question, instrument), group in answered.groupby(["question", "instrument"], sort=False):
+    for names, group in answered.groupby(["question", "instrument"], sort=False):
+        question, instrument = map(str, names)
         alone = instrument in CRITICS or not JUDGES[instrument].needs_reference
         role: Role = "veto" if alone and question == "degraded" else QUESTIONS[question].role
         asked, interval = QUESTIONS[question], paired_interval(group.groupby("group")["value"].mean())
@@ -145,9 +147,9 @@ def worth(answered: pd.DataFrame) -> pd.DataFrame:
 def roles(table: pd.DataFrame) -> dict[str, tuple[Role, ...]]:
     """The roles in which each judge of `worth` may speak: all questions of the role answered well, and no critic."""
     judged = table[~table["instrument"].isin(CRITICS)]
-    shown = judged.groupby(["instrument", "role"], sort=False)["shows"].all()
+    shown = judged.groupby(["instrument", "role"], sort=False, as_index=False)["shows"].all()
     return {
-        name: tuple(role for (owner, role), shows in shown.items() if owner == name and shows)
+        name: tuple(shown.loc[(shown["instrument"] == name) & shown["shows"], "role"])
         for name in judged["instrument"].unique()
     }
 
@@ -177,10 +179,11 @@ def _about_degraded(raters: Mapping, references: Mapping, demo: bool) -> Iterato
         *photos, best = [read_photo(folder / "images" / file) for file in worst_first["file"]]
         people = worst_first["mean"].to_numpy()
         for name, rate in raters.items():
-            yield "degraded", name, motif, _rank_correlation(people, [float(rate(photo)) for photo in (*photos, best)])
+            scores = [float(rate(photo)) for photo in (*photos, best)]
+            yield "degraded", name, str(motif), _rank_correlation(people, scores)
         for name, near in references.items():
             nearness = [float(near(photo, best)) for photo in photos]
-            yield "degraded", name, motif, _rank_correlation(people[:-1], nearness)
+            yield "degraded", name, str(motif), _rank_correlation(people[:-1], nearness)
 
 
 def _about_pairs(raters: Mapping, references: Mapping, demo: bool) -> Iterator[Answer]:
@@ -202,7 +205,7 @@ def _about_damage(raters: Mapping, references: Mapping, demo: bool) -> Iterator[
         whole = quantize(enhance(photo, operator="tone", weights="operator"))
         losses: list[float] = []
         nearness: dict[str, list[float]] = {name: [] for name in references}
-        stronger = quantize(local_laplacian(photo, **STRONGER))
+        stronger = quantize(local_laplacian(photo, **asdict(STRONGER)))
         unharmed = {name: [float(rate(one)) for one in (whole, stronger)] for name, rate in raters.items()}
         unharmed |= {name: [float(near(one, photo)) for one in (whole, stronger)] for name, near in references.items()}
         for kind in DAMAGES:
@@ -252,7 +255,7 @@ def damage_photographs(demo: bool) -> dict[str, Photo]:
 
 def finished_pairs() -> list[tuple[str, Path, Path]]:
     """Photos as they came and as a retoucher finished them: name, before, after; one pair of each photo."""
-    pairs = {}
+    pairs: dict[str, tuple[Path, Path]] = {}
     for folder in ("fivek/local_laplacian", "fivek/expert_c_pairs", *(f"pairs/fivek_{of}" for of in _FIVEK)):
         before, after = (registry.files_of(f"{folder}/{side}") for side in ("input", "expert_c"))
         pairs |= {first.name[:5]: (first, second) for first, second in zip(before, after, strict=True)}

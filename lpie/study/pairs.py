@@ -63,4 +63,4 @@ def _overlap(photo: Tensor, target: Tensor, down: int, across: int) -> tuple[Ten
 def _likeness(photo: Tensor, target: Tensor) -> float:
     """Correlation of the edges of two photos of one size, -1 to 1."""
     edges = np.stack([_edges(part, list(photo.shape[-2:])).ravel() for part in (photo, target)])
-    return float(np.nan_to_num(np.corrcoef(edges)[0, 1])) if edges.size else 0.0
+    return float(np.nan_to_num(np.atleast_2d(np.corrcoef(edges))[0, 1])) if edges.size else 0.0

@@ -17,15 +17,15 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
+from lpie import losses, networks
 from lpie.critic import CRITICS
 from lpie.judges import JUDGES
-from lpie.losses import FIDELITIES
 from lpie.names import find
-from lpie.networks import FAMILIES
 from lpie.operators import OPERATORS
 
 Split = Literal["train", "validation", "test", "confirmation"]
 """Which photographs train, which choose, which report, and which only a confirmation reads."""
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 def _row_of(table: Mapping[str, Any], what: str) -> AfterValidator:
@@ -37,17 +37,17 @@ def _row_of(table: Mapping[str, Any], what: str) -> AfterValidator:
 
 
 OperatorName = Annotated[str, _row_of(OPERATORS, "operator")]
-NetworkName = Annotated[str, _row_of(FAMILIES, "network")]
-FidelityName = Annotated[str, _row_of(FIDELITIES, "fidelity")]
+NetworkName = Annotated[networks.NetworkName, _row_of(networks.FAMILIES, "network")]
+FidelityName = Annotated[losses.FidelityName, _row_of(losses.FIDELITIES, "fidelity")]
 CriticName = Annotated[str, _row_of(CRITICS, "critic")]
 JudgeName = Annotated[str, _row_of(JUDGES, "judge")]
 Side = NonNegativeInt
 Share = Annotated[float, Field(ge=0, le=1)]
 
-strict = dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+STRICT = ConfigDict(extra="forbid")
 
 
-@strict
+@dataclass(frozen=True, config=STRICT)
 class HazeSettings:
     """The haze put on clear photographs before an operator that estimates haze makes the target."""
 
@@ -55,7 +55,7 @@ class HazeSettings:
     airlights: tuple[float, float] = (0.7, 0.95)  # mean brightness of the airlight, drawn uniformly
 
 
-@strict
+@dataclass(frozen=True, config=STRICT)
 class Schedule:
     """How long and on what a network trains: whole photographs, Adam with a cosine decay to zero.
 
@@ -71,7 +71,7 @@ class Schedule:
     validate_every: PositiveInt = 500  # steps
 
 
-@strict
+@dataclass(frozen=True, config=STRICT)
 class Study:
     """One trained network; two equal studies on one device give the same bytes."""
 
@@ -113,7 +113,7 @@ class Study:
         return f"{self.operator}-{self.network}-{self.objective}-s{self.seed}-{self.digest}"
 
 
-@strict
+@dataclass(frozen=True, config=STRICT)
 class Lists:
     """Photographs of each split by name, without folder and suffix; those not listed are left out."""
 
@@ -123,7 +123,7 @@ class Lists:
     confirmation: tuple[str, ...] = ()
 
 
-@strict
+@dataclass(frozen=True, config=STRICT)
 class Shares:
     """The share of photographs in each split; the order of the SHA-256 of their names deals them out."""
 
@@ -140,13 +140,13 @@ class Shares:
 def _split(given: Any) -> Any:
     """What is meant by the `split` of photographs: one split, lists of names, or shares."""
     if isinstance(given, str):
-        return find(dict.fromkeys(get_args(Split), given), given, "split") and given
+        return find(dict.fromkeys(SPLITS, given), given, "split") and given
     if isinstance(given, Mapping):
         return (Lists if any(isinstance(some, list | tuple) for some in given.values()) else Shares)(**given)
     return given
 
 
-@strict
+@dataclass(frozen=True, config=STRICT)
 class Photographs:
     """One place that photographs come from: a set of the registry, a folder, or two folders of pairs.
 
@@ -171,7 +171,7 @@ class Photographs:
             raise ValueError("Photographs have either a set, or a folder, or both an input and a target.")
 
 
-@strict
+@dataclass(frozen=True, config=STRICT)
 class Profile:
     """One pass over the notebooks: which photographs, operators, networks, objectives, seeds and judges."""
 
@@ -246,7 +246,7 @@ def digest_of(parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def baseline(profile: Profile, operator: str, network: str) -> Study:
+def baseline(profile: Profile, operator: str, network: NetworkName) -> Study:
     """The study from which a profile's others differ: L2, no critic, seed 0."""
     return Study(
         operator=operator,
@@ -278,7 +278,9 @@ def ladder_studies(profile: Profile, operator: str) -> tuple[Study, ...]:
     )
 
 
-def headline_studies(profile: Profile, operator: str, network: str, critic: str, gamma: float) -> tuple[Study, ...]:
+def headline_studies(
+    profile: Profile, operator: str, network: NetworkName, critic: str, gamma: float
+) -> tuple[Study, ...]:
     """L2 (every seed) and L1 (fewer seeds) with the critic at one weight."""
     plain = replace(baseline(profile, operator, network), critic=critic, gamma=gamma)
     l2 = [replace(plain, fidelity="l2", seed=seed) for seed in profile.seeds]

@@ -17,7 +17,7 @@ from itertools import combinations
 from pathlib import Path
 
 from lpie.registry import files_of, registered
-from lpie.study.settings import Lists, Photographs, Profile, Shares, Split
+from lpie.study.settings import SPLITS, Lists, Photographs, Profile, Shares, Split
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".jp2", ".avif", ".heic", ".ppm")
 DEMO = ("astronaut", "chelsea", "coffee", "rocket", "motorcycle", "china", "flower")
@@ -70,9 +70,11 @@ def photographs_in(rows: Photographs) -> list[Source]:
         prefix, registered = "", True
     else:
         first = rows.set or rows.folder or rows.input
-        files, registered = _files(first, bool(rows.set))
-        files = _named(files)
-        pairs = match_pairs(files, _named(_files(rows.target)[0])) if rows.target else dict.fromkeys(files)
+        paths, registered = _files(first, bool(rows.set))
+        files = _named(paths)
+        pairs: Mapping[str, Path | None] = dict.fromkeys(files)
+        if rows.target:
+            pairs = match_pairs(files, _named(_files(rows.target)[0]))
         chosen = sorted(pairs)[rows.start : rows.stop]
         found = {name: (files[name], pairs[name]) for name in chosen}
         folder = Path(first).parent if "*" in first else Path(first)
@@ -153,7 +155,7 @@ def _splits(names: Sequence[str], rows: Photographs) -> dict[str, Split]:
     if isinstance(rows.split, str):
         return dict.fromkeys(names, rows.split)
     if isinstance(rows.split, Lists):
-        listed = {name: split for split, some in asdict(rows.split).items() for name in some}
+        listed = {name: split for split in SPLITS for name in getattr(rows.split, split)}
         if unknown := [name for name in listed if name not in names]:
             raise ValueError(f"No photograph {unknown[0]!r} in {rows.set or rows.folder or rows.input}, as listed.")
         if len(listed) < sum(len(some) for some in asdict(rows.split).values()):
@@ -168,14 +170,14 @@ def deal(names: Sequence[str], shares: Shares, group: str = "") -> dict[str, Spl
     for name in names:
         found = re.search(group, name) if group else None
         groups[found[0] if found else name].append(name)
-    wanted = {split: share for split, share in asdict(shares).items() if share}
+    wanted = {split: share for split in SPLITS if (share := getattr(shares, split))}
     if len(groups) < len(wanted):
         raise ValueError(f"{len(groups)} photograph(s) cannot be dealt out to {len(wanted)} splits: more are needed.")
     sizes = {split: max(1, round(share * len(groups))) for split, share in wanted.items()}
     largest = max(sizes, key=lambda split: sizes[split])
     sizes[largest] += len(groups) - sum(sizes.values())
     ranked = iter(sorted(groups, key=lambda key: hashlib.sha256(key.encode()).hexdigest()))
-    return {name: split for split, size in sizes.items() for _ in range(size) for name in groups[next(ranked)]}  # type: ignore[misc]
+    return {name: split for split, size in sizes.items() for _ in range(size) for name in groups[next(ranked)]}
 
 
 def find_overlaps(sources: Sequence[Source]) -> list[tuple[Source, Source]]:

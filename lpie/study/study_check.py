@@ -22,14 +22,16 @@ def check_study(profile: Profile) -> tuple[list[str], list[str]]:
 
     Other mistakes are found when the file is read.
     """
-    lines, problems, photographs = [], [], {}
+    lines: list[str] = []
+    problems: list[str] = []
+    photographs: dict[str, Counter[str]] = {}
     for operator in profile.operators:
         try:
             sources = find_sources(profile, operator)
         except (ValueError, OSError) as error:
             problems.append(str(error))
             continue
-        counts = Counter(source.split for source in sources)
+        counts: Counter[str] = Counter(source.split for source in sources)
         photographs[operator] = counts
         lines.append(f"{operator}: " + ", ".join(f"{counts[s]} {s}" for s in ("train", "validation", "test")))
         problems += _overlaps([source for source in sources if not source.registered])

@@ -205,9 +205,12 @@ def _open_critic(file: Path) -> Any:
 
 def _beside(rows: Photographs, path: Path) -> Photographs:
     """The folders of `rows`, meant relative to the study file, as they are seen from anywhere."""
-    places = {name: place for name in ("folder", "input", "target") if (place := getattr(rows, name))}
-    beside = {name: path.parent.resolve() / place for name, place in places.items() if not place.startswith(("$", "~"))}
-    return replace(rows, **{name: str(place) for name, place in beside.items() if place.parent.is_dir()})
+
+    def seen(place: str) -> str:
+        beside = path.parent.resolve() / place
+        return str(beside) if place and not place.startswith(("$", "~")) and beside.parent.is_dir() else place
+
+    return replace(rows, folder=seen(rows.folder), input=seen(rows.input), target=seen(rows.target))
 
 
 # What is wrong, and where -------------------------------------------------------------------------------------------
