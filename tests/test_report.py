@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import subprocess
 from pathlib import Path
@@ -17,6 +18,7 @@ from lpie.evidence.tables import headline, markdown, time_table
 from lpie.figures.gains import judge_figure
 from lpie.figures.page_data import instruments, number
 from lpie.figures.report import PUBLISHED, publish, write_report
+from lpie.figures.whole_photographs import WholePhotographs
 from lpie.networks import FAMILIES
 from lpie.records import write_csv
 
@@ -180,6 +182,27 @@ def test_the_readme_says_what_the_tables_say() -> None:
             assert f"| {row['verdict']} ({cases.group(1)}" in text
     runs = pd.read_csv(PUBLISHED / "runs.csv")
     assert f"{len(runs)} evaluated outputs: {runs['network'].isin(FAMILIES).sum()} networks" in text
+
+
+def test_the_short_answer_says_what_the_rows_of_the_second_study_say() -> None:
+    """Differences taken again from a row per run and photo stand in the answer, on the first screen and below."""
+    folder = PUBLISHED / "whole_photographs"
+    answer = WholePhotographs(folder).answer()
+    groups = pd.read_csv(folder / "groups.csv")
+    for label, name, measures in (
+        ("CAN24 + 0.0003 compact to L2", "test", ("score_compact", "score_ava", "score_technical")),
+        ("CAN24 + 0.0003 compact to L2", "confirmation", ("score_technical",)),
+        ("CAN24 + 0.001 compact to L2", "test", ("score_niqe",)),
+    ):
+        group = groups[groups["label"].str.startswith(label)].iloc[0]
+        scores = pd.read_csv(folder / f"{name}.csv")
+        ours, theirs = (
+            scores[scores["run"].isin(str(runs).split())].groupby("photo").mean(numeric_only=True)
+            for runs in (group["runs"], group["controls"])
+        )
+        for measure in measures:
+            assert f"{(ours[measure] - theirs[measure]).mean():+.2f}".replace("-", "−") in answer
+    assert html.unescape((PUBLISHED / "report.html").read_text(encoding="utf-8")).count(answer) == 2
 
 
 def test_the_cards_of_shipped_networks_say_what_the_tables_say() -> None:

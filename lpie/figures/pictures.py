@@ -2,8 +2,8 @@
 
     python -m lpie.figures.pictures             # writes results/published/pictures, wants LPIE_DATA or the network
 
-Everything is rendered as `lpie enhance` renders it, at the photograph's own size. The photographs are from
-scikit-image, scikit-learn and the Kodak set, which was released for unrestricted use.
+Networks render as `lpie enhance` does, at the photograph's own size; the operator is the study's own. The photographs
+are from scikit-image, scikit-learn and the Kodak set, which was released for unrestricted use.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ SCENES = (
 RENDITIONS = {
     "input": "as it came",
     "operator": "the operator",
-    "tone-grid-plain": "grid, L2 alone",
+    "tone-grid-plain": "grid, L2 alone (luminance-led)",
     "tone-grid-robust": "grid, L2 + 0.02 robust",
     "tone-grid-nima": "grid, L2 + 0.003 compact",
     "tone-can24-plain": "CAN24, L2 alone",
@@ -142,8 +142,12 @@ def _photo(scene: Scene) -> Photo:
 
 
 def _rendered(photo: Photo, operator: str, name: str) -> Photo:
+    """One rendition; `operator` is the study's own, which networks imitate, without what `enhance` does for skin."""
+    from lpie.operators import OPERATORS
     from lpie.photos.enhancement import enhance
 
+    if name == "operator":
+        return OPERATORS[operator].apply(photo, OPERATORS[operator].settings())
     return photo if name == "input" else enhance(photo, operator, name)
 
 

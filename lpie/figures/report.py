@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -41,6 +42,7 @@ from lpie.figures.changes import (
 from lpie.figures.gains import claim_figure, frontier_figure, gamma_figure, judge_figure, training_figure
 from lpie.figures.pictures import PUBLISHED
 from lpie.figures.style import save_figure, svg_of
+from lpie.figures.whole_photographs import WholePhotographs
 from lpie.networks import FAMILIES
 from lpie.records import atomic_path, write_csv
 
@@ -193,10 +195,13 @@ def _page(
     asked = page_data.instruments(folder)
     shorts = {group.short for group in scenes}
     test = evidence.gains["photo"].nunique()
+    second = WholePhotographs(folder / "whole_photographs") if (folder / "whole_photographs").exists() else None
     return environment.get_template("report.html").render(
         answer=page_data.answer(tables["verdicts"], tables["recipe_summary"]),
+        second=environment.get_template("whole_photographs.html").render(_second(second)) if second else "",
+        short=second.answer() if second else "",
         cautions=caution.read_text(encoding="utf-8").strip().split("\n\n") if caution.exists() else [],
-        claims=page_data.claims(tables["verdicts"], [*scenes, *crops]),
+        claims=page_data.claims(tables["verdicts"], [*scenes, *crops], from_crops=second is not None),
         frontier=CAPTIONS["frontier"],
         claim_names=list(tables["verdicts"]["claim"]),
         sliders=page_data.sliders([*scenes, *crops]),
@@ -218,6 +223,19 @@ def _page(
         styles=_joined(".css"),
         scripts=_joined(".js"),
     )
+
+
+def _second(study: WholePhotographs) -> dict[str, Any]:
+    """What the section about whole photographs shows: CAN24 at once, grids and parameters folded."""
+    table = study.table()
+    can = table["difference of"].str.startswith("CAN24 + ")
+    return {
+        "answer": study.answer(),
+        "details": study.details(),
+        "counts": study.counts,
+        "main": page_data.readable(table[can], "plain"),
+        "rest": page_data.readable(table[~can]),
+    }
 
 
 def _for_readers(name: str, table: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,8 @@
 
 A judge without a reference looks at one photograph; the others measure how far it is from a second one, such as an
 operator's target or what a person made of the same photo. What each is worth against people and against damage of
-known visibility is measured in `notebooks/instruments.ipynb`; `roles` says in what it may speak.
+known visibility is measured in `notebooks/instruments.ipynb`; in which of the ROLES it may speak
+follows from its answers there, and stands in no row.
 
 NIQE's hundred lines are ours because no library offers one that this project could rest on: pyiqa is for
 non-commercial use; brisque unpickles its scaling; piq and OpenCV do not carry the trained model; scikit-video
