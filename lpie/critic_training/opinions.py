@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +23,9 @@ class Opinions:
     ratings: NDArray[np.float64]
     choices: NDArray[np.int64]
 
-    def of(self, kept: Iterable[int]) -> Opinions:
+    def of(self, kept: NDArray[np.int64]) -> Opinions:
         """What was said of the photographs at the positions `kept` alone; their positions stay as they are."""
-        known = np.isin(np.arange(len(self.photos)), list(kept))
+        known = np.isin(np.arange(len(self.photos)), kept)
         rated = known[self.rated]
         return Opinions(self.photos, self.rated[rated], self.ratings[rated], self.choices[known[self.choices].all(1)])
 
