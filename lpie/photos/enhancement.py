@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ PLAIN = "operator"  # the name, in place of weights, of the operator itself
 DEFAULT = "{operator}-parameters-plain"  # the study found no network with a critic that judges like better
 TILE = 1024  # px; photos up to this square are rendered in one piece
 PREVIEW = 1024  # px, the longer side of a quick rendition
+LOOKED_AT = 640  # px, the longer side at which unexplained change is looked for
 STRONGEST = 1.5
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what no further photo would change
 log = logging.getLogger(__name__)
@@ -111,6 +113,8 @@ def enhance_files(
             photo = open_photo(sys.stdin.buffer.read() if source == "-" else source, max_megapixels)
             photo = _reduced(photo, PREVIEW) if preview else photo
             enhanced = enhance_file(photo, enhancer, tile)
+            if told is not None:
+                _say_what_is_unexplained(source, photo, enhanced)
             if compare:
                 enhanced = replace(enhanced, pixels=np.concatenate([photo.pixels, enhanced.pixels], axis=1))
             if told is not None:
@@ -125,6 +129,20 @@ def enhance_files(
             log.error("Skipped %s", Skipped(name, str(error) or type(error).__name__))
             failures += 1
     return failures
+
+
+def _say_what_is_unexplained(name: str, photo: PhotoFile, enhanced: PhotoFile) -> None:
+    """Warn where a network plainly changed what no tone curve or local contrast explains; needs the `study` extra."""
+    if find_spec("pycvvdp") is None or min(photo.pixels.shape[:2]) < LOOKED_AT // 8:
+        return
+    from lpie.judges.unexplained import PLAIN as PLAINLY
+    from lpie.judges.unexplained import unexplained_change
+
+    before, after = (from_pixels(_reduced(one, LOOKED_AT).pixels) for one in (photo, enhanced))
+    share = float(unexplained_change(before, after))
+    if share > PLAINLY:
+        text = "%s: %.0f %% of the photo shows a change that no tone curve or local contrast explains; look at it"
+        log.warning(text, names.printable(name), 100 * share)
 
 
 def _write(photo: PhotoFile, target: str) -> None:
