@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import jaxtyping
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+
+from lpie.operators import OPERATORS
 
 torch.set_num_threads(1)
 
@@ -64,3 +67,12 @@ def small_photos() -> Tensor:
         photographs.coffee()[120:184, 250:346],
     ]
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
+
+
+@pytest.fixture(autouse=True)
+def _tables_as_they_were() -> Iterator[None]:
+    """Operators that a study file names join the table; no test sees those of another."""
+    rows = dict(OPERATORS)
+    yield
+    OPERATORS.clear()
+    OPERATORS.update(rows)

@@ -226,7 +226,7 @@ def test_in_jupyterlab_a_slider_moves_and_another_picture_is_seen(lab: str, chro
         before = handle.evaluate("element => element.value")
         handle.focus()
         page.keyboard.press("ArrowLeft", delay=400)
-        assert handle.evaluate("element => element.value") < before
+        expect(handle).not_to_have_js_property("value", before, timeout=15_000)
         assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
         assert page.locator(".widget-html [role=alert]").count() == 0
         if shown := os.environ.get("LPIE_SCREENSHOT"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,7 +47,7 @@ def agreement(
     )
     distance = earth_movers_distance(torch.from_numpy(estimates), torch.from_numpy(truths), r=1).numpy()
     same_side = ((mean > GOOD) == (rated_mean > GOOD)).astype(float)
-    measures: dict[str, tuple[Callable[..., float], tuple[NDArray[np.float64], ...]]] = {
+    measures: dict[str, tuple[Callable[..., float], tuple[NDArray[np.floating[Any]], ...]]] = {
         "srcc_mean": (rank_correlation, (mean, rated_mean)),
         "lcc_mean": (_correlation, (mean, rated_mean)),
         "srcc_deviation": (rank_correlation, (deviation, rated_deviation)),
@@ -61,12 +62,12 @@ def agreement(
     return pd.DataFrame(rows)
 
 
-def mean_of(distributions: Float[np.ndarray, "n 10"]) -> NDArray[np.float64]:
+def mean_of(distributions: Float[np.ndarray, "n 10"]) -> NDArray[np.floating[Any]]:
     """Mean rating of each row."""
     return distributions @ RATINGS
 
 
-def standard_deviation_of(distributions: Float[np.ndarray, "n 10"]) -> NDArray[np.float64]:
+def standard_deviation_of(distributions: Float[np.ndarray, "n 10"]) -> NDArray[np.floating[Any]]:
     """Standard deviation of the ratings of each row."""
     return np.sqrt(((RATINGS - mean_of(distributions)[:, None]) ** 2 * distributions).sum(1))
 
@@ -85,12 +86,12 @@ def calibration(predicted: Float[ArrayLike, "n 10"], rated: Float[ArrayLike, "n 
     return pd.DataFrame(rows)
 
 
-def rank_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+def rank_correlation(a: NDArray[np.floating[Any]], b: NDArray[np.floating[Any]]) -> float:
     """Spearman's rank correlation; 0 where one of them is constant."""
     return _correlation(stats.rankdata(a), stats.rankdata(b))
 
 
-def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+def _correlation(a: NDArray[np.floating[Any]], b: NDArray[np.floating[Any]]) -> float:
     if np.ptp(a) == 0 or np.ptp(b) == 0:  # no order among equals
         return 0.0
     return float(np.corrcoef(a, b)[0, 1])
@@ -98,7 +99,7 @@ def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 def bootstrap_interval(
     statistic: Callable[..., float],
-    samples: tuple[NDArray[np.float64], ...],
+    samples: tuple[NDArray[np.floating[Any]], ...],
     resamples: int = 1000,
     confidence: float = 0.95,
 ) -> tuple[float, float]:

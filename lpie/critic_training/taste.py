@@ -15,6 +15,7 @@ import copy
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -184,7 +185,7 @@ def _centered(scores: NDArray[np.float64], opinions: Opinions) -> NDArray[np.flo
     return scores - scores[np.union1d(opinions.rated, opinions.choices)].mean()
 
 
-def _agreement(scores: NDArray[np.float64], opinions: Opinions) -> list[Measure]:
+def _agreement(scores: NDArray[np.floating[Any]], opinions: Opinions) -> list[Measure]:
     """How well scores agree with the ratings and with the choices, where there are any."""
     found: list[Measure] = []
     if len(opinions.rated):

@@ -10,6 +10,8 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from lpie.critic import CRITICS
 from lpie.imaging.color import luma
@@ -113,7 +115,7 @@ class Renditions:
         return scene.clamp(0, 1) ** (1 / gamma)
 
 
-def preview(photo: Photo) -> Photo:
+def preview(photo: Photo) -> Float[Tensor, "n 3 height width"]:
     """The photo with its longer side reduced to PREVIEW_SIDE px, where it is longer."""
     height, width = photo.shape[-2:]
     scale = min(1.0, PREVIEW_SIDE / max(height, width))

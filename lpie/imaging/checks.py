@@ -9,11 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lpie.imaging.kernels import is_followed
-from lpie.vocabulary import PerPhoto
 
 TOLERANCE = 1e-3  # outside [0, 1] that is taken for rounding; more is an error
 
-Number = int | float | Float[Tensor, ""] | PerPhoto
+Number = int | float | Float[Tensor, ""] | Float[Tensor, " #n"]
 """One for all photos, or one for each."""
 
 
