@@ -187,12 +187,13 @@ def _centered(scores: NDArray[np.float64], opinions: Opinions) -> NDArray[np.flo
 
 def _agreement(scores: NDArray[np.floating[Any]], opinions: Opinions) -> list[Measure]:
     """How well scores agree with the ratings and with the choices, where there are any."""
+    scored = scores.astype(np.float64)
     found: list[Measure] = []
     if len(opinions.rated):
-        pairs = (scores[opinions.rated], opinions.ratings)
+        pairs = (scored[opinions.rated], opinions.ratings)
         found.append(("rank correlation with the ratings", rank_correlation, pairs))
     if len(opinions.choices):
-        first, second = scores[opinions.choices].T
+        first, second = scored[opinions.choices].T
         found.append(("share of the choices foreseen", np.mean, ((first > second) + 0.5 * (first == second),)))
     return found
 
