@@ -109,7 +109,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside `path` that takes its name when the block ends well.
 
     A reader sees the old file or the new one, never a part; an error or a kill leaves the old one. A file that is
-    replaced passes on its mode and, where that is allowed, its owner. Raises PermissionError if it is read-only.
+    replaced passes on its mode and, where that is allowed, its owner. Raises PermissionError if it is read-only,
+    OSError that names the file if the disk is full.
     Where LPIE_OUTPUTS names a file, the path is added to it: so a notebook's run knows what the notebook wrote.
     """
     final = Path(path)
@@ -132,6 +133,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         if written_here := os.environ.get("LPIE_OUTPUTS"):
             with open(written_here, "a", encoding="utf-8") as outputs:
                 outputs.write(json.dumps(os.path.abspath(final)) + "\n")
+    except Exception as error:
+        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(
+            error
+        ):  # safetensors says it in words
+            text = "The disk is full: free some room and start again, what was finished is kept"
+            raise OSError(errno.ENOSPC, text, os.fspath(final)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from lpie.evidence import Evidence
 from lpie.evidence.criteria import Criteria
 from lpie.evidence.gains import photo_gains
 from lpie.evidence.recipe import recipe_check, trivial_at
+from lpie.evidence.results import read_results
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +127,13 @@ def test_a_recipe_without_the_trivial_edit_is_not_passed_and_says_why() -> None:
     missing = check[check["criterion"].str.contains("not evaluated")]
     assert len(missing) == 4
     assert not missing["passed"].any()
+
+
+@pytest.mark.parametrize("text", ["", "run,photo\n1,2,3\n", "photo\nx\n", "\x00\x01"])
+def test_damaged_scores_are_named(tmp_path: Path, text: str) -> None:
+    place = tmp_path / "runs" / "tone-input"
+    place.mkdir(parents=True)
+    (place / "run.json").write_text("{}")
+    (place / "scores.csv").write_text(text)
+    with pytest.raises(ValueError, match=r"scores\.csv is damaged"):
+        read_results(tmp_path)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import textwrap
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -81,6 +85,54 @@ def test_an_interrupted_run_ends_with_the_bytes_of_an_undisturbed_one(
     for name in ("weights.safetensors", "log.csv"):
         whole, resumed = (tmp_path / kind / STUDY.name / name for kind in ("whole", "broken"))
         assert whole.read_bytes() == resumed.read_bytes()
+
+
+def test_a_killed_training_ends_with_the_bytes_of_an_undisturbed_one(scenes: list[Scene], tmp_path: Path) -> None:
+    training.train([STUDY], scenes, tmp_path / "whole", "cpu")
+    for scene in scenes:
+        parts = {name: part for name, part in vars(scene).items() if isinstance(part, torch.Tensor)}
+        write_tensors(tmp_path / f"{scene.name}.safetensors", parts, {"split": scene.split})
+    script = textwrap.dedent(f"""
+        import os, signal, sys
+        from pathlib import Path
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from test_training import STUDY, training
+        from lpie.records import read_tensors
+        from lpie.study.targets import Scene
+
+        here, scenes = Path({str(tmp_path)!r}), []
+        for path in sorted(here.glob("scene*.safetensors")):
+            parts, about = read_tensors(path)
+            scenes.append(Scene(path.stem, about["split"], **parts))
+        step = training.Run._one_step
+
+        def killed_at_five(run, frame):
+            if run.step == 5:
+                os.kill(os.getpid(), signal.SIGKILL)
+            step(run, frame)
+
+        training.Run._one_step = killed_at_five
+        training.train([STUDY], scenes, here / "killed", "cpu")
+    """)
+    done = subprocess.run([sys.executable, "-c", script], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert (tmp_path / "killed" / STUDY.name / "checkpoint.safetensors").exists()
+    training.train([STUDY], scenes, tmp_path / "killed", "cpu")
+    for name in ("weights.safetensors", "log.csv"):
+        whole, resumed = (tmp_path / kind / STUDY.name / name for kind in ("whole", "killed"))
+        assert whole.read_bytes() == resumed.read_bytes()
+
+
+def test_a_full_disk_is_named_with_the_file(
+    scenes: list[Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(OSError, match="The disk is full") as caught:
+        training.train([STUDY], scenes, tmp_path, "cpu")
+    assert caught.value.filename.endswith("checkpoint.safetensors")
 
 
 def test_runs_trained_together_equal_runs_trained_alone(scenes: list[Scene], tmp_path: Path) -> None:

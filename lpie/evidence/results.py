@@ -6,7 +6,6 @@ runs.csv and scores.csv.xz. Nothing here needs torch.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from lpie.evidence.labels import OTHERS
 from lpie.losses import FIDELITIES
 from lpie.networks import FAMILIES
 from lpie.operators import OPERATORS
-from lpie.records import write_csv
+from lpie.records import read_json, write_csv
 
 RUN_COLUMNS = [
     "run",
@@ -45,8 +44,8 @@ def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     folder = Path(folder)
     finished = [path.parent for path in sorted(folder.glob("runs/*/scores.csv")) if (path.parent / "run.json").exists()]
     if finished:
-        rows = [_run_row(json.loads((place / "run.json").read_text(encoding="utf-8"))) for place in finished]
-        tables = [pd.read_csv(place / "scores.csv") for place in finished]
+        rows = [_run_row(read_json(place / "run.json")) for place in finished]
+        tables = [read_scores(place) for place in finished]
         runs, scores = pd.DataFrame(rows, columns=RUN_COLUMNS), pd.concat(tables, ignore_index=True)
     elif (folder / "runs.csv").exists() and (gathered := [*folder.glob("scores.csv"), *folder.glob("scores.csv.xz")]):
         runs, scores = pd.read_csv(folder / "runs.csv"), pd.read_csv(gathered[0])
@@ -55,6 +54,18 @@ def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     runs = runs.fillna({"fidelity": "none", "critic": "none", "gamma": 0.0, "seed": 0})
     runs = _in_order(runs.astype({"seed": int, "gamma": float}))
     return runs, runs[["run"]].merge(scores, on="run")
+
+
+def read_scores(place: Path, rows: int | None = None) -> pd.DataFrame:
+    """The scores in a run's folder, or its first `rows`; raises ValueError, naming the file, where it is damaged."""
+    path = place / "scores.csv"
+    try:
+        table = pd.read_csv(path, nrows=rows)
+        if missing := {"run", "photo", "split"} - set(table):
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+    except ValueError as error:  # pandas' own errors are of this kind
+        raise ValueError(f"{path} is damaged ({error}): delete it, and its run is evaluated again.") from error
+    return table
 
 
 def is_gathered(folder: Path) -> bool:

@@ -21,7 +21,7 @@ from torch.nn.functional import avg_pool2d
 
 from lpie.evidence import Evidence
 from lpie.evidence.criteria import Criteria
-from lpie.evidence.results import collect_results, is_gathered, read_results
+from lpie.evidence.results import collect_results, is_gathered, read_results, read_scores
 from lpie.judges import available_raters, load_rater
 from lpie.judges.lpips import alexnet_is_here, fetch_alexnet
 from lpie.judges.robustness import Score as Judge
@@ -149,7 +149,7 @@ def is_evaluated(folder: Path, run: str, judges: Mapping[str, Judge]) -> bool:
     place = folder / "runs" / run
     if not (place / "scores.csv").exists() or not (place / "run.json").exists():
         return False
-    first = pd.read_csv(place / "scores.csv", nrows=1)
+    first = read_scores(place, rows=1)
     measured = "lpips" in first and (first["lpips"].notna().all() or not alexnet_is_here())
     return bool(measured) and all(f"score_{name}" in first for name in judges)
 
