@@ -26,7 +26,7 @@ from lpie.photos.decoding import KINDS, MOST_MEGAPIXELS
 from lpie.photos.folders import Skipped, photos_in
 from lpie.photos.photographs import from_pixels, to_pixels
 from lpie.photos.reading import PhotoFile, open_photo
-from lpie.photos.signature import sign
+from lpie.photos.signature import NO_CRITIC, critic_of, sign
 from lpie.photos.tiles import Enhancer, LargePhoto, rendered_tiles
 from lpie.photos.writing import WRITTEN, encode_photo, kind_of, save_photo
 from lpie.vocabulary import Photo
@@ -113,7 +113,7 @@ def enhance_files(
             photo = open_photo(sys.stdin.buffer.read() if source == "-" else source, max_megapixels)
             photo = _reduced(photo, PREVIEW) if preview else photo
             enhanced = enhance_file(photo, enhancer, tile)
-            if told is not None:
+            if told is not None and critic_of(told[1]) != NO_CRITIC:
                 _say_what_is_unexplained(source, photo, enhanced)
             if compare:
                 enhanced = replace(enhanced, pixels=np.concatenate([photo.pixels, enhanced.pixels], axis=1))
@@ -132,7 +132,7 @@ def enhance_files(
 
 
 def _say_what_is_unexplained(name: str, photo: PhotoFile, enhanced: PhotoFile) -> None:
-    """Warn where a network plainly changed what no tone curve or local contrast explains; needs the `study` extra."""
+    """Warn where a network that a critic trained changed what no tone curve or local contrast explains."""
     if find_spec("pycvvdp") is None or min(photo.pixels.shape[:2]) < LOOKED_AT // 8:
         return
     from lpie.judges.unexplained import PLAIN as PLAINLY

@@ -18,12 +18,17 @@ NO_CRITIC = "none"
 _SIGNATURE = re.compile(r"(; )?lpie: network ([^,;]+), critic ([^,;]+)")
 
 
+def critic_of(metadata: Mapping[str, str]) -> str:
+    """The critic that trained a network, by the metadata of its file, or `none`."""
+    return Path(json.loads(metadata.get("study", "{}")).get("critic", NO_CRITIC)).stem
+
+
 def sign(exif: Image.Exif, network: str, metadata: Mapping[str, str]) -> None:
     """Add the network's name and its critic to EXIF's Software, after what stands there; replaces an older signature.
 
     `metadata` is that of the network's safetensors file, where `study` names the critic.
     """
-    critic = Path(json.loads(metadata.get("study", "{}")).get("critic", NO_CRITIC)).stem
+    critic = critic_of(metadata)
     earlier = _SIGNATURE.sub("", str(exif.get(ExifTags.Base.Software, "")))
     signature = f"lpie: network {Path(network).stem}, critic {critic}"
     exif[ExifTags.Base.Software] = f"{earlier}; {signature}" if earlier else signature
