@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +14,12 @@ import pandas as pd
 import pytest
 
 from lpie.study.experiments import run_studies
-from lpie.study.settings import Schedule, fidelity_studies, ladder_studies, preview_studies
+from lpie.study.settings import Lists, Photographs, Schedule, fidelity_studies, ladder_studies, preview_studies
 from lpie.study.study_file import find_profile
 
 distributed = pytest.importorskip("distributed")
+
+from distributed import Client  # noqa: E402
 
 from lpie.engine import cluster  # noqa: E402 - without Dask there is nothing to test
 
@@ -24,29 +30,58 @@ SMALL = replace(
     gammas=(0.01,),
     judges=("niqe",),
     shortest_side=48,
+    photographs=(Photographs(set="demo", split=Lists(("astronaut",), ("coffee",), ("china",))),),
     schedule=Schedule(steps=2, batch=1, sides=(32,), checkpoint_every=2, validate_every=2),
 )
 
 
+def kill_a_busy_worker(client: Client, seconds: float = 60) -> str:
+    """Kills, as the system would, the first worker seen at a task; its address."""
+    processes = client.run(os.getpid)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        busy = [worker for worker, tasks in client.processing().items() if tasks and worker in processes]
+        if busy:
+            os.kill(processes[busy[0]], signal.SIGKILL)
+            return busy[0]
+        time.sleep(0.05)
+    raise TimeoutError("no worker had a task")
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_two_workers_make_the_tables_of_one_process_and_a_second_start_does_nothing(tmp_path: Path) -> None:
+def test_two_workers_one_of_them_killed_make_the_bytes_of_one_process_and_a_second_start_does_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     studies = [study for kind in (fidelity_studies, preview_studies, ladder_studies) for study in kind(SMALL, "tone")]
+    monkeypatch.setattr(cluster, "_sees", lambda _: False)  # as on other machines: photographs are sent
+    with (
+        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as machines,
+        distributed.Client(machines) as client,
+    ):
+        killed: list[str] = []
+        killing = threading.Thread(target=lambda: killed.append(kill_a_busy_worker(client)))
+        killing.start()
+        cluster.train_on(machines.scheduler_address, SMALL, there)
+        killing.join()
+        assert killed[0] not in client.scheduler_info()["workers"]
     run_studies(SMALL, studies, here, "cpu")
-    cluster.train_on("local:2", SMALL, there)
     names = {path.name for path in (here / "runs").iterdir()}
-    assert names <= {path.name for path in (there / "runs").iterdir()}
+    assert names == {path.name for path in (there / "runs").iterdir()}
     for name in names:
-        for part in ("scores.csv", "weights.safetensors", "log.csv"):
-            one, other = here / "runs" / name / part, there / "runs" / name / part
-            assert one.exists() == other.exists()
-            assert not one.exists() or one.read_bytes() == other.read_bytes(), (name, part)
-    _, scores = run_studies(SMALL, studies, there, "cpu")
-    assert set(scores["run"]) >= names
-    before = {path: path.stat().st_mtime_ns for path in there.rglob("*.safetensors")}
-    cluster.train_on("local:2", SMALL, there)
-    assert {path: path.stat().st_mtime_ns for path in there.rglob("*.safetensors")} == before
+        one, other = (
+            {path.relative_to(folder / "runs" / name): path.read_bytes() for path in files(folder / "runs" / name)}
+            for folder in (here, there)
+        )
+        assert one == other, name
+    before = {path: path.stat().st_mtime_ns for path in there.rglob("*")}
+    cluster.train_on("tcp://127.0.0.1:9", SMALL, there)  # nobody answers there, and nobody is asked
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def files(run: Path) -> list[Path]:
+    """Of a run, but for the record, in which seconds stand."""
+    return [path for path in run.rglob("*") if path.is_file() and path.name != "run.json"]
 
 
 def test_a_scheduler_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

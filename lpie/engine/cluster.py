@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from lpie.critic import CRITICS
 from lpie.records import atomic_path, sharing
@@ -28,73 +29,89 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ANSWER_WITHIN = 20  # seconds
+WORKERS_WITHIN = 3600  # seconds; a queue may let them wait
 
 
-def train_on(scheduler: str, profile: Profile, folder: Path) -> None:
+def train_on(scheduler: str, profile: Profile, folder: Path, threads: int | None = None) -> None:
     """Every network that the notebooks will ask for, trained and evaluated by `scheduler`'s workers, into `folder`.
 
-    What is finished there is not done again. Raises ConnectionError where the scheduler does not answer, RuntimeError
-    that names the networks whose tasks failed, once all others are back.
+    What is finished there is not done again. `threads`: of PyTorch in a task (sums depend on them in their last bits);
+    else as many as here. Raises ConnectionError where the scheduler does not answer or is lost, RuntimeError that names
+    the networks whose tasks failed, once all others are back.
     """
-    from lpie.study.experiments import stage_studies
-
-    with sharing(folder), _client(scheduler) as client:
-        first = [
-            study
-            for operator in profile.operators
-            for kind in (fidelity_studies, preview_studies, ladder_studies)
-            for study in kind(profile, operator)
-        ]
-        _gather(client, profile, dict.fromkeys(first), folder)
-        headline = [
-            study for operator in profile.operators for study in stage_studies(profile, operator, "headline", folder)
-        ]
-        _gather(client, profile, headline, folder)
-
-
-def _gather(client: Client, profile: Profile, studies: Iterable[Study], folder: Path) -> None:
-    from distributed import as_completed
     from torch import get_num_threads
 
+    with sharing(folder), ExitStack() as stack:
+        client = None
+        for stage in (_first_studies, _headline_studies):
+            studies = dict.fromkeys(study for one in profile.operators for study in stage(profile, one, folder))
+            waiting = list(_not_evaluated(profile, studies, folder))
+            while waiting:
+                client = client or stack.enter_context(_client(scheduler))
+                waiting = _gather(client, profile, waiting, folder, threads or get_num_threads())
+
+
+def _first_studies(profile: Profile, operator: str, folder: Path) -> list[Study]:
+    """Those that need no weight chosen by validation."""
+    del folder
+    return [study for kind in (fidelity_studies, preview_studies, ladder_studies) for study in kind(profile, operator)]
+
+
+def _headline_studies(profile: Profile, operator: str, folder: Path) -> Iterable[Study]:
+    from lpie.study.experiments import stage_studies
+
+    return stage_studies(profile, operator, "headline", folder) if profile.critics else ()
+
+
+def _not_evaluated(profile: Profile, studies: Iterable[Study], folder: Path) -> Iterator[tuple[str, Study | str]]:
+    """Operator and study, or operator and the name of its input or target, of each task to do."""
     from lpie.study.experiments import is_evaluated, load_judges
-    from lpie.study.targets import load_scenes
 
     judges = load_judges(profile, "cpu")
-    critics = {name: CRITICS[name] for name in profile.critics}
-    tasks: dict[Any, str] = {}
     for operator in profile.operators:
-        wanted: list[Study | str] = [study for study in studies if study.operator == operator]
-        wanted = [f"{operator}-input", f"{operator}-target", *wanted]
-        wanted = [one for one in wanted if not is_evaluated(folder, _name(one), judges)]
-        if not wanted:
-            continue
-        scenes: Any = load_scenes(profile, operator, folder / "targets")
-        if all(client.run(_sees, str(folder)).values()):
-            scenes = folder / "targets"
+        ours = [study for study in studies if study.operator == operator]
+        for wanted in (f"{operator}-input", f"{operator}-target", *ours):
+            if not is_evaluated(folder, _name(wanted), judges):
+                yield operator, wanted
+
+
+def _gather(
+    client: Client, profile: Profile, tasks: list[tuple[str, Study | str]], folder: Path, threads: int
+) -> list[tuple[str, Study | str]]:
+    """Do the tasks and keep what comes back; returns those to be done again, since the data they needed were lost."""
+    from distributed import as_completed
+
+    from lpie.study.targets import load_scenes
+
+    critics = {name: CRITICS[name] for name in profile.critics}
+    scenes: dict[str, Any] = {}
+    for operator in dict.fromkeys(operator for operator, _ in tasks):
+        scenes[operator] = load_scenes(profile, operator, folder / "targets")
+        if all(client.run(_sees, str(folder), on_error="return").values()):
+            scenes[operator] = folder / "targets"
         else:
-            scenes = client.scatter(scenes, broadcast=True)
-        for one in wanted:
-            future = client.submit(
-                run_task,
-                profile,
-                operator,
-                one,
-                scenes,
-                critics,
-                get_num_threads(),
-                key=f"lpie-{_name(one)}",
-                pure=False,
-            )
-            tasks[future] = _name(one)
-    failed = []
-    for future in as_completed(tasks):
+            scenes[operator] = client.scatter(scenes[operator], broadcast=True)
+    sent = {
+        client.submit(
+            run_task, profile, operator, wanted, scenes[operator], critics, threads, key=f"{_name(wanted)}-{uuid4()}"
+        ): (operator, wanted)
+        for operator, wanted in tasks
+    }
+    failed, lost = [], []
+    for future in as_completed(sent):
+        name = _name(sent[future][1])
         if future.status == "error":
-            failed.append(f"{tasks[future]} ({future.exception()})")
+            failed.append(f"{name} ({future.exception()})")
+        elif future.status != "finished":
+            lost.append(sent[future])
         else:
-            _keep(folder / "runs" / tasks[future], future.result())
-            log.info("%s is back", tasks[future])
+            _keep(folder / "runs" / name, future.result())
+            log.info("%s is back", name)
     if failed:
-        raise RuntimeError(f"{len(failed)} of {len(tasks)} tasks failed: {'; '.join(failed)[:2000]}")
+        raise RuntimeError(f"{len(failed)} of {len(sent)} tasks failed: {'; '.join(failed)[:2000]}")
+    if lost and client.status != "running":
+        raise ConnectionError(f"The scheduler was lost before {len(lost)} of {len(sent)} tasks were back: start again.")
+    return lost
 
 
 def run_task(
@@ -150,24 +167,27 @@ def _client(scheduler: str) -> Iterator[Client]:
     except ImportError as error:
         raise ImportError("A cluster needs Dask: pip install 'lpie[cluster]'.") from error
     kind, _, count = scheduler.partition(":")
-    if kind == "local":
-        from lpie.engine.provenance import usable_cores
+    with ExitStack() as stack:
+        if kind == "local":
+            from lpie.engine.provenance import usable_cores
 
-        with (
-            LocalCluster(int(count or usable_cores()), threads_per_worker=1, dashboard_address=None) as cluster,
-            Client(cluster) as client,
-        ):
-            yield client
-    elif kind == "slurm":
-        from dask_jobqueue import SLURMCluster
+            processes = int(count or usable_cores())
+            cluster: Any = LocalCluster(processes, threads_per_worker=1, dashboard_address=None)
+        elif kind == "slurm":
+            from dask_jobqueue import SLURMCluster
 
-        with SLURMCluster() as cluster, Client(cluster) as client:
+            cluster = SLURMCluster()
             cluster.scale(int(count or 1))
-            yield client
-    else:
+        else:
+            cluster = scheduler
+        if not isinstance(cluster, str):
+            stack.enter_context(cluster)
         try:
-            client = Client(scheduler, timeout=ANSWER_WITHIN)
+            client = stack.enter_context(Client(cluster, timeout=ANSWER_WITHIN))
         except (OSError, ValueError) as error:
             raise ConnectionError(f"The scheduler {scheduler} does not answer: start it, or name another.") from error
-        with client:
-            yield client
+        try:
+            client.wait_for_workers(1, WORKERS_WITHIN)
+        except TimeoutError as error:
+            raise ConnectionError(f"The scheduler {scheduler} has no worker: `dask worker {scheduler}`.") from error
+        yield client

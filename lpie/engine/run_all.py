@@ -115,7 +115,7 @@ def run_all(
         if scheduler:
             from lpie.engine.cluster import train_on
 
-            train_on(scheduler, settings, folder)
+            train_on(scheduler, settings, folder, threads=max(1, usable_cores() // workers))  # as a notebook would
         run.everything(force)
         write_json(folder / "provenance.json", {**origin, "wall_seconds": run.seconds()})
         run.manifest.conclude()
