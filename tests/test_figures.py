@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +13,15 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from PIL import Image, ImageChops, ImageStat
+from PIL import Image
 from synthetic_records import invent_study
 
 from lpie.critic import CRITICS
 from lpie.evidence import Evidence, labels
 from lpie.evidence.gains import RIVALS
-from lpie.figures.changes import comparison_figure, rendition_runs, spectrum_figure, survival_figure
-from lpie.figures.gains import frontier_figure, gamma_figure, judge_figure, training_figure
+from lpie.figures.gains import frontier_figure, gamma_figure, spectrum_figure, training_figure
 from lpie.figures.style import look_of, save_figure
+from lpie.figures.tiles import WITH_CRITIC, Tile, crop_groups, rendition_runs, show_crops
 from lpie.networks import FAMILIES
 
 
@@ -96,26 +98,17 @@ def test_the_chosen_weight_is_marked(study: Evidence) -> None:
     assert [line.get_xdata()[0] for line in dotted] == [1e-2]
 
 
-def test_the_table_of_judges_shows_each_gain_with_its_interval(study: Evidence) -> None:
-    front = study.frontier
-    row = front[(front["network"] == "can32") & (front["objective"] == "l2+0.01ava")].iloc[0]
-    expected = "{:+.2f}  [{:+.2f}, {:+.2f}]".format(*(row[f"gain_oasis{end}"] for end in ("", "_low", "_high")))
-    assert expected in texts(judge_figure(study, "tone"))
-
-
 def test_nothing_to_draw_is_an_error_that_says_what_is_missing(study: Evidence) -> None:
     plain = Evidence(study.runs[study.runs["gamma"] == 0], study.scores)
     with pytest.raises(ValueError, match="no networks trained with a critic"):
         frontier_figure(plain)
     with pytest.raises(ValueError, match="no ladder of weights for tone"):
         gamma_figure(plain, "tone")
-    with pytest.raises(ValueError, match="no scores for dehaze"):
-        judge_figure(study, "dehaze")
     logs = pd.DataFrame({"run": ["unknown"], "step": [1], "fidelity": [0.1]})
     with pytest.raises(ValueError, match="no training log"):
         training_figure(logs, study.runs)
     with pytest.raises(ValueError, match="no configuration at a chosen weight"):
-        survival_figure(plain)
+        spectrum_figure(plain)
 
 
 def test_spectrum_shares_sum_to_one(study: Evidence) -> None:
@@ -124,13 +117,6 @@ def test_spectrum_shares_sum_to_one(study: Evidence) -> None:
     assert len(lines) == 4 + 3  # two networks with two critics each, three rivals
     for line in lines:
         assert line.get_ydata().sum() == pytest.approx(1)
-
-
-def test_survival_shows_the_shares_of_the_table(study: Evidence) -> None:
-    panel = survival_figure(study).axes[0]
-    labels = [line.get_label() for line in panel.get_lines()]
-    line = panel.get_lines()[labels.index("_can32, compact")]
-    np.testing.assert_allclose(line.get_ydata()[:4], 0.4, atol=0.03)
 
 
 def test_training_curves_are_one_line_a_run_in_its_panel(study: Evidence) -> None:
@@ -157,49 +143,50 @@ def crops(study: Evidence, tmp_path: Path) -> Evidence:
     return replace(study, folder=tmp_path)
 
 
-def test_the_comparison_shows_input_target_and_seven_renditions_with_scores(crops: Evidence) -> None:
-    runs, scores = crops.runs, crops.scores
-    figure = comparison_figure(crops, "tone", "can32")
-    titles = [axes.get_title() for axes in figure.axes]
-    assert titles == ["input", "target", "L1", "L2", "SSIM", "MS-SSIM", "mix", "L1 + NIMA", "L2 + NIMA",
-                      "change by NIMA, x4"]  # fmt: skip
+def pixels_of(tile: Tile) -> np.ndarray:
+    """What a browser would draw of a tile."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(tile.image.partition(",")[2]))))
+
+
+def test_crops_show_input_target_and_every_loss_with_their_scores(crops: Evidence) -> None:
+    scores = crops.scores
+    group = next(group for group in crop_groups(crops) if group.name == "crops-tone-can32")
+    tiles = {tile.label: tile for tile in group.tiles}
+    assert list(tiles) == ["input", "target", "L1", "L2", "SSIM", "MS-SSIM", "mix", "L1 + critic", WITH_CRITIC,
+                           "change by the critic, x4"]  # fmt: skip
     row = scores[(scores["run"] == "tone-can32-l2+0.01compact-s0") & (scores["photo"] == "tone-test-3")].iloc[0]
-    beneath = figure.axes[8].get_xlabel()
-    said = [f"{row['psnr']:.1f} dB", f"SSIM {row['ssim']:.3f}", f"MS-SSIM {row['ms_ssim']:.3f}"]
-    said += [f"{name} {row[f'score_{name}']:.2f}" for name in ("compact", "technical", "niqe")]
-    assert re.split(r"  |\n", beneath) == said
-    order = list(runs["run"])
+    said = [("PSNR", f"{row['psnr']:.1f} dB"), ("SSIM", f"{row['ssim']:.3f}"), ("MS-SSIM", f"{row['ms_ssim']:.3f}")]
+    said += [("compact", f"{row['score_compact']:.2f}"), ("technical", f"{row['score_technical']:.2f}")]
+    assert tiles[WITH_CRITIC].scores == [*said, ("NIQE", f"{-row['score_niqe']:.2f}")]
+    order = list(crops.runs["run"])
     taught, plain = (order.index(f"tone-can32-l2{term}-s0") for term in ("+0.01compact", ""))
-    assert figure.axes[8].get_images()[0].get_array()[0, 0, 0] == taught
-    assert figure.axes[9].get_images()[0].get_array()[0, 0, 0] == 128 + 4 * (taught - plain)
+    assert abs(int(pixels_of(tiles[WITH_CRITIC])[0, 0, 0]) - taught) <= 1
+    change = pixels_of(tiles["change by the critic, x4"])[0, 0, 0]
+    assert abs(int(change) - (128 + 4 * (taught - plain))) <= 1
+    names = [tile.name for group in crop_groups(crops) for tile in group.tiles]
+    assert len(names) == len(set(names))
 
 
-def test_a_rendition_that_was_not_trained_is_said_to_be_missing(crops: Evidence, tmp_path: Path) -> None:
+def test_crops_in_a_notebook_have_words_for_each_picture(crops: Evidence, tmp_path: Path) -> None:
+    shown = show_crops(crops, "tone").data
+    words = re.findall(r'alt="([^"]+)"', shown)
+    assert len(words) == len(set(words)) == shown.count("<img") == 20
+    with pytest.raises(ValueError, match="keeps no crops of tone"):
+        show_crops(replace(crops, folder=tmp_path / "elsewhere"), "tone")
+
+
+def test_a_rendition_that_was_not_trained_is_left_out(crops: Evidence) -> None:
     plain = crops.runs[(crops.runs["fidelity"] != "mix") & (crops.runs["gamma"] == 0)]
-    figure = comparison_figure(replace(crops, runs=plain), "tone", "can32")
-    assert [text for text in texts(figure) if text == "not trained"] == ["not trained"] * 4  # mix, both NIMA, change
-    with pytest.raises(ValueError, match="target of tone has no scores"):
+    found = rendition_runs(replace(crops, runs=plain), "tone", "can32")
+    assert list(found) == ["input", "target", "L1", "L2", "SSIM", "MS-SSIM"]
+    with pytest.raises(ValueError, match="target of tone"):
         rendition_runs(replace(crops, runs=plain[plain["network"] != "target"]), "tone", "can32")
-    with pytest.raises(ValueError, match="No crop of tone-target"):
-        comparison_figure(replace(crops, folder=tmp_path / "elsewhere"), "tone", "can32")
 
 
 def test_a_rendition_is_of_the_first_seed_that_kept_a_crop(study: Evidence, tmp_path: Path) -> None:
     evidence = replace(study, folder=tmp_path)
     assert rendition_runs(evidence, "tone", "can32")["L2"] == "tone-can32-l2-s0"
-    kept = tmp_path / "crops" / "tone-can32-l2-s1" / "tone-test-3.png"
+    kept = tmp_path / "crops" / "tone-can32-l2-s1" / "tone-test-3.webp"
     kept.parent.mkdir(parents=True)
     kept.touch()
     assert rendition_runs(evidence, "tone", "can32")["L2"] == "tone-can32-l2-s1"
-
-
-def test_a_drawing_of_few_colors_is_smaller_and_looks_the_same(tmp_path: Path) -> None:
-    figure = frontier_figure(
-        Evidence(*invent_study(networks=("parameters",), operators=("tone",), seeds=1, rivals=True))
-    )
-    whole, reduced = save_figure(figure, tmp_path / "whole"), save_figure(figure, tmp_path / "reduced", colors=64)
-    assert reduced.stat().st_size < 0.6 * whole.stat().st_size
-    with Image.open(whole) as first, Image.open(reduced) as second:
-        assert len(second.convert("RGB").getcolors(1 << 20)) <= 64
-        difference = ImageChops.difference(first.convert("RGB"), second.convert("RGB"))
-        assert max(ImageStat.Stat(difference).mean) < 1.0

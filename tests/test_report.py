@@ -15,8 +15,8 @@ from synthetic_records import invent_study
 from lpie.evidence import Evidence
 from lpie.evidence.results import read_results
 from lpie.evidence.tables import headline, markdown, time_table
-from lpie.figures.gains import judge_figure
-from lpie.figures.page_data import instruments, number
+from lpie.figures.page_data import instruments
+from lpie.figures.readable import number
 from lpie.figures.report import PUBLISHED, publish, write_report
 from lpie.figures.whole_photographs import WholePhotographs
 from lpie.networks import FAMILIES
@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     for run in runs["run"]:
         (place / "crops" / run).mkdir(parents=True)
-        Image.linear_gradient("L").resize((48, 48)).convert("RGB").save(place / "crops" / run / "tone-test-3.png")
+        Image.linear_gradient("L").resize((48, 48)).convert("RGB").save(place / "crops" / run / "tone-test-3.webp")
     (place / "provenance.json").write_text('{"commit": "abc & <def>"}')
     write_report(place)
     return place
@@ -48,10 +48,10 @@ def test_every_table_and_figure_is_there(folder: Path) -> None:
     for table in ("verdicts", "headline", "frontier", "gammas", "recipe", "recipe_summary", "comparisons", "time"):
         assert f"{table}.csv" in names
     assert {"verdicts.md", "headline.md", "report.html"} <= names
-    drawn = {path.stem for path in (folder / "figures").glob("*.png")}
-    assert drawn == {"frontier", "claim-C1", "claim-C2", "claim-C7", "gamma-tone", "judges-tone", "survival",
-                     "spectrum", "training"}  # fmt: skip
-    assert [path.name for path in (folder / "figures").glob("*.webp")] == ["comparison-tone-parameters.webp"]
+    assert {path.name for path in (folder / "figures").iterdir()} == {"frontier.png", "spectrum.png"}
+    drawn = re.findall(r'id="figure-([^"]*)"', (folder / "report.html").read_text())
+    panels = {f"frontier--tone-{critic}" for critic in ("compact", "ava")}
+    assert set(drawn) == {"claim-C1", "claim-C2", "claim-C7", "gamma-tone", "spectrum", *panels}
 
 
 def test_drawing_again_gives_the_same_bytes(folder: Path) -> None:
@@ -67,7 +67,7 @@ def test_the_page_asks_nothing_of_the_network_and_escapes_what_it_shows(folder: 
     assert not re.search(r"(src|href)=\"(?!data:|#)", shown)
     assert set(re.findall(r"https?://[^\"]*", shown)) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
     assert "abc &amp; &lt;def&gt;" in page.replace("&#34;", '"')
-    assert page.count("data:image/webp;base64,") == 9  # each picture once
+    assert page.count("data:image/webp;base64,") == 10  # each picture once
     for claim in ("C1", "C7"):
         assert f'id="{claim}"' in page
 
@@ -143,8 +143,8 @@ def test_publishing_takes_the_tables_and_only_the_crops_that_are_shown(folder: P
     (source / "runs" / "x").mkdir()
     (source / "runs" / "x" / "log.csv").write_text("step,loss,validation_psnr\n1,0.5,30\n")
     publish(source, published)
-    assert sorted(str(path.relative_to(published / "crops")) for path in published.rglob("*.png")) == [
-        "tone-input/a.png", "tone-target/a.png",
+    assert sorted(str(path.relative_to(published / "crops")) for path in published.rglob("*.webp")) == [
+        "tone-input/a.webp", "tone-target/a.webp",
     ]  # fmt: skip
     assert pd.read_csv(published / "logs.csv.xz")["run"].tolist() == ["x"]
 
@@ -201,8 +201,9 @@ def test_the_short_answer_says_what_the_rows_of_the_second_study_say() -> None:
             for runs in (group["runs"], group["controls"])
         )
         for measure in measures:
-            assert f"{(ours[measure] - theirs[measure]).mean():+.2f}".replace("-", "−") in answer
-    assert html.unescape((PUBLISHED / "report.html").read_text(encoding="utf-8")).count(answer) == 2
+            sign = -1 if measure == "score_niqe" else 1  # the answer speaks of NIQE itself, where less is better
+            assert f"{sign * (ours[measure] - theirs[measure]).mean():+.2f}".replace("-", "−") in answer
+    assert html.unescape((PUBLISHED / "report.html").read_text(encoding="utf-8")).count(answer) == 1
 
 
 def test_the_cards_of_shipped_networks_say_what_the_tables_say() -> None:
@@ -230,7 +231,6 @@ def test_a_critic_that_did_not_score_every_run_leaves_an_empty_cell() -> None:
     assert table.loc["L2", "ava"] == ""
     assert table.loc["L2", "compact"] != ""
     assert (table.drop("L2")["ava"] != "").all()
-    assert judge_figure(evidence, "tone").axes
 
 
 def test_published_scores_keep_five_digits(tmp_path: Path) -> None:

@@ -114,15 +114,15 @@ def read_logs(folder: Path) -> pd.DataFrame:
 
 
 def crop_path(folder: Path, run: str, photo: str) -> Path:
-    """Where the kept window of `photo` lies: with its run, or gathered in published evidence."""
-    gathered = Path(folder) / "crops" / run / f"{photo}.png"
+    """Where the kept window of `photo` lies: with its run, or gathered in published evidence, as WebP."""
+    gathered = Path(folder) / "crops" / run / f"{photo}.webp"
     return gathered if gathered.exists() else Path(folder) / "runs" / run / "crops" / f"{photo}.png"
 
 
 def cropped_photos(folder: Path, run: str) -> list[str]:
     """The photos of which `run` kept a window."""
-    places = (Path(folder) / "crops" / run, Path(folder) / "runs" / run / "crops")
-    return sorted({path.stem for place in places for path in place.glob("*.png")})
+    places = ((Path(folder) / "crops" / run, "*.webp"), (Path(folder) / "runs" / run / "crops", "*.png"))
+    return sorted({path.stem for place, pattern in places for path in place.glob(pattern)})
 
 
 def _run_row(record: dict[str, Any]) -> dict[str, Any]:

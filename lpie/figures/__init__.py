@@ -7,11 +7,11 @@ require("study")
 
 __getattr__ = exports(  # what notebooks draw
     __name__,
-    gains="gamma_figure judge_figure training_figure",
-    changes="draw_comparisons",
+    gains="gamma_figure spectrum_figure training_figure",
     haze_operators="picture_rows",
     operators="BOUND error_figure remap_figure step_figure",
     report="PUBLISHED headline read_logs write_report",
     show="show",
     style="save_figure",
+    tiles="show_crops",
 )

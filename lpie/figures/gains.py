@@ -1,4 +1,4 @@
-"""What was gained at what cost, drawn from evidence: frontier, weights, judges, training.
+"""What was gained at what cost, drawn from evidence: frontier, weights, claims, training, spectrum.
 
 Each function checks that what it is to show was measured, and returns a figure; `style.save_figure` writes it.
 """
@@ -15,19 +15,16 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from lpie.evidence import Evidence, labels
 from lpie.evidence.gains import RIVALS
 from lpie.figures.style import (
     GAIN_COLORS,
-    RIVAL_PSNR,
     STYLE,
     TAUGHT,
     error_bars,
     legend_below,
     look_of,
-    nearest_rivals,
     new_figure,
     require,
     shades,
@@ -143,53 +140,6 @@ def _draw_gains(panel: Axes, rows: pd.DataFrame, critic: str, judges: Sequence[s
 
 
 @mpl.rc_context(STYLE)
-def judge_figure(evidence: Evidence, operator: str) -> Figure:
-    """PSNR and the gain by each critic and judge with its interval: a row for every plain objective and chosen weight.
-
-    Rivals are shown at the rung nearest to RIVAL_PSNR. Blue and red where the interval across photos leaves zero out.
-    Bold and without color: the critic that trained the row, whose gain proves nothing by itself.
-    """
-    table, critics, names = evidence.frontier, evidence.critics, [*evidence.critics, *evidence.judges]
-    chosen = table.merge(evidence.chosen, how="left", indicator=True)["_merge"].eq("both").to_numpy()
-    learned = (table["operator"] == operator) & ~table["network"].isin(RIVALS) & (chosen | (table["gamma"] == 0))
-    rows = pd.concat([require(table[learned], f"scores for {operator}"), nearest_rivals(table, operator, RIVAL_PSNR)])
-    figure, axes = new_figure(1, 1, 3.1 + 1.55 * len(names), 0.6 + 0.22 * len(rows))
-    panel = axes[0, 0]
-    panel.set_axis_off()
-    panel.set_xlim(-2.0, 0.4 + len(names))
-    panel.set_ylim(len(rows), -1)
-    panel.text(0.2, -0.5, "PSNR", ha="center", va="center", weight="bold")
-    for place, name in enumerate(names):
-        kind = "critic" if name in critics else "judge"
-        panel.text(place + 0.9, -0.5, f"{kind}: {name}", ha="center", va="center", weight="bold")
-    for line, (_, row) in enumerate(rows.iterrows()):
-        label = labels.objective_label(row["fidelity"], row["critic"], row["gamma"])
-        label = f"against {row['critic']}" if row["network"] in RIVALS else label
-        panel.text(0, line + 0.5, f"{labels.network_label(row['network'])}, {label}", ha="right", va="center")
-        panel.text(0.2, line + 0.5, f"{row['psnr']:.1f}", ha="center", va="center")
-        for place, name in enumerate(names):
-            bounds = [float(row[f"gain_{name}{end}"]) for end in ("", "_low", "_high")]
-            _draw_cell(panel, place + 0.4, line, bounds, own=name == row["critic"])
-    return figure
-
-
-def _draw_cell(panel: Axes, left: float, top: int, bounds: list[float], own: bool) -> None:
-    """A gain with its interval, if known; colored where zero lies outside and training did not raise this score."""
-    gain, low, high = bounds
-    if np.isnan(gain):
-        return
-    colored = (low > 0 or high < 0) and not own
-    if colored:
-        face = mpl.colormaps[GAIN_COLORS](0.5 + float(np.clip(gain, -0.5, 0.5)) * 0.8)
-        panel.add_patch(Rectangle((left, top), 1, 1, facecolor=face, edgecolor="white"))
-    text = f"{gain:+.2f}" + (f"  [{low:+.2f}, {high:+.2f}]" if np.isfinite(low) else "")
-    text = text.replace("-0.00", "+0.00")
-    color = "white" if colored and abs(gain) > 0.3 else "black"
-    weight = "bold" if own else "normal"
-    panel.text(left + 0.5, top + 0.5, text, ha="center", va="center", size=7.5, color=color, weight=weight)
-
-
-@mpl.rc_context(STYLE)
 def claim_figure(compared: pd.DataFrame, claim: str, slack: float) -> Figure:
     """Every difference that `claim` rests on with its interval across photos: a row per case, a panel per measure.
 
@@ -252,4 +202,38 @@ def training_figure(logs: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     for panel in axes[:, 0]:
         panel.set_ylabel("fidelity term / its first value")
     legend_below(figure, axes, columns=6)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def spectrum_figure(evidence: Evidence) -> Figure:
+    """How the change of a picture spreads over octaves of frequency: chosen configurations beside the rivals.
+
+    Shares of the change's energy; an attack on a critic puts much of it into the finest octaves, a photographer's edit
+    into the coarse ones.
+    """
+    gains, chosen = evidence.gains, evidence.chosen_with("l2")
+    octaves = [column for column in map(str, gains) if column.startswith("change_")]
+    operators = list(dict.fromkeys(require(chosen, "configuration at a chosen weight")["operator"]))
+    figure, axes = new_figure(1, len(operators), 4.6, 3.4, sharey=True)
+    bands = [f"1/{2 ** (octave + 2)}" for octave in range(len(octaves))]
+    for panel, operator in zip(axes[0], operators, strict=True):
+        ours = chosen[chosen["operator"] == operator]
+        rows = [(evidence.rows(one), str(one["network"]), str(one["critic"])) for _, one in ours.iterrows()]
+        learned = gains[gains["operator"] == operator]
+        rows += [(part, kind, "") for kind in RIVALS if len(part := learned[learned["network"] == kind])]
+        for part, network, critic in rows:
+            energies, look = part[octaves].mean(), look_of(network)
+            panel.plot(energies.to_numpy() / energies.sum(), look_of(critic).line if critic else look.line,
+                       color=look.color, marker=look.marker, label=f"_{network}, {critic}")  # fmt: skip
+        for network in dict.fromkeys(network for _, network, _ in rows):
+            look = look_of(network)
+            panel.plot([], [], color=look.color, marker=look.marker, label=labels.network_label(network))
+        for critic in dict.fromkeys(ours["critic"]):
+            panel.plot([], [], look_of(critic).line, color="0.3", label=f"critic: {critic}")
+        panel.set_xticks(range(len(octaves)), bands)
+        panel.set_title(labels.operator_label(operator))
+        panel.set_xlabel("lower end of the octave (cycles per pixel)")
+    axes[0, 0].set_ylabel("share of the change's energy")
+    legend_below(figure, axes, columns=3)
     return figure

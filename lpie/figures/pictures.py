@@ -57,13 +57,13 @@ SCENES = (
 RENDITIONS = {
     "input": "as it came",
     "operator": "the operator",
-    "tone-grid-plain": "grid, L2 alone (luminance-led)",
-    "tone-grid-robust": "grid, L2 + 0.02 robust",
-    "tone-grid-nima": "grid, L2 + 0.003 compact",
-    "tone-can24-plain": "CAN24, L2 alone",
-    "tone-can24-nima": "CAN24, L2 + 0.0003 compact",
-    "dehaze-parameters-plain": "parameters, L2 alone",
-    "dehaze-can24-plain": "CAN24, L2 alone",
+    "tone-grid-plain": "grid, no critic",
+    "tone-grid-robust": "grid, 0.02 × critic robust",
+    "tone-grid-nima": "grid, 0.003 × critic compact",
+    "tone-can24-plain": "CAN24, no critic",
+    "tone-can24-nima": "CAN24, 0.0003 × critic compact",
+    "dehaze-parameters-plain": "parameters, no critic",
+    "dehaze-can24-plain": "CAN24, no critic",
 }
 """What each photograph is shown as: the name of its weights, and what readers call it; only what is shipped."""
 

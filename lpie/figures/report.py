@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
+from PIL import Image
 
 from lpie.evidence import Evidence, labels
 from lpie.evidence.comparisons import comparisons
@@ -30,32 +30,34 @@ from lpie.evidence.results import collect_results, crop_path, read_logs
 from lpie.evidence.tables import confirmation_tables, headline, markdown, time_table
 from lpie.evidence.verdicts import verdicts
 from lpie.figures import page_data
-from lpie.figures.changes import (
-    draw_comparisons,
+from lpie.figures.gains import claim_figure, frontier_figure, gamma_figure, spectrum_figure, training_figure
+from lpie.figures.pictures import PUBLISHED
+from lpie.figures.readable import readable
+from lpie.figures.style import save_figure, svg_of
+from lpie.figures.tiles import (
+    TEMPLATES,
+    crop_groups,
     first_kept,
     kept_in,
     photos_to_compare,
     rendition_runs,
-    spectrum_figure,
-    survival_figure,
+    scene_groups,
+    webp,
 )
-from lpie.figures.gains import claim_figure, frontier_figure, gamma_figure, judge_figure, training_figure
-from lpie.figures.pictures import PUBLISHED
-from lpie.figures.style import save_figure, svg_of
 from lpie.figures.whole_photographs import WholePhotographs
 from lpie.networks import FAMILIES
 from lpie.records import atomic_path, write_csv
 
-DPI = 92  # so that the evidence stays small
+CROP_QUALITY = 90  # of gathered crops, as WebP
+PICTURED = ("frontier", "spectrum")  # figures that are files beside the page too, for notebooks
 CAPTIONS = {
     "frontier": "The critic's gain over the operator's target against closeness to it. Dotted: the gain asked of an "
     "enhancement. Color: the judge that likes it least. Points open with their scores.",
     "claim-C1": "What the critic's term changes for each judge, against the same network without it.",
     "claim-C2": "What networks with a critic gain over the operator's own output.",
     "claim-C7": "What the critic's term gains over networks trained with SSIM, MS-SSIM or their mix with L1.",
-    "survival": "What is left of the critic's gain after each transformation, and what share of it judges follow.",
-    "spectrum": "Where in the spectrum the change lies.",
-    "training": "Distance to the target during training; a line that still falls was stopped too early.",
+    "spectrum": "Where in the spectrum the change lies, from fine detail (left) to broad areas (right). An attack on a "
+    "critic changes fine detail most.",
 }
 TABLES = {
     "headline": (
@@ -84,7 +86,7 @@ TABLES = {
 def write_report(folder: Path) -> Path:
     """Write every table, figure and report.html of `folder` from its runs and scores; returns the page's path.
 
-    Figures that the tables cannot fill (no ladder, no crops, no log) are left out, and the page says so.
+    Figures that the tables cannot fill (no ladder, no critic) are left out, and the page says so.
     """
     evidence = Evidence.read(folder)
     folder = kept_in(evidence)
@@ -121,67 +123,49 @@ def write_tables(evidence: Evidence) -> dict[str, pd.DataFrame]:
 
 
 def draw_figures(evidence: Evidence, compared: pd.DataFrame) -> tuple[dict[str, dict[str, str]], list[str]]:
-    """Draw the folder's figures; returns caption and SVG of each for the page, and why others could not be drawn."""
-    folder = kept_in(evidence)
+    """Draw the page's figures; returns caption and SVG of each, and why others could not be drawn.
+
+    Those of PICTURED are also written to the folder's figures.
+    """
     slack = evidence.criteria.judge_slack
-    wanted: dict[str, Callable[[], Figure]] = {"frontier": lambda: frontier_figure(evidence)}
+    trained = [name for name in evidence.critics if name in set(evidence.taught["critic"])]
+    wanted: dict[str, Callable[[], Figure]] = {"frontier": partial(frontier_figure, evidence)}
+    for operator, critic in product(evidence.operators, trained):  # one by one, for a page that may be narrow
+        wanted[f"frontier--{operator}-{critic}"] = partial(frontier_figure, evidence, [operator], [critic])
     wanted |= {f"claim-{claim}": partial(claim_figure, compared, claim, slack) for claim in ("C1", "C2", "C7")}
+    wanted["spectrum"] = partial(spectrum_figure, evidence)
     captions = dict(CAPTIONS)
     for operator in evidence.operators:
-        name = labels.operator_label(operator)
         wanted[f"gamma-{operator}"] = partial(gamma_figure, evidence, operator)
-        captions[f"gamma-{operator}"] = f"What each weight of the critic gains and costs, {name}."
-        wanted[f"judges-{operator}"] = partial(judge_figure, evidence, operator)
-        captions[f"judges-{operator}"] = f"Gain by every critic and judge with its 95 % interval across photos, {name}."
-    wanted |= {"survival": lambda: survival_figure(evidence), "spectrum": lambda: spectrum_figure(evidence)}
-    wanted["training"] = lambda: training_figure(read_logs(folder), evidence.runs)
+        captions[f"gamma-{operator}"] = (
+            f"What each weight of the critic gains and costs, {labels.operator_label(operator)}."
+        )
     drawn, missing = {}, []
     for name, draw in wanted.items():
         try:
             figure = draw()
-            save_figure(figure, folder / "figures" / name, DPI, 256, vector=False)  # the page holds it as SVG
-            drawn[name] = {
-                "caption": captions[name],
-                "svg": "" if name in ("frontier", "training") else svg_of(figure, name),
-            }
-        except (ValueError, FileNotFoundError) as error:
-            missing.append(f"{name}: {error}")
-    for operator in evidence.operators:
-        try:
-            draw_comparisons(evidence, operator)
         except ValueError as error:
-            missing.append(f"comparison of {operator}: {error}")
-    return {name: figure for name, figure in (_panels(evidence) | drawn).items() if figure["svg"]}, missing
-
-
-def _panels(evidence: Evidence) -> dict[str, dict[str, str]]:
-    """The frontier's panels one by one, for a page that may be narrow."""
-    trained = evidence.taught
-    return {
-        f"frontier--{operator}-{critic}": {
-            "caption": f"{labels.operator_label(operator)}, critic {critic}".capitalize(),
-            "svg": svg_of(frontier_figure(evidence, [operator], [critic]), f"frontier-{operator}-{critic}"),
-        }
-        for operator in evidence.operators
-        for critic in evidence.critics
-        if critic in set(trained["critic"])
-    }
+            missing.append(f"{name}: {error}")
+            continue
+        if name in PICTURED:
+            save_figure(figure, kept_in(evidence) / "figures" / name, vector=False)
+        if name != "frontier":
+            drawn[name] = {"caption": captions.get(name, ""), "svg": svg_of(figure, name)}
+    return drawn, missing
 
 
 def _page(
     evidence: Evidence, tables: dict[str, pd.DataFrame], figures: dict[str, dict[str, str]], missing: list[str]
 ) -> str:
     folder = kept_in(evidence)
-    environment = Environment(loader=PackageLoader("lpie.figures", "page"), undefined=StrictUndefined, autoescape=True)
-    scenes = page_data.scene_groups(folder)
-    crops = page_data.crop_groups(evidence)
-    shown = {name: {"title": title, "text": text, "html": page_data.readable(_for_readers(name, tables[name]))}
+    scenes, crops = scene_groups(folder), crop_groups(evidence)
+    shown = {name: {"title": title, "text": text, "html": readable(_for_readers(name, tables[name]))}
              for name, (title, text) in TABLES.items() if name in tables and len(tables[name])}  # fmt: skip
     for claim, rows in tables["comparisons"].groupby("claim"):
         shown[str(claim)] = {
             "title": f"every comparison of {claim}",
             "text": "Differences of paired photographs with 95 % intervals, across photographs and across seeds.",
-            "html": page_data.readable(rows.drop(columns="claim")),
+            "html": readable(rows.drop(columns="claim")),
         }
     origin, caution = folder / "provenance.json", folder / "cautions.txt"
     points = page_data.points(evidence, crops)
@@ -192,32 +176,31 @@ def _page(
             lambda link: f'<a href="#{link[1]}" aria-label="{named.get(link[1], "")}">',
             figure["svg"],
         )
-    asked = page_data.instruments(folder)
-    shorts = {group.short for group in scenes}
-    test = evidence.gains["photo"].nunique()
     second = WholePhotographs(folder / "whole_photographs") if (folder / "whole_photographs").exists() else None
-    return environment.get_template("report.html").render(
-        answer=page_data.answer(tables["verdicts"], tables["recipe_summary"]),
-        second=environment.get_template("whole_photographs.html").render(_second(second)) if second else "",
-        short=second.answer() if second else "",
+    asked = page_data.instruments(folder)
+    placed = [panel for panel in figures for names in page_data.FIGURES.values() if panel.split("--")[0] in names]
+    return TEMPLATES.get_template("report.html").render(
+        answer=second.answer() if second else page_data.answer(tables["verdicts"], tables["recipe_summary"]),
+        published=_published(tables["verdicts"]),
+        second=TEMPLATES.get_template("whole_photographs.html").render(_second(second)) if second else "",
         cautions=caution.read_text(encoding="utf-8").strip().split("\n\n") if caution.exists() else [],
         claims=page_data.claims(tables["verdicts"], [*scenes, *crops], from_crops=second is not None),
-        frontier=CAPTIONS["frontier"],
-        claim_names=list(tables["verdicts"]["claim"]),
         sliders=page_data.sliders([*scenes, *crops]),
-        groups=[*scenes, *crops],
+        scenes=scenes,
         crops=crops,
         points=points,
         figures=figures,
-        placed=[
-            name for name in figures if any(name.split("--")[0] in placed for placed in page_data.FIGURES.values())
-        ],
+        frontier=CAPTIONS["frontier"],
+        placed=placed,
         tables=shown,
         missing=missing,
-        counts={"networks": int(evidence.runs["network"].isin(list(FAMILIES)).sum()), "photos": test},
-        instruments=environment.get_template("instruments.html").render(asked) if asked else "",
-        lesson=environment.get_template("lesson.html").render()
-        if {"airplane", "lighthouse", "portrait"} <= shorts
+        counts={
+            "networks": int(evidence.runs["network"].isin(list(FAMILIES)).sum()),
+            "photos": evidence.gains["photo"].nunique(),
+        },
+        instruments=TEMPLATES.get_template("instruments.html").render(asked) if asked else "",
+        lesson=TEMPLATES.get_template("lesson.html").render()
+        if {"airplane", "lighthouse", "portrait"} <= {group.short for group in scenes}
         else "",
         provenance=json.dumps(json.loads(origin.read_text(encoding="utf-8")), indent=1) if origin.exists() else "",
         styles=_joined(".css"),
@@ -225,30 +208,39 @@ def _page(
     )
 
 
+def _published(own: pd.DataFrame) -> dict[str, Any] | None:
+    """The committed answer with its claims and pictures, where this run has too few photographs for one of its own."""
+    undecided = "undecided" in set(own.loc[own["claim"] == "C2", "verdict"])
+    if not undecided or not (PUBLISHED / "verdicts.csv").exists():
+        return None
+    scenes = scene_groups(PUBLISHED)
+    sliders = page_data.sliders(scenes)
+    return {
+        "answer": WholePhotographs(PUBLISHED / "whole_photographs").answer(),
+        "claims": page_data.claims(pd.read_csv(PUBLISHED / "verdicts.csv"), []),
+        "sliders": sliders,
+        "pictures": {tile.name: tile for slider in sliders for tile in (*slider["left"], slider["right"])},
+    }
+
+
 def _second(study: WholePhotographs) -> dict[str, Any]:
     """What the section about whole photographs shows: CAN24 at once, grids and parameters folded."""
     table = study.table()
     can = table["difference of"].str.startswith("CAN24 + ")
     return {
-        "answer": study.answer(),
         "details": study.details(),
         "counts": study.counts,
-        "main": page_data.readable(table[can], "plain"),
-        "rest": page_data.readable(table[~can]),
+        "main": readable(table[can], "plain"),
+        "rest": readable(table[~can]),
     }
 
 
 def _for_readers(name: str, table: pd.DataFrame) -> pd.DataFrame:
-    """Without the columns that only code needs."""
-    if name == "recipe_summary":
-        table = table[table["chosen"].astype(bool)] if table["chosen"].any() else table
-    return table.drop(
-        columns=[
-            column
-            for column in ("objective", "rule", "chosen")
-            if name != "headline" and column in table and "headline" not in name
-        ]
-    )
+    """Without the columns that only code needs; of recipes the chosen ones, where some are."""
+    if name == "recipe_summary" and table["chosen"].any():
+        table = table[table["chosen"].astype(bool)]
+    unread = {"objective", "rule", "chosen"} if "headline" not in name else set()
+    return table.drop(columns=[column for column in table if column in unread])
 
 
 def _joined(suffix: str) -> str:
@@ -280,10 +272,10 @@ def publish(source: Path, destination: Path) -> None:
             runs = [first_kept(source, evidence.rows(one)["run"].drop_duplicates()) for _, one in ours.iterrows()]
             shown = dict.fromkeys(filter(None, (*tiles.values(), *runs)))
             for run, photo in product(shown, photos_to_compare(evidence, tiles)):
-                kept, gathered = crop_path(source, run, photo), destination / "crops" / run / f"{photo}.png"
+                kept, gathered = crop_path(source, run, photo), destination / "crops" / run / f"{photo}.webp"
                 if kept.exists() and not gathered.exists():
                     with atomic_path(gathered) as temporary:
-                        shutil.copyfile(kept, temporary)
+                        temporary.write_bytes(webp(Image.open(kept).convert("RGB"), CROP_QUALITY))
 
 
 def _gather(runs: pd.DataFrame, scores: pd.DataFrame, destination: Path) -> None:

@@ -23,7 +23,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from PIL import Image
 
 from lpie.critic import CRITICS
 from lpie.evidence.gains import RIVALS
@@ -57,7 +56,6 @@ MARKERS = {"family": "osDv^<>phXd", "rater": "osDv^<>phXd", "rival": "x+*"}
 LINES = ("-", ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
 TAUGHT = "#000000"
 """A critic that trains, and networks that one trained, where a figure sets them apart from all others."""
-RIVAL_PSNR = 30.0  # dB: the rung of the rivals that a table shows
 GAIN_COLORS = "RdBu"  # red below the target, blue above
 ORDERED_COLORS = "viridis"  # values of a parameter, from low to high
 
@@ -87,43 +85,25 @@ def shades(values: list[Any]) -> dict[Any, Any]:
     return dict(zip(values, mpl.colormaps[ORDERED_COLORS](places).tolist(), strict=True))
 
 
-def save_figure(
-    figure: Figure, path: str | os.PathLike[str], dpi: int | None = None, colors: int | None = None, vector: bool = True
-) -> Path:
-    """Write `figure` as `path` with .png and, if `vector`, .pdf, each whole or not at all; returns the PNG's path.
-
-    `dpi`: pixels an inch of the PNG, STYLE's if not given. `colors`: the PNG keeps so many of them, at most 256, which
-    makes a drawing a third as large; all if not given.
-    """
+def save_figure(figure: Figure, path: str | os.PathLike[str], vector: bool = True) -> Path:
+    """Write `figure` as `path` with .png and, if `vector`, .pdf, each whole or not at all; returns the PNG's path."""
     stem = Path(path)
     with mpl.rc_context(STYLE):
-        _lay_out(figure, dpi)
+        _lay_out(figure)
         with atomic_path(stem.with_suffix(".png")) as temporary:
             FigureCanvasAgg(figure).print_png(temporary, metadata={"Software": None})
-            if colors:
-                drawn = Image.open(temporary).convert("RGB")
-                drawn.quantize(colors, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(temporary, "PNG")
         if vector:
             with atomic_path(stem.with_suffix(".pdf")) as temporary:
                 FigureCanvasPdf(figure).print_pdf(temporary, metadata={"CreationDate": None, "Producer": None})
     return stem.with_suffix(".png")
 
 
-def save_picture(figure: Figure, path: str | os.PathLike[str], dpi: int | None = None) -> Path:
-    """Write a figure made of photographs as `path` with .webp, a fifth of a PNG's size; returns its path."""
-    place = Path(path).with_suffix(".webp")
-    with mpl.rc_context(STYLE), atomic_path(place) as temporary:
-        _lay_out(figure, dpi)
-        FigureCanvasAgg(figure).print_webp(temporary, pil_kwargs={"quality": 70, "method": 4})
-    return place
-
-
-def _lay_out(figure: Figure, dpi: int | None = None) -> None:
+def _lay_out(figure: Figure) -> None:
     """Place everything once, for all files; twice would move it. Canvases then draw without `savefig`'s trial run."""
     if figure.get_layout_engine() is not None:
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
-    figure.dpi = dpi or mpl.rcParams["savefig.dpi"]
+    figure.dpi = mpl.rcParams["savefig.dpi"]
 
 
 def svg_of(figure: Figure, name: str) -> str:
@@ -151,13 +131,6 @@ def require(rows: pd.DataFrame, what: str) -> pd.DataFrame:
     if rows.empty:
         raise ValueError(f"Nothing to draw: the tables hold no {what}. Run the study that makes them first.")
     return rows
-
-
-def nearest_rivals(table: pd.DataFrame, operator: str, decibels: float) -> pd.DataFrame:
-    """Of each rival of `operator` the rung whose PSNR is closest to `decibels`."""
-    rivals = table[(table["operator"] == operator) & table["network"].isin(RIVALS)]
-    distance = (rivals["psnr"] - decibels).abs()
-    return rivals.loc[distance.groupby([rivals["network"], rivals["critic"]], sort=False).idxmin()]
 
 
 def error_bars(rows: pd.DataFrame, column: str) -> np.ndarray:

@@ -12,7 +12,7 @@ for (const slider of document.querySelectorAll("img-comparison-slider")) {
   slider.addEventListener("slide", say);
   slider.value = 50;
 }
-for (const choice of document.querySelectorAll("input[data-slider]")) {
+for (const choice of document.querySelectorAll("select[data-slider]")) {
   choice.addEventListener("change", () => show(document.querySelector(`#${choice.dataset.slider} [slot=first]`), choice.value));
 }
 
