@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def answer(verdicts: pd.DataFrame, recipes: pd.DataFrame) -> str:
     return text
 
 
-def claims(verdicts: pd.DataFrame, groups: list[Group], from_crops: bool = False) -> list[dict[str, Any]]:
+def claims(verdicts: pd.DataFrame, groups: list[Group], from_crops: bool = False) -> list[dict[Hashable, Any]]:
     """Each claim with its verdict as word, sign and tone, its figures and two photographs behind it.
 
     `from_crops`: networks trained on whole photographs have replaced those behind what claims say of CAN.
@@ -129,8 +130,8 @@ def instruments(folder: Path) -> dict[str, Any] | None:
         "paragraphs": [*_who_sees_damage(table), *told],
         "people": readable(pd.read_csv(people)) if people.exists() else "",
         "sheets": [
-            tile_of((folder / "contact" / row.file).read_bytes(), f"sheet-{row.Index}", row.caption, row.alt, [])
-            for row in said.itertuples()
+            tile_of((folder / "contact" / row["file"]).read_bytes(), f"sheet-{place}", row["caption"], row["alt"], [])
+            for place, row in enumerate(said.astype(str).to_dict("records"))
         ],
     }
 

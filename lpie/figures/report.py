@@ -30,7 +30,7 @@ from lpie.evidence.results import collect_results, crop_path, read_logs
 from lpie.evidence.tables import confirmation_tables, headline, markdown, time_table
 from lpie.evidence.verdicts import verdicts
 from lpie.figures import page_data
-from lpie.figures.gains import claim_figure, frontier_figure, gamma_figure, spectrum_figure, training_figure
+from lpie.figures.gains import claim_figure, frontier_figure, gamma_figure, spectrum_figure
 from lpie.figures.pictures import PUBLISHED
 from lpie.figures.readable import readable
 from lpie.figures.style import save_figure, svg_of

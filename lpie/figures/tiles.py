@@ -94,7 +94,7 @@ def crop_groups(evidence: Evidence) -> list[Group]:
             for photo in photos_to_compare(evidence, runs):
                 kept = {label: path for label, run in runs.items() if (path := crop_path(folder, run, photo)).exists()}
                 tiles = [
-                    tile_of(path.read_bytes(), f"crop-{runs[label]}", label, f"{title}, a crop of a photograph: {label}",
+                    tile_of(path.read_bytes(), f"crop-{runs[label]}", label, f"{title}, a crop of a photo: {label}",
                             _crop_scores(evidence, runs[label], photo))
                     for label, path in kept.items()
                 ]  # fmt: skip

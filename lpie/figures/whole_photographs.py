@@ -72,11 +72,11 @@ class WholePhotographs:
         fresh = self.found(GAIN, "score_technical", "confirmation")
         worse = _signed(-_numbers(self._row(CHOSEN, "score_niqe", "test")["difference"])[0])  # scores hold minus NIQE
         return (
-            "Hardly: with a small weight of its critic, the paper's own network gains "
-            f"{gain['compact']} of 10 points by that critic, {gain['ava']} by another and {gain['technical']} by a judge "
-            f"that took no part ({fresh} on {self.counts['photos']} fresh photographs), which can hardly be seen. "
-            "With three times that weight it weaves a pattern into plain places "
-            f"(NIQE, where less is better, {worse}), and bilateral grids paint bands and smears that the critic likes."
+            f"Hardly: with a small weight of its critic, the paper's own network gains {gain['compact']} of 10 points "
+            f"by that critic, {gain['ava']} by another and {gain['technical']} by a judge that took no part ({fresh} "
+            f"on {self.counts['photos']} fresh photographs), which can hardly be seen. With three times that weight it "
+            f"weaves a pattern into plain places (NIQE, where less is better, {worse}), and bilateral grids paint "
+            "bands and smears that the critic likes."
         )
 
     def details(self) -> list[str]:
