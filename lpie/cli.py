@@ -78,7 +78,9 @@ def enhance(
         float | None, typer.Option(help=_setting("tone", "sigma_r", "luminance that separates detail from edges"))
     ] = None,
     haze_kept: Annotated[float | None, typer.Option(help=_setting("dehaze", "haze_kept", "share of haze left"))] = None,
-    compare: Annotated[bool, typer.Option("--compare", help="Write before and after side by side.")] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Write before and after side by side, or a slider where -o is .html.")
+    ] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Enhance a reduced copy of at most 1024 px.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only name what would be written.")] = False,
     max_megapixels: MegapixelsOption = 250.0,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -374,6 +377,34 @@ def test_compare_preview_and_dry_run(tmp_path, saved, capsys):
     write_photo(torch.rand(1, 3, 30, 1100), tmp_path / "wide.png", bits=8)
     assert enhance_files([tmp_path / "wide.png"], out, weights=weights, preview=True) == 0
     assert open_photo(out).pixels.shape == (28, 1024, 3)
+
+
+def test_a_page_compares_with_a_slider_and_needs_no_other_file(tmp_path, saved):
+    write_photo(torch.rand(1, 3, 60, 90), tmp_path / "a <b>.png", bits=8)
+    options = {"weights": saved["tone-grid"]}
+    with pytest.raises(ValueError, match="ask for it with compare"):
+        enhance_files([tmp_path / "a <b>.png"], tmp_path / "out.html", **options)
+    assert enhance_files([tmp_path / "a <b>.png"], tmp_path / "out.html", compare=True, **options) == 0
+    page = (tmp_path / "out.html").read_text(encoding="utf-8")
+    shown = re.sub(r"<(script|style)>.*?</\1>", "", page, flags=re.DOTALL)
+    assert "<b>" not in shown
+    assert not re.search(r'(src|href)="(?!data:)', shown)
+    sides = [base64.b64decode(found) for found in re.findall(r"data:image/jpeg;base64,([^\"]+)", page)]
+    assert [open_photo(io.BytesIO(side).getvalue()).pixels.shape for side in sides] == [(60, 90, 3)] * 2
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is in the dev extra")
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    with api.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
+        view, complaints = opened.new_context(offline=True).new_page(), []
+        view.on("pageerror", lambda error: complaints.append(str(error)))
+        view.goto((tmp_path / "out.html").as_uri())
+        view.locator("img-comparison-slider").focus()
+        view.keyboard.down("ArrowLeft")
+        view.wait_for_function("Number(document.querySelector('img-comparison-slider').ariaValueNow) < 45")
+        opened.close()
+    assert complaints == []
 
 
 def test_a_network_signs_its_work_and_the_operator_does_not(tmp_path, saved):

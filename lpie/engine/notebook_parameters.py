@@ -96,6 +96,7 @@ def start_notebook() -> None:
         handler.setFormatter(logging.Formatter("%(message)s"))
         root.addHandler(handler)
     root.setLevel(logging.INFO)
+    root.propagate = False  # some libraries set up the root logger, which would say each line again
     from IPython.core.getipython import get_ipython
 
     shell = get_ipython()

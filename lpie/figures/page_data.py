@@ -167,8 +167,8 @@ def sliders(groups: list[Group]) -> list[dict[str, Any]]:
         tiles_by_label = {tile.label: tile for tile in group.tiles}
         if WITH_CRITIC in tiles_by_label and len(found) < 3:
             left = [tiles_by_label[label] for label in ("target", "L2", "input") if label in tiles_by_label]
-            right_tile = tiles_by_label[WITH_CRITIC]
-            found.append({"title": group.title, "text": group.text, "left": left, "right": right_tile})
+            text = f"A crop of a test photograph. The target is the operator's own output. {group.text}"
+            found.append({"title": group.title, "text": text, "left": left, "right": tiles_by_label[WITH_CRITIC]})
     return found
 
 

@@ -89,7 +89,7 @@ def crop_groups(evidence: Evidence) -> list[Group]:
         for network in evidence.families(operator):
             runs = rendition_runs(evidence, operator, network)
             chosen = evidence.chosen.query("operator == @operator and network == @network")
-            note = f" Critic: {chosen['critic'].iloc[0]}, weight {chosen['gamma'].iloc[0]:g}." if len(chosen) else ""
+            note = f"Critic: {chosen['critic'].iloc[0]}, weight {chosen['gamma'].iloc[0]:g}." if len(chosen) else ""
             title = _capital(f"{labels.operator_label(operator)}, {labels.network_label(network)}")
             for photo in photos_to_compare(evidence, runs):
                 kept = {label: path for label, run in runs.items() if (path := crop_path(folder, run, photo)).exists()}
@@ -104,8 +104,7 @@ def crop_groups(evidence: Evidence) -> list[Group]:
                     if tile.name in seen:
                         tiles[place] = replace(tile, name=f"{tile.name}-{network}")
                 seen |= {tile.name for tile in tiles}
-                text = f"Scores are of the whole photograph.{note}"
-                groups.append(Group(f"crops-{operator}-{network}", title, tiles, text))
+                groups.append(Group(f"crops-{operator}-{network}", title, tiles, note))
     return groups
 
 

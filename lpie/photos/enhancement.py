@@ -22,6 +22,7 @@ from lpie import names, networks
 from lpie.imaging.checks import check_photo
 from lpie.imaging.color import luma
 from lpie.operators import OPERATORS
+from lpie.photos.before_and_after import is_page, save_page, side_by_side
 from lpie.photos.decoding import KINDS, MOST_MEGAPIXELS
 from lpie.photos.folders import Skipped, photos_in
 from lpie.photos.photographs import from_pixels, to_pixels
@@ -94,11 +95,14 @@ def enhance_files(
 
     `sources`: files, folders (searched throughout), or `-` for standard input. `out`: a file for one photo, a folder
     for several, or `-` for standard output in the format of the input. `compare` writes before and after side by side,
-    `preview` a reduced copy, `dry_run` only prints what would be written. The others are as for `enhance`.
+    or as a page with a slider where `out` ends in .html; `preview` enhances a reduced copy, `dry_run` only prints what
+    would be written. The others are as for `enhance`.
 
     What cannot be read or written is named in the log and the rest is done. Raises ValueError or FileNotFoundError,
     before anything is written, if `out` does not suit the sources or as `enhance`; OSError where the disk is full.
     """
+    if is_page(os.fspath(out)) and not compare:
+        raise ValueError(f"{out}: a page shows before and after; ask for it with compare (--compare).")
     pairs = list(_pairs([os.fspath(source) for source in sources], os.fspath(out)))
     enhancer, told = load_enhancer(operator, weights, device, strength, noise, settings or {})
     failures = 0
@@ -115,10 +119,12 @@ def enhance_files(
             enhanced = enhance_file(photo, enhancer, tile)
             if told is not None and critic_of(told[1]) != NO_CRITIC:
                 _say_what_is_unexplained(source, photo, enhanced)
-            if compare:
-                enhanced = replace(enhanced, pixels=np.concatenate([photo.pixels, enhanced.pixels], axis=1))
             if told is not None:
                 sign(enhanced.exif, *told)
+            if is_page(target):
+                save_page(photo, enhanced, target, source)
+                continue
+            enhanced = side_by_side(photo, enhanced) if compare else enhanced
             del photo
             _write(enhanced, target)
             del enhanced  # so that the next photo is not read beside it
@@ -271,6 +277,8 @@ def _pairs(sources: Sequence[str], out: str) -> Iterable[tuple[str, str] | Skipp
         raise ValueError("The name of the result is empty: name a file or a folder.")
     into_folder = os.path.isdir(out) or out.endswith(os.sep)
     if not into_folder and len(sources) == 1 and not os.path.isdir(sources[0]):
+        if is_page(out):
+            return [(sources[0], out)]
         kind_of(out)
         return _targets([(Path(sources[0]), Path(""))], Path(out))
     if not into_folder and (os.path.exists(out) or Path(out).suffix.lower() in KINDS):
