@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from lpie.critic_training import commands as critic_commands
 from lpie.engine import commands as study_commands
-from lpie.names import printable
+from lpie.names import ProblemsError, printable
 from lpie.operators import OPERATORS
 
 USAGE = 2  # exit status where what was asked cannot be done; 1 where it was tried and failed
@@ -30,7 +30,8 @@ class Commands(TyperGroup):
             if isinstance(error, typer.Exit | typer.Abort | BrokenPipeError) or ctx.params.get("debug"):
                 raise
             text = error.strerror if isinstance(error, OSError) and error.filename is None else str(error)
-            print(f"lpie: {printable(text or str(error))}", file=sys.stderr)
+            for line in error.lines if isinstance(error, ProblemsError) else [text or str(error)]:
+                print(f"lpie: {printable(line)}", file=sys.stderr)
             asked = isinstance(error, ValueError | TypeError | FileNotFoundError | NotADirectoryError)
             raise typer.Exit(USAGE if asked else 1) from error
         except KeyboardInterrupt:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, TypeVar
@@ -25,6 +25,14 @@ def find(table: Mapping[str, Row], name: str, what: str) -> Row:
     near = get_close_matches(str(name), table, n=1, cutoff=0.5)
     meant = f", did you mean {near[0]!r}?" if near else "."
     raise ValueError(f"Unknown {what} {name!r}{meant} Choose one of {', '.join(table)}.")
+
+
+class ProblemsError(ValueError):
+    """Several things that are wrong, a line each."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self.lines = list(dict.fromkeys(lines))
+        super().__init__("\n".join(self.lines))
 
 
 def printable(text: str) -> str:

@@ -12,12 +12,17 @@ import pytest
 import torch
 from PIL import Image
 
+from lpie.engine.run_all import run_all
+from lpie.networks import build
+from lpie.study.experiments import run_studies
 from lpie.study.pairs import aligned
-from lpie.study.settings import Photographs, Shares
+from lpie.study.settings import Photographs, Schedule, Shares, Study, fidelity_studies, ladder_studies
 from lpie.study.sources import deal, find_overlaps, find_sources, match_pairs
 from lpie.study.study_check import check_study
-from lpie.study.study_file import asked_profile, find_profile, init_study, profile_names, read_study
-from lpie.study.targets import load_scenes
+from lpie.study.study_file import asked_profile, find_profile, profile_names, read_study
+from lpie.study.study_init import init_study
+from lpie.study.targets import Scene, load_scenes
+from lpie.study.training import load_network, train
 
 START = 'operators = ["tone"]\nnetworks = ["grid"]\nshortest_side = 48\nschedule = { sides = [48] }\n'
 
@@ -102,6 +107,51 @@ def test_a_folder_of_photographs_becomes_a_study_with_init_and_is_checked(tmp_pa
     assert "6 train, 2 validation, 2 test" in lines[0]
     with pytest.raises(FileExistsError, match="study check"):
         init_study(tmp_path)
+
+
+def test_photographs_too_small_for_the_schedule_are_named_with_the_side_that_fits(tmp_path: Path) -> None:
+    save(tmp_path, [f"{index}.png" for index in range(4)], size=(72, 54))
+    profile = read_study(write(tmp_path, START.replace("[48]", "[64]") + '[[photographs]]\nfolder = "."\n'))
+    assert any("`sides` of at most 48" in problem for problem in check_study(profile)[1])
+
+
+def test_a_photograph_in_two_splits_stops_the_run_as_it_stops_the_check(tmp_path: Path) -> None:
+    save(tmp_path / "train", ["a.png", "b.png"])
+    save(tmp_path / "other", ["c.png", "d.png"], seed=1)
+    Image.open(tmp_path / "train" / "b.png").resize((60, 45)).save(tmp_path / "other" / "c.png")
+    rows = [f'[[photographs]]\nfolder = "{split}"\nsplit = "{split}"\n' for split in ("train",)]
+    rows += ['[[photographs]]\nfolder = "other"\nsplit = { validation = ["c"], test = ["d"] }\n']
+    path = write(tmp_path, START + "".join(rows))
+    said = r"train-b \(train\) and other-c \(validation\) show the same"
+    assert any("show the same" in problem for problem in check_study(read_study(path))[1])
+    with pytest.raises(ValueError, match=said):
+        run_all(path, tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+    with pytest.raises(ValueError, match=said):
+        load_scenes(read_study(path), "tone", tmp_path / "targets")
+
+
+def test_ppr10k_is_read_as_it_comes_with_the_photographs_of_a_person_in_one_split(tmp_path: Path) -> None:
+    names = [f"{person}_{shot}.png" for person in range(12) for shot in range(2)]
+    save(tmp_path / "source", names)
+    for expert in "abc":
+        save(tmp_path / f"target_{expert}", names)
+    profile = read_study(init_study(tmp_path))
+    sources = find_sources(profile, "pairs")
+    assert {source.other.parent.name for source in sources} == {"target_a"}
+    splits = {source.name: source.split for source in sources}
+    assert all(splits[f"source-{person}_0"] == splits[f"source-{person}_1"] for person in range(12))
+    assert len(set(splits.values())) == 3
+
+
+def test_init_knows_which_folder_holds_the_retouches_or_asks(tmp_path: Path) -> None:
+    save(tmp_path / "summer", [f"{index}.png" for index in range(6)])
+    save(tmp_path / "winter", [f"{index}.png" for index in range(6)])
+    with pytest.raises(ValueError, match="name the untouched photographs first"):
+        init_study(tmp_path)
+    profile = read_study(init_study(tmp_path / "summer", tmp_path / "winter"))
+    assert profile.operators == ("pairs",)
+    assert all(source.other.parent.name == "winter" for source in find_sources(profile, "pairs"))
 
 
 @pytest.mark.parametrize(
@@ -189,6 +239,54 @@ def test_retouches_of_an_expert_become_scenes(data: Path, tmp_path: Path, folder
     scenes = load_scenes(profile, "pairs", tmp_path / "targets")
     assert Counter(scene.split for scene in scenes) == {"train": 7, "validation": 2, "test": 4}
     assert all(scene.photo.shape == scene.target.shape for scene in scenes)
+
+
+def test_networks_and_schedules_of_the_second_study_can_be_said(tmp_path: Path) -> None:
+    text = START.replace('["grid"]', '["grid", "can24"]') + (
+        "smoothness = 0.1\n[options]\ngrid = ['luminance_led']\ncan24 = ['mirrored']\n[first_phases.can24]\nsteps = 3\n"
+    )
+    rows = '[[photographs]]\nset = "demo"\nsplit = "train"\n'
+    studies = fidelity_studies(read_study(write(tmp_path, text + rows)), "tone")
+    grid, can = (next(study for study in studies if study.network == network) for network in ("grid", "can24"))
+    assert (grid.options, grid.smoothness, grid.first) == (("luminance_led",), 0.1, None)
+    assert (can.options, can.first.schedule.steps, can.first.objective) == (("mirrored",), 3, "l2")
+    assert len({study.first.name for study in studies if study.first}) == 1  # for every objective
+    with pytest.raises(ValueError, match=r"Unknown option of can24 'mirored', did you mean 'mirrored'"):
+        read_study(write(tmp_path, text.replace("mirrored", "mirored") + rows))
+
+
+def test_a_network_goes_on_from_its_first_phase(tmp_path: Path, small_photos: torch.Tensor) -> None:
+    photo = (small_photos[0] * 255).to(torch.uint8)
+    scenes = [Scene(name, name, photo, 255 - photo) for name in ("train", "validation")]
+    schedule = Schedule(steps=2, batch=1, sides=(64,), learning_rate=1e-3)
+    study = Study(network="grid", fidelity="l1", schedule=replace(schedule, learning_rate=1e-9), first_phase=schedule)
+    (network,) = train([study], scenes, tmp_path, "cpu")
+    first = load_network(study.first, tmp_path)
+    untrained = build("grid", "tone")
+    for name, tensor in network.state_dict().items():
+        torch.testing.assert_close(tensor, first.state_dict()[name], rtol=0, atol=1e-7)
+    assert any((tensor != untrained.state_dict()[name]).any() for name, tensor in first.state_dict().items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folders", [("fivek_deeplpf", "fivek_curl", "fivek_uegan")])
+def test_a_study_of_an_experts_retouches_trains_and_is_evaluated(
+    data: Path, tmp_path: Path, folders: tuple[str, ...]
+) -> None:
+    rows = "".join(
+        f'[[photographs]]\nsplit = "{split}"\n'
+        f'input = "{data}/pairs/{name}/input"\ntarget = "{data}/pairs/{name}/expert_c"\n'
+        for name, split in zip(folders, ("train", "validation", "test"), strict=True)
+    )
+    rows += '[[photographs]]\nsplit = "test"\ninput = "fivek/local_laplacian/input"\n'
+    rows += 'target = "fivek/local_laplacian/expert_c"\n'
+    text = START.replace("tone", "pairs") + "fidelities = ['l2']\ngammas = [0.01]\njudges = []\n"
+    profile = read_study(write(tmp_path, text.replace("sides", "steps = 2, batch = 1, sides") + rows))
+    studies = (*fidelity_studies(profile, "pairs"), *ladder_studies(profile, "pairs"))
+    runs, scores = run_studies(profile, studies, tmp_path / "results", "cpu")
+    assert set(runs["objective"]) == {"input", "target", "l2", "l2+0.01compact"}
+    test = scores[scores["split"] == "test"].groupby("run").size()
+    assert set(test) == {13}
 
 
 OWN = """

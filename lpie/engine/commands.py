@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lpie.names import find
+from lpie.names import ProblemsError, find
 
 app = typer.Typer(no_args_is_help=True, help="Write, check and run a study, or train parts of it.")
 
@@ -65,22 +65,29 @@ def _parameter(text: str) -> tuple[str, Any]:
 
 @app.command()
 def check(study: StudyArgument) -> None:
-    """Say what would be trained, on what and about how long, and what is wrong with a study file."""
+    """Say what would be trained, on what and about how long on this machine, and what is wrong with a study file."""
     from lpie.study.study_check import check_study
     from lpie.study.study_file import find_profile
 
     lines, problems = check_study(find_profile(study))
     print("\n".join(lines))
     if problems:
-        raise ValueError("\n".join(problems))
+        raise ProblemsError(problems)
 
 
 @app.command()
-def init(folder: Annotated[Path, typer.Argument(help="A folder of photographs, or of inputs and retouches.")]) -> None:
-    """Write a commented study.toml into a folder of photographs."""
-    from lpie.study.study_file import init_study
+def init(
+    folder: Annotated[
+        Path, typer.Argument(help="A folder of photographs, or with a folder each of inputs, retouches.")
+    ],
+    retouches: Annotated[
+        Path | None, typer.Argument(help="The folder of retouches, where the first one holds what they were made of.")
+    ] = None,
+) -> None:
+    """Write a commented study.toml for a folder of photographs, or for photographs and retouches of them."""
+    from lpie.study.study_init import init_study
 
-    path = init_study(folder)
+    path = init_study(folder, retouches)
     print(f"{path}: edit it, then `lpie study check {path}` and `lpie study run {path}`")
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -30,8 +32,10 @@ from lpie.engine.notebook_parameters import (
     write_study,
 )
 from lpie.engine.provenance import PROJECT, provenance, usable_cores
-from lpie.records import exclusive, write_json
+from lpie.evidence.results import read_results
+from lpie.records import atomic_path, exclusive, write_json
 from lpie.study.settings import Profile
+from lpie.study.sources import find_sources, refuse_overlaps
 from lpie.study.study_file import asked_profile
 
 
@@ -57,6 +61,9 @@ TARGETS: dict[str, tuple[str, ...]] = {"tone": ("tone_targets",), "dehaze": ("ha
 """The notebook that holds an operator against its papers."""
 
 GRAPH = study_graph(("tone", "dehaze"))
+
+CHECKS = ("tone_targets", "haze_targets", "aesthetic_scores", "taste", "instruments")
+"""Notebooks on the operators, critics and judges themselves, which a study of one's own photographs does not need."""
 
 
 class StudyError(RuntimeError):
@@ -93,7 +100,11 @@ def run_all(
     overrides = {name: value for name, value in (parameters or {}).items() if value is not None}
     given = {"study": str(Path(profile).absolute())} if str(profile).endswith(".toml") else {"profile": str(profile)}
     settings, _ = asked_profile({name: overrides[name] for name in STUDY_PARAMETERS if name in overrides} | given)
-    graph = graph or study_graph(settings.operators)
+    own = "study" in given
+    if graph is None:
+        every = study_graph(settings.operators)
+        asked_for = [name for name in every if not (own and name in CHECKS)]
+        graph = {name: tuple(other for other in every[name] if other in asked_for) for name in asked_for}
     source = Path(notebooks) if notebooks else notebooks_folder()
     files = {name: _existing(_notebook_of(source, name)) for name in graph}
     declared = {name: declared_parameters(path) for name, path in files.items()}
@@ -105,6 +116,9 @@ def run_all(
         }
         for name in graph
     }
+    if not (folder / "targets").exists():
+        for operator in settings.operators:
+            refuse_overlaps(find_sources(settings, operator))
     workers = workers or min(2, usable_cores())  # the study's graph is hardly wider
     with exclusive(folder) as lock:
         run = _Run(files, folder, graph, asked, settings, workers, lock)
@@ -119,7 +133,28 @@ def run_all(
         run.everything(force)
         write_json(folder / "provenance.json", {**origin, "wall_seconds": run.seconds()})
         run.manifest.conclude()
+        if own:
+            for line in keep_enhancers(folder):
+                run.say("", line)
     return run.verdict()
+
+
+def keep_enhancers(folder: Path) -> Iterator[str]:
+    """The network of each operator that is nearest to the target where weights are chosen, as `<operator>.safetensors`.
+
+    Yields how to use each.
+    """
+    with suppress(FileNotFoundError):  # nothing was finished
+        runs, scores = read_results(folder)
+        nearest = scores[scores["split"] == "validation"].groupby("run")["psnr"].mean()
+        trained = [run for run in runs["run"] if (folder / "runs" / run / "weights.safetensors").exists()]
+        for operator, names in runs[runs["run"].isin(trained)].groupby("operator")["run"]:
+            best = nearest[list(names)].idxmax()
+            kept = folder / f"{str(operator).replace(':', '.')}.safetensors"
+            with atomic_path(kept) as temporary:
+                shutil.copyfile(folder / "runs" / best / "weights.safetensors", temporary)
+            yield f"nearest to the target, {nearest[best]:.1f} dB: {best}; use it by"
+            yield f"  lpie enhance PHOTO -o OUT --weights {kept}"
 
 
 def run_study(given: Mapping[str, Any]) -> Path:
@@ -213,7 +248,8 @@ class _Run:
             what = f"{' and '.join(failed)} failed" + (f"; skipped: {', '.join(skipped)}" if skipped else "")
             error = self.manifest.states[failed[0]]["error"]
             raise StudyError(f"{what}. {error}\n{self._copy(failed[0], 'failed')}")
-        self.say("", f"done in {_clock(self.seconds())}: {self.folder}")
+        page = self.folder / "report.html"
+        self.say("", f"done in {_clock(self.seconds())}: {page if page.exists() else self.folder}")
         return self.folder
 
     def _fingerprint(self, name: str) -> fingerprints.Fingerprint:

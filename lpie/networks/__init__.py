@@ -38,6 +38,8 @@ class Family:
     """(operator's name, **settings of the network) -> untrained network."""
     open: Callable[..., Any]
     """(tensors, metadata) -> trained network; raises ValueError where they do not belong together."""
+    options: tuple[str, ...] = ()
+    """Settings of `build` that may be turned on."""
 
 
 def _aggregation() -> type[ContextAggregationNetwork]:
@@ -66,15 +68,21 @@ FAMILIES: dict[str, Family] = {
             "CAN24",
             lambda operator, **more: _aggregation()(24, **more),
             lambda *of: _aggregation().from_tensors(*of),
+            ("mirrored",),
         ),
         Family(
             "can32",
             "CAN32",
             lambda operator, **more: _aggregation()(32, **more),
             lambda *of: _aggregation().from_tensors(*of),
+            ("mirrored",),
         ),
         Family(
-            "grid", "bilateral grid", lambda operator, **more: _grid()(**more), lambda *of: _grid().from_tensors(*of)
+            "grid",
+            "bilateral grid",
+            lambda operator, **more: _grid()(**more),
+            lambda *of: _grid().from_tensors(*of),
+            ("luminance_led",),
         ),
         Family(
             "parameters",

@@ -86,6 +86,7 @@ class Study:
     options: tuple[str, ...] = ()  # of the network, such as `mirrored`: see `networks.build`
     smoothness: float = 0.0  # weight of the roughness of a bilateral grid in the loss
     schedule: Schedule = field(default_factory=Schedule)
+    first_phase: Schedule | None = None  # with L2 alone; what is asked for goes on from there
     settings: Any = None  # of the operator; its defaults when left out
     haze: HazeSettings | None = None  # None where the operator knows no haze
 
@@ -96,6 +97,15 @@ class Study:
             raise ValueError(f"gamma and critic go together, got gamma={self.gamma} with critic={self.critic!r}.")
         if self.settings is None:
             object.__setattr__(self, "settings", OPERATORS[self.operator].settings())
+
+    @property
+    def first(self) -> Study | None:
+        """The network that this one goes on from, the same for every objective."""
+        if self.first_phase is None:
+            return None
+        return replace(
+            self, fidelity="l2", critic="none", gamma=0.0, schedule=self.first_phase, first_phase=None, smoothness=0.0
+        )
 
     @property
     def objective(self) -> str:
@@ -189,6 +199,7 @@ class Profile:
     fewer_seeds: tuple[int, ...] | None = None  # of the others; as many when left out
     schedule: Schedule = field(default_factory=Schedule)
     own_schedules: dict[NetworkName, Schedule] = field(default_factory=dict)  # of some networks
+    first_phases: dict[NetworkName, Schedule] = field(default_factory=dict)  # of networks that learn with L2 first
     options: dict[NetworkName, tuple[str, ...]] = field(default_factory=dict)  # of some networks, such as mirrored
     smoothness: float = 0.0  # weight of the roughness of bilateral grids in their loss
     initial: bool = False  # start from the shipped plain networks
@@ -203,6 +214,9 @@ class Profile:
             known = asdict(OPERATORS[operator].settings())
             for name in given:
                 find(known, name, f"setting of {operator}")
+        for network, options in self.options.items():
+            for option in options:
+                find(dict.fromkeys(networks.FAMILIES[network].options), option, f"option of {network}")
         if self.criteria:
             from lpie.evidence.criteria import Criteria
 
@@ -216,7 +230,7 @@ class Profile:
     @property
     def training_sides(self) -> tuple[int, ...]:
         """The shorter sides, in px, at which its networks see their training photographs; largest first."""
-        schedules = (self.schedule, *self.own_schedules.values())
+        schedules = (self.schedule, *self.own_schedules.values(), *self.first_phases.values())
         return tuple(sorted({side for schedule in schedules for side in schedule.sides}, reverse=True))
 
     @property
@@ -255,6 +269,7 @@ def baseline(profile: Profile, operator: str, network: NetworkName) -> Study:
         settings=profile.settings_of(operator),
         haze=profile.haze if OPERATORS[operator].estimate else None,
         schedule=profile.own_schedules.get(network, profile.schedule),
+        first_phase=profile.first_phases.get(network),
         options=profile.options.get(network, ()),
         smoothness=profile.smoothness if network == "grid" else 0.0,
         initial=f"{operator}-{network}-plain" if profile.initial else "",

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 
+from lpie.names import ProblemsError
 from lpie.registry import files_of, registered
 from lpie.study.settings import SPLITS, Lists, Photographs, Profile, Shares, Split
 
@@ -190,6 +191,16 @@ def find_overlaps(sources: Sequence[Source]) -> list[tuple[Source, Source]]:
         for (one, first), (other, second) in combinations(zip(files, hashes, strict=True), 2)
         if one.split != other.split and (first ^ second).bit_count() <= SAME
     ]
+
+
+def refuse_overlaps(sources: Sequence[Source]) -> None:
+    """Raises ProblemsError that name each own photograph which is in two splits; those of the registry are known."""
+    overlaps = find_overlaps([source for source in sources if not source.registered])
+    if overlaps:
+        raise ProblemsError(
+            f"{one.name} ({one.split}) and {other.name} ({other.split}) show the same photograph: keep one of them."
+            for one, other in overlaps
+        )
 
 
 def _perceptual_hash(path: Path | None) -> int:

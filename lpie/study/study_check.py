@@ -1,60 +1,131 @@
-"""What a study would train, on what and about how long, and what would stop it, said before anything is computed."""
+"""What a study would train, on what and about how long here, and what would stop it, before anything is computed."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lpie.study.settings import Profile, Study, every_study
-from lpie.study.sources import Source, find_overlaps, find_sources
+from lpie.study.settings import (
+    Profile,
+    Schedule,
+    Study,
+    fidelity_studies,
+    headline_studies,
+    ladder_studies,
+    preview_studies,
+)
+from lpie.study.sources import find_sources, refuse_overlaps
 
-STEP = {"can24": 1.6, "can32": 2.6, "grid": 0.35, "parameters": 4.0}
-"""Seconds that a step of each family takes for a megapixel of photographs, forward and back, on two cores."""
+if TYPE_CHECKING:
+    from lpie.study.targets import Scene
 
-CRITIC = 0.15
-"""Seconds that a critic adds to a step for each photograph."""
-
-EVALUATION = 1.5
-"""Seconds that one photograph takes to be rendered and measured."""
+LARGEST_SIDE = 256  # px, of the photographs on which a step is timed
+STEPS = 2  # of which the faster counts
 
 
 def check_study(profile: Profile) -> tuple[list[str], list[str]]:
-    """What is to be said of a study, line by line, and what is wrong with its photographs.
+    """What is to be said of a study, line by line, and what is wrong with its photographs and networks.
 
     Other mistakes are found when the file is read.
     """
+    from lpie.study.targets import all_makings
+
     lines: list[str] = []
     problems: list[str] = []
-    photographs: dict[str, Counter[str]] = {}
     for operator in profile.operators:
         try:
             sources = find_sources(profile, operator)
+            counts = Counter(source.split for source in sources)
+            lines.append(f"{operator}: " + ", ".join(f"{counts[s]} {s}" for s in ("train", "validation", "test")))
+            refuse_overlaps(sources)
+            all_makings(profile, operator, sources)
         except (ValueError, OSError) as error:
-            problems.append(str(error))
-            continue
-        counts: Counter[str] = Counter(source.split for source in sources)
-        photographs[operator] = counts
-        lines.append(f"{operator}: " + ", ".join(f"{counts[s]} {s}" for s in ("train", "validation", "test")))
-        problems += _overlaps([source for source in sources if not source.registered])
-    studies = every_study(profile)
-    first = [study for study in studies if study.fidelity == "l2" or study.gamma == 0]
-    lines.append(
-        f"{len(first)} networks or fewer ({', '.join(profile.networks)}), the critics at every weight included"
-    )
-    hours = sum(seconds_of(study, photographs.get(study.operator, Counter())) for study in first) / 3600
-    lines.append(f"about {hours:.1f} hours on two cores at most; a GPU takes a fiftieth of that")
+            problems.extend(str(error).splitlines())
+    studies = _studies(profile)
+    lines.append(f"{len(studies)} networks ({', '.join(profile.networks)})")
+    try:
+        lines.append(f"training them takes about {_spoken(seconds_of(studies))}, by two steps of each kind timed here")
+    except ValueError as error:
+        problems.append(str(error))
     return lines, list(dict.fromkeys(problems))
 
 
-def seconds_of(study: Study, photographs: Counter[str]) -> float:
-    """About how long training and evaluating one network takes on two cores."""
-    sides = study.schedule.sides
-    megapixels = sum(1.5 * side**2 for side in sides) / len(sides) * study.schedule.batch / 1e6
-    step = STEP.get(study.network, 2.0) * megapixels + (CRITIC * study.schedule.batch if study.gamma else 0)
-    return study.schedule.steps * step + EVALUATION * (photographs["validation"] + photographs["test"])
+def _studies(profile: Profile) -> list[Study]:
+    """What is trained if validation chooses the middle of the weights, first phases among it."""
+    studies: list[Study] = []
+    for operator in profile.operators:
+        for kind in (fidelity_studies, preview_studies, ladder_studies):
+            studies += kind(profile, operator)
+        for network in profile.networks if profile.gammas else ():
+            for critic in profile.critics:
+                middle = profile.gammas[len(profile.gammas) // 2]
+                studies += headline_studies(profile, operator, network, critic, middle)
+    return list(dict.fromkeys([*(study.first for study in studies if study.first), *studies]))
 
 
-def _overlaps(sources: list[Source]) -> list[str]:
-    return [
-        f"{one.name} ({one.split}) and {other.name} ({other.split}) show the same photograph: keep one of them."
-        for one, other in find_overlaps(sources)
-    ]
+def seconds_of(studies: list[Study]) -> float:
+    """About how long training takes on this machine: two steps of each kind, scaled by the size of the photographs.
+
+    Raises ValueError for a network that cannot learn its operator.
+    """
+    measured: dict[tuple[str, ...], float] = {}
+    total = 0.0
+    for study in studies:
+        plain = (study.operator, study.network)
+        for key in (plain, (*plain, study.critic)):
+            if key not in measured:
+                measured[key] = _seconds_of_step(study, with_critic=key != plain and study.gamma > 0)
+        sides = study.schedule.sides
+        larger = sum(side**2 for side in sides) / len(sides) / _timed_side(study) ** 2
+        critic = max(0.0, measured[(*plain, study.critic)] - measured[plain]) if study.gamma else 0.0
+        total += study.schedule.steps * study.schedule.batch * (larger * measured[plain] + critic)
+    return total
+
+
+def _seconds_of_step(study: Study, with_critic: bool) -> float:
+    """A step on one photograph of random colors, of which nothing is kept; one before it is not counted."""
+    import torch
+
+    from lpie.study.training import Run, default_device
+
+    side = _timed_side(study)
+    timed = Schedule(steps=STEPS + 2, batch=1, sides=(side,))  # the last would be followed by a validation
+    study = replace(study, schedule=timed, first_phase=None)
+    if not with_critic:
+        study = replace(study, critic="none", gamma=0.0)
+    run = Run(study, _scenes(side), Path("nowhere"), default_device(), {})
+    run.advance()
+    times = []
+    for _ in range(STEPS):
+        began = time.perf_counter()
+        run.advance()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def _timed_side(study: Study) -> int:
+    return min(LARGEST_SIDE, max(study.schedule.sides))
+
+
+def _scenes(side: int) -> list[Scene]:
+    import torch
+
+    from lpie.study.targets import Scene, frame_length
+
+    photo = torch.randint(256, (3, side, frame_length(side)), dtype=torch.uint8)
+    haze = {
+        "airlight": torch.full((3,), 0.8),
+        "transmission": torch.full((1, *photo.shape[1:]), 128, dtype=torch.uint8),
+    }
+    return [Scene(split, split, photo, photo, **haze) for split in ("train", "validation")]  # type: ignore[arg-type]
+
+
+def _spoken(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

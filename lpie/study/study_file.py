@@ -1,4 +1,4 @@
-"""Reads a `study.toml`, says what is wrong with it and where, and writes a commented one for a folder."""
+"""Reads a `study.toml`, and says what is wrong with it and where."""
 
 from __future__ import annotations
 
@@ -19,13 +19,11 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from lpie.critic import CRITICS, Critic
-from lpie.names import find
+from lpie.names import ProblemsError, find
 from lpie.operators import OPERATORS, Operator
-from lpie.records import atomic_path
 from lpie.registry import registered
 from lpie.study import settings
 from lpie.study.settings import Photographs, Profile
-from lpie.study.sources import photographs_in
 
 PROFILES = Path(__file__).with_name("profiles")
 
@@ -62,12 +60,15 @@ def read_study(path: Path) -> Profile:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: {error}") from error
     try:
-        written = {"name": path.stem, **written, **_bring_rows(written, path)}
+        written = {
+            "name": path.resolve().parent.name if path.stem == "study" else path.stem,
+            **written,
+            **_bring_rows(written, path),
+        }
         profile = TypeAdapter(Profile).validate_python(written)
     except ValidationError as error:
         wrong = [problem for problem in error.errors() if problem["type"] != "too_short" or not error.errors()[1:]]
-        problems = dict.fromkeys(_explain(problem, text) for problem in wrong)
-        raise ValueError("\n".join(f"{path}, {problem}" for problem in problems)) from error
+        raise ProblemsError(f"{path}, {_explain(problem, text)}" for problem in wrong) from error
     except (ValueError, ImportError) as error:
         raise ValueError(f"{path}: {error}") from error
     return replace(profile, photographs=tuple(_beside(rows, path) for rows in profile.photographs))
@@ -102,7 +103,7 @@ def asked_profile(parameters: Mapping[str, Any]) -> tuple[Profile, dict[str, Any
     if "seeds" in given and profile.fewer_seeds:
         lasting["fewer_seeds"] = [seed for seed in profile.fewer_seeds if seed in swept["seeds"]]
     if "steps" in given:
-        for name in ("schedule", "own_schedules"):
+        for name in ("schedule", "own_schedules", "first_phases"):
             lasting[name] = _with_steps(lasting[name], given["steps"])
     try:
         lasting |= _bring_rows(swept, Path.cwd() / "study.toml")
@@ -259,65 +260,3 @@ def _line_of(text: str, place: Sequence[Any]) -> int:
         agreed = next(apart, min(len(here), len(place)))
         best = (agreed, number) if agreed > best[0] else best
     return best[1]
-
-
-# A study of one's own -----------------------------------------------------------------------------------------------
-
-PAIRED = (("input", "expert_*"), ("source", "target_*"), ("input", "target"), ("before", "after"), ("raw", "edited"))
-"""How folders of photographs and their retouches are called: by FiveK's users, PPR10K and others."""
-
-
-def init_study(folder: Path) -> Path:
-    """Writes a commented study.toml into `folder` for the photographs, or pairs of them, that it holds.
-
-    Raises FileExistsError where there is one, FileNotFoundError where there is no photograph.
-    """
-    path = folder / "study.toml"
-    if path.exists():
-        raise FileExistsError(f"{path} exists already: `lpie study check {path}` says what it would train.")
-    found = next(
-        (
-            (before, after.name)
-            for before, pattern in PAIRED
-            if (folder / before).is_dir()
-            for after in sorted(folder.glob(pattern))
-            if after.is_dir()
-        ),
-        None,
-    )
-    rows = f'input = "{found[0]}"\ntarget = "{found[1]}"' if found else 'folder = "."'
-    operator = "pairs" if found else "tone"
-    count = len(photographs_in(Photographs(folder=str(folder / found[0] if found else folder), split="train")))
-    group = "" if not found or found[0] != "source" else "group = '^\\d+_'  # photographs of one person together\n"
-    text = TEMPLATE.format(count=count, rows=rows, operator=operator, group=group, steps=300)
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path
-
-
-TEMPLATE = """# What is trained, on what, and who judges.
-# `lpie study check study.toml` says what is wrong and how long it takes.
-
-operators = ["{operator}"]  # tone, dehaze, pairs (your retouches), or "module:function" of your own
-networks = ["grid"]  # grid, can24, can32; parameters where the operator has some to set
-fidelities = ["l1", "l2"]  # closeness to the target: l1, l2, ssim, ms_ssim, mix
-critics = ["compact"]  # compact, ava, robust, or a safetensors file of your own
-gammas = [0.001, 0.003]  # weights of the critic; validation chooses among them
-seeds = [0]
-judges = ["oasis", "niqe"]  # take no part in training
-shortest_side = 512  # px to which photographs are reduced; 0 keeps them
-
-[[photographs]]  # {count} in this folder
-{rows}
-{group}[photographs.split]
-train = 0.7
-validation = 0.15
-test = 0.15
-
-[schedule]
-steps = {steps}
-batch = 4
-sides = [256]  # px, shorter sides of the training photographs
-checkpoint_every = 100
-validate_every = 100
-"""

@@ -31,7 +31,7 @@ from lpie.records import read_tensors, write_tensors
 from lpie.study.dependencies import modules_in, reachable, source_digests
 from lpie.study.pairs import LARGEST_SHIFT, aligned
 from lpie.study.settings import HazeSettings, Profile, Split, digest_of
-from lpie.study.sources import Source, find_sources
+from lpie.study.sources import Source, find_sources, refuse_overlaps
 from lpie.vocabulary import Photo
 
 log = logging.getLogger(__name__)
@@ -74,13 +74,16 @@ def load_scenes(profile: Profile, operator: str, folder: Path, confirmation: boo
 
     Those that train come once for each side at which the profile trains, of which they are large enough;
     `confirmation`: those that only a confirmation reads, instead. Always computed on the CPU, so that scenes do not
-    depend on the device that trains; many at once, one a core. Raises what `find_sources` and reading raise, and
-    ValueError that names the photograph where an operator fails, or pairs do not fit.
+    depend on the device that trains; many at once, one a core. Raises what `find_sources`, `refuse_overlaps` and
+    reading raise, and ValueError that names the photograph where an operator fails, or pairs do not fit.
     """
     key = [target_settings(profile, operator), operator_source()]
     folder = Path(folder) / f"{operator.replace(':', '.')}-{digest_of(key)}"
-    makings = _makings(profile, operator, find_sources(profile, operator, confirmation))
+    sources = find_sources(profile, operator, confirmation)
+    makings = all_makings(profile, operator, sources)
     missing = [making for making in makings if not _path(folder, making).exists()]
+    if missing:
+        refuse_overlaps(sources)
     if len(missing) < MANY:
         for making in missing:
             _keep_scene(making, folder)
@@ -104,7 +107,8 @@ def operator_source() -> dict[str, str]:
     return source_digests(reachable(modules_in("operators", "imaging")) | set(modules_in("fast")))
 
 
-def _makings(profile: Profile, operator: str, sources: Sequence[Source]) -> list[Making]:
+def all_makings(profile: Profile, operator: str, sources: Sequence[Source]) -> list[Making]:
+    """What is to be made of `sources`; raises ValueError for a side at which no photograph is large enough to train."""
     row, settings = OPERATORS[operator], profile.settings_of(operator)
     whole = [Making(source, row, settings, profile.haze, profile.shortest_side) for source in sources]
     train = [making for making in whole if making.source.split == "train"]
@@ -114,6 +118,14 @@ def _makings(profile: Profile, operator: str, sources: Sequence[Source]) -> list
         for making, side in product(train, profile.training_sides)
         if min(large[making.source.name]) >= side and max(large[making.source.name]) >= frame_length(side)
     ]
+    found = {making.side for making in framed_ones}
+    for side in profile.training_sides if train else ():
+        if side not in found:
+            best = max(min(*size, max(size) / 1.5) for size in large.values())
+            raise ValueError(
+                f"No training photograph of {operator} covers {frame_length(side)}x{side} px, as its side of "
+                f"{side} asks: choose `sides` of at most {best:.0f}."
+            )
     return [making for making in whole if making.source.split != "train"] + framed_ones
 
 

@@ -53,6 +53,8 @@ def train(
     """
     device = device or default_device()
     folder = Path(folder)
+    if first := list(dict.fromkeys(study.first for study in studies if study.first and not is_trained(study, folder))):
+        train(first, scenes, folder, device)
     unfinished = [study for study in studies if not is_trained(study, folder)]
     if unfinished:
         pools: dict[bool, PhotographPool] = {}
@@ -109,7 +111,9 @@ class Run:
         schedule = study.schedule
         torch.manual_seed(study.seed)
         self.network = networks.build(study.network, study.operator, **dict.fromkeys(study.options, True))
-        if study.initial:
+        if study.first:
+            self.network = load_network(study.first, folder.parent)
+        elif study.initial:
             self.network.load_state_dict(open_weights(study.initial)[0])
         self.network.to(self.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         critic = NIMA.from_pretrained(study.critic) if study.critic != "none" else None

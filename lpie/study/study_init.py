@@ -1,0 +1,120 @@
+"""Writes a commented study.toml for a folder of photographs, or for photographs and retouches of them."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from PIL import Image
+
+from lpie.records import atomic_path
+from lpie.study.settings import Photographs
+from lpie.study.sources import SUFFIXES, Source, photographs_in
+
+LARGEST_SIDE = 256  # px, at which networks train on two cores
+
+BEFORE = ("input", "source", "before", "raw", "original")
+"""How folders of untouched photographs begin to be called: by FiveK's users (input), PPR10K (source) and others."""
+
+
+def init_study(folder: Path, retouches: Path | None = None) -> Path:
+    """Writes study.toml into `folder`, or beside it where `retouches` is a folder of its own; returns its path.
+
+    Without `retouches`, two folders in `folder` of which one is called as in BEFORE are taken for pairs. Raises
+    FileExistsError where there is a study file, FileNotFoundError where there is no photograph, and ValueError where
+    it cannot be told which folder holds the retouches, or pairs do not match.
+    """
+    place = folder.parent if retouches else folder
+    path = place / "study.toml"
+    if path.exists():
+        raise FileExistsError(f"{path} exists already: `lpie study check {path}` says what it would train.")
+    before, after = (folder, retouches) if retouches else _pairs_in(folder)
+    rows = Photographs(folder=str(folder), split="train")
+    if after:
+        rows = Photographs(input=str(before), target=str(after), split="train")
+    sources = photographs_in(rows)
+    said = [f'{key} = "{_relative(at, place)}"' for key, at in (("input", before), ("target", after)) if at and after]
+    text = TEMPLATE.format(
+        name=place.resolve().name,
+        side=_training_side(sources),
+        count=f"{len(sources)} pairs" if after else f"{len(sources)} photographs",
+        rows="\n".join(said or [f'folder = "{_relative(folder, place)}"']),
+        operator="pairs" if after else "tone",
+        group="group = '^\\d+_'  # photographs of one person together\n" if before.name == "source" and after else "",
+    )
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def _pairs_in(folder: Path) -> tuple[Path, Path | None]:
+    """The folders of inputs and of retouches in `folder`; the first of several people's retouches, by name."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"The folder of photographs {folder} does not exist.")
+    holding = sorted(
+        one
+        for one in folder.iterdir()
+        if one.is_dir() and any(path.suffix.lower() in SUFFIXES for path in one.iterdir())
+    )
+    before = [one for one in holding if one.name.lower().startswith(BEFORE)]
+    after = [one for one in holding if one not in before]
+    if len(before) == 1 and after:
+        return before[0], after[0]
+    if len(holding) == 2:
+        names = " or ".join(one.name for one in holding)
+        raise ValueError(
+            f"{folder} has two folders, {names}: name the untouched photographs first, then the retouches, as in "
+            f"`lpie study init {holding[0]} {holding[1]}`."
+        )
+    return folder, None
+
+
+def _training_side(sources: list[Source]) -> int:
+    """A multiple of 16 px, 256 at most, at which nine of ten photographs cover a frame of 3:2."""
+    sides = []
+    for path in filter(None, (source.path for source in sources)):
+        with suppress(OSError), Image.open(path) as picture:  # reads the header only
+            sides.append(min(min(picture.size), max(picture.size) / 1.5))
+    usual = 0.95 * sorted(sides)[len(sides) // 10] if sides else LARGEST_SIDE  # pairs lose a little when aligned
+    return max(16, min(LARGEST_SIDE, int(usual) // 16 * 16))
+
+
+def _relative(place: Path, to: Path) -> str:
+    return Path(os.path.relpath(place, to)).as_posix()
+
+
+TEMPLATE = """# What is trained, on what, and who judges.
+# `lpie study check study.toml` says what is wrong with it and how long it takes.
+
+name = "{name}"  # results go to results/{name}
+operators = ["{operator}"]  # tone, dehaze, pairs (your retouches), or "module:function" of your own
+networks = ["grid"]  # grid, can24, can32; parameters where the operator has some to set
+fidelities = ["l1", "l2"]  # closeness to the target: l1, l2, ssim, ms_ssim, mix
+critics = ["compact"]  # compact, ava, robust, or a safetensors file of your own
+gammas = [0.001, 0.003]  # weights of the critic; validation chooses among them
+seeds = [0]
+judges = ["oasis", "niqe"]  # take no part in training
+shortest_side = 512  # px to which photographs are reduced; 0 keeps them
+
+# [options]  # of networks
+# grid = ["luminance_led"]  # no change of color that depends on the place
+# can24 = ["mirrored"]  # the photo is mirrored at its border
+
+[[photographs]]  # {count}
+{rows}
+{group}[photographs.split]
+train = 0.7
+validation = 0.15
+test = 0.15
+
+[schedule]
+steps = 300
+batch = 4
+sides = [{side}]  # px, shorter sides of the training photographs
+checkpoint_every = 100
+validate_every = 100
+
+# [first_phases.can24]  # with L2 alone, before what the losses above ask for; settings as in [schedule]
+# steps = 300
+"""
