@@ -79,6 +79,10 @@ def enhance(
         float | None, typer.Option(help=_setting("tone", "sigma_r", "luminance that separates detail from edges"))
     ] = None,
     haze_kept: Annotated[float | None, typer.Option(help=_setting("dehaze", "haze_kept", "share of haze left"))] = None,
+    safeguard: Annotated[
+        float | None,
+        typer.Option(help="How far dehazing spares skies and fog, 0 to 1; 0 with --weights operator, else 1."),
+    ] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Write before and after side by side, or a slider where -o is .html.")
     ] = False,
@@ -90,7 +94,7 @@ def enhance(
     """Enhance photos; EXIF, color profile, resolution and bit depth are kept."""
     from lpie.photos.enhancement import enhance_files
 
-    settings = {"alpha": alpha, "beta": beta, "sigma_r": sigma_r, "haze_kept": haze_kept}
+    settings = {"alpha": alpha, "beta": beta, "sigma_r": sigma_r, "haze_kept": haze_kept, "safeguard": safeguard}
     failures = enhance_files(
         photos,
         output,

@@ -26,15 +26,15 @@ def guided_maps(values: Luminance, guide: Luminance, radius: int, epsilon: float
 
     Source: also He, Sun, "Fast guided filter", 2015, algorithm 2, for maps found on a reduced photo.
     """
-    guide_mean, mean = _window_mean(guide, radius), _window_mean(values, radius)
-    gain = (_window_mean(guide * values, radius) - guide_mean * mean) / (
-        _window_mean(guide.square(), radius) - guide_mean.square() + epsilon
+    guide_mean, mean = window_mean(guide, radius), window_mean(values, radius)
+    gain = (window_mean(guide * values, radius) - guide_mean * mean) / (
+        window_mean(guide.square(), radius) - guide_mean.square() + epsilon
     )
-    return _window_mean(gain, radius), _window_mean(mean - gain * guide_mean, radius)
+    return window_mean(gain, radius), window_mean(mean - gain * guide_mean, radius)
 
 
-def _window_mean(values: Tensor, radius: int) -> Tensor:
-    """Mean over the window, which the border cuts."""
+def window_mean(values: Tensor, radius: int) -> Tensor:
+    """Mean over the window of 2 radius + 1 pixels around each, which the border cuts."""
     for axis in (2, 3):
         size = values.shape[axis]
         sums = functional.pad(values.double().cumsum(axis).transpose(2, axis), (0, 0, 1, 0)).transpose(2, axis)

@@ -11,6 +11,7 @@ from lpie.imaging.color import luma
 from lpie.operators.airlight import estimate_airlight, haze_presence
 from lpie.operators.haze_lines import transmission_along_lines
 from lpie.operators.haze_model import FLOOR, HAZE_KEPT, Dehazed, restore
+from lpie.operators.safeguard import trusted_transmission
 from lpie.operators.settings import DehazeSettings
 from lpie.operators.smoothing import gradient_links, weighted_least_squares
 from lpie.vocabulary import Airlight, Photo, Transmission
@@ -27,6 +28,7 @@ def dehaze(
     smoothness: float = SMOOTHNESS,
     floor: Number = FLOOR,
     haze_kept: Number = HAZE_KEPT,
+    safeguard: Number = DehazeSettings.safeguard,
 ) -> Dehazed:
     """The photo without its haze, the transmission and the airlight.
 
@@ -36,6 +38,8 @@ def dehaze(
     gamma: above 0; haze is undone in photo ** gamma, the result is raised to 1 / gamma. 2.2 comes near linear light.
     smoothness: above 0; how much the transmission keeps to its neighbors where the photo does not change.
     floor, haze_kept: see `restore`.
+    safeguard: in [0, 1], how far skies, fog and dark objects are held back, see `trusted_transmission`; 0 is the method
+        as published.
 
     The result is in [0, 1], the transmission in [0.1, 1]. Gradients pass to the photo through the last equation, with
     transmission and airlight held. The work is float32 whatever the photo's type.
@@ -45,13 +49,15 @@ def dehaze(
 
     Source: Berman et al. 2016, algorithm 1; equations 4-5 and 10-16.
     Differs: (1) 1000 directions on a Fibonacci lattice; (2) photos without haze are recognized, see `haze_presence`;
-    (3) the haze kept never exceeds the haze there is, see `restore`. Their display stretch is `display_stretch`.
+    (3) the haze kept never exceeds the haze there is, see `restore`; (4) the
+    safeguard, where it is asked for. Their display stretch is `display_stretch`.
     """
     check_photo(photo)
     if not 0 < gamma < math.inf or not 0 < smoothness < math.inf:
         raise ValueError(f"gamma and smoothness must be above 0, got gamma={gamma}, smoothness={smoothness}.")
     floor = per_photo(floor, photo, "floor", above=0, most=1)
     haze_kept = per_photo(haze_kept, photo, "haze_kept", least=0)
+    safeguard = per_photo(safeguard, photo, "safeguard", least=0, most=1)
     seen = photo.detach().float().clamp(0, 1)
     with torch.no_grad():
         if airlight is None:
@@ -64,6 +70,8 @@ def dehaze(
         transmission = estimate_transmission(seen**gamma, airlight**gamma, smoothness)
         if presence is not None:
             transmission = 1 - per_photo(presence, seen, "presence") * (1 - transmission)
+        if safeguard.any():
+            transmission = trusted_transmission(seen**gamma, transmission, airlight**gamma, safeguard.flatten())
     corrected = photo.clamp(0, 1) if gamma == 1 else photo.clamp(0, 1) ** gamma
     scene = restore(
         corrected,

@@ -23,6 +23,7 @@ class DehazeSettings:
     smoothness: float = 0.1  # lambda, weight of the transmission's changes between neighbors
     floor: float = 0.1  # smallest transmission that is divided by
     haze_kept: float = 0.06  # share of the haze left: a distant scene with none at all looks unnatural
+    safeguard: float = 0.0  # 0: the method as published; 1: skies and fog are held back in full
 
 
 class Slider(NamedTuple):
@@ -51,6 +52,7 @@ DEHAZE_SLIDERS = {
     "smoothness": Slider(0.02, 0.5, 0.02),
     "floor": Slider(0.1, 0.5, 0.05),
     "haze_kept": Slider(0.0, 0.5, 0.02),
+    "safeguard": Slider(0.0, 1.0, 0.1),
 }
 
 TONE_LEARNED = {

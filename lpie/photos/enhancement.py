@@ -65,7 +65,9 @@ def enhance(
     strength: in [0, 1.5]; 0 returns the photo, 1 enhances it in full, more goes beyond, see `tiles.Enhancer`.
     noise: amplitude of luminance in [0, 1] up to which tone mapping leaves detail alone, so that grain and skin do not
         harden; None measures it. 0.01 is what networks were trained with.
-    settings: of the operator, such as alpha=0.3, in place of those of its row.
+    settings: of the operator, such as alpha=0.3, in place of those of its row. `safeguard` (0 to 1) keeps dehazing from
+        blackening skies and fog; it is 1 unless the operator itself is asked for, and networks that use the operator's
+        estimate of the haze take it too.
 
     Raises TypeError if `photo` is no tensor, ValueError if it is not of numbers in [0, 1], a name, number or device is
     not known or the weights learned another operator, FileNotFoundError if there are no such weights.
@@ -175,7 +177,11 @@ def load_enhancer(
         raise ValueError(f"Expected a strength from 0 (as it is) over 1 (in full) to {STRONGEST}, got {strength:g}.")
     if noise is not None and not 0 <= noise <= 1:
         raise ValueError(f"Expected a noise from 0 to 1, in units of luminance, got {noise:g}.")
-    enhancer = Enhancer(row, None, _settings(row.settings(), settings), _device(device), strength, noise)
+    chosen = _settings(row.settings(), settings)
+    if hasattr(chosen, "safeguard") and "safeguard" not in settings and weights != PLAIN:
+        chosen = replace(chosen, safeguard=1.0)
+    enhancer = Enhancer(row, None, chosen, _device(device), strength, noise)
+    guarded, settings = "safeguard" in settings, {name: settings[name] for name in settings if name != "safeguard"}
     if weights == PLAIN or (weights is None and settings):
         return enhancer, None
     if settings:
@@ -187,6 +193,8 @@ def load_enhancer(
     if learned != operator:
         raise ValueError(f"{name} learned {learned!r}, but {operator!r} was asked for: give other weights or operator.")
     network = networks.from_pretrained(name).to(enhancer.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if guarded and not network.uses_estimate:
+        raise ValueError(f"safeguard: {name} does not use the estimate of the haze that it acts on; leave it out.")
     return replace(enhancer, network=network.eval()), (name, metadata)
 
 

@@ -209,7 +209,9 @@ def _dehazing(enhancer: Enhancer, photo: LargePhoto) -> Windowed:
     settings, network = enhancer.settings, _chooser(enhancer)
     scale = min(1, math.sqrt(HAZE_PIXELS / (photo.height * photo.width)))
     small = photo.reduced(max(1, round(photo.height * scale)), max(1, round(photo.width * scale)))
-    estimate = nonlocal_dehazing.dehaze(small, gamma=settings.gamma, smoothness=settings.smoothness)
+    estimate = nonlocal_dehazing.dehaze(
+        small, gamma=settings.gamma, smoothness=settings.smoothness, safeguard=settings.safeguard
+    )
     _log_presence(estimate)
     chosen: Settings = {}
     if network is not None:
