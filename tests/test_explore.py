@@ -26,6 +26,7 @@ from lpie.explore import Playground, explore_gamma, pictures
 from lpie.explore.renditions import PREVIEW_SIDE, Renditions, shipped_enhancers
 from lpie.operators import OPERATORS
 from lpie.operators.local_laplacian import local_laplacian
+from lpie.photos.enhancement import enhance
 from lpie.photos.photographs import to_pixels
 from lpie.records import write_csv
 
@@ -155,16 +156,36 @@ def test_the_weights_slider_offers_the_kept_crops_and_their_scores(tmp_path: Pat
     for shade, (run, gamma) in enumerate(zip(runs["run"], runs["gamma"], strict=True)):
         if gamma != 0.01:  # of which no crop was kept
             (tmp_path / "crops" / run).mkdir(parents=True)
-            Image.new("RGB", (8, 8), (shade, 0, 0)).save(tmp_path / "crops" / run / "tone-test-2.png")
-    _, photo, weight, shown, caption = explore_gamma(tmp_path).children
-    assert [label for label, _ in weight.options] == ["0", "0.001", "0.1"]
-    weight.value = dict(weight.options)["0.1"]
-    assert pixels(shown.children[1].value)[0, 0, 0] == list(runs["run"]).index("tone-parameters-l2+0.1compact-s0")
-    row = scores[(scores["run"] == weight.value) & (scores["photo"] == photo.value)].iloc[0]
+            Image.new("RGB", (8, 8), (shade, 0, 0)).save(tmp_path / "crops" / run / "tone-test-2.webp", lossless=True)
+    _, photo, weight, comparison, caption = explore_gamma(tmp_path, network="parameters").children
+    assert list(weight.options) == ["0", "0.001", "0.1"]
+    weight.value = "0.1"
+    run = "tone-parameters-l2+0.1compact-s0"
+    assert pixels(comparison.after)[0, 0, 0] == list(runs["run"]).index(run)
+    assert pixels(comparison.before)[0, 0, 0] == list(runs["run"]).index("tone-target")
+    row = scores[(scores["run"] == run) & (scores["photo"] == photo.value)].iloc[0]
     assert f"{row['psnr']:.1f} dB" in caption.value
-    assert f"oasis {row['score_oasis']:.2f}" in caption.value
-    with pytest.raises(ValueError, match="keeps crops of 0 weight"):
+    assert f"technical {row['score_technical']:.2f}" in caption.value
+    with pytest.raises(ValueError, match="network and critic"):
         explore_gamma(tmp_path, network="grid")
+
+
+def test_the_weights_slider_shows_a_photo_of_ones_own_through_the_networks_that_exist(
+    tmp_path: Path, small_photos: Tensor
+) -> None:
+    runs, scores = invent_study(operators=("tone",), networks=("parameters",), seeds=1, rivals=False)
+    write_csv(tmp_path / "runs.csv", runs)
+    write_csv(tmp_path / "scores.csv", scores)
+    trained, photo, weight, comparison, caption = explore_gamma(tmp_path, photo=small_photos[:1]).children
+    assert (photo.value, list(weight.options)) == ("(your own)", ["0", "0.003"])
+    plain = comparison.after
+    weight.value = "0.003"
+    expected = to_pixels(enhance(small_photos[:1], "tone", "tone-grid-nima"), 8)
+    np.testing.assert_array_equal(pixels(comparison.after), expected)
+    assert comparison.after != plain
+    assert "dB to the operator&#x27;s output; compact" in caption.value
+    trained.value = ("can24", "compact")
+    assert list(weight.options) == ["0", "0.0003"]
 
 
 # JupyterLab ----------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ function render({ model, el }) {
     const picture = el.querySelector(`[slot="${slot}"]`);
     const old = picture.src;
     picture.alt = name;
-    picture.src = URL.createObjectURL(new Blob([model.get(name)], { type: "image/png" }));
+    picture.src = URL.createObjectURL(new Blob([model.get(name)]));
     if (old) URL.revokeObjectURL(old);
   };
   for (const [name, slot] of [["before", "first"], ["after", "second"]]) {
@@ -36,5 +36,5 @@ class Comparison(anywidget.AnyWidget):
 
     _esm = f'if (!customElements.get("img-comparison-slider")) {{ {ELEMENT.read_text(encoding="utf-8")} }}\n{VIEW}'
     _css = "img-comparison-slider { --default-handle-opacity: 0.6; } img-comparison-slider img { display: block; }"
-    before = traitlets.Bytes(b"", help="PNG").tag(sync=True)
-    after = traitlets.Bytes(b"", help="PNG").tag(sync=True)
+    before = traitlets.Bytes(b"", help="a picture file").tag(sync=True)
+    after = traitlets.Bytes(b"", help="a picture file").tag(sync=True)

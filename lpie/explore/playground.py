@@ -9,11 +9,11 @@ Errors are shown in the widget, and so is that it works while an answer is slow.
 
 from __future__ import annotations
 
+import asyncio
 import html
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,14 @@ import ipywidgets
 from lpie.critic import CRITICS
 from lpie.explore import pictures
 from lpie.explore.comparison import Comparison
-from lpie.explore.renditions import Enhancer, Renditions, open_enhancer, shipped_enhancers
-from lpie.judges import JUDGES, available_raters, load_rater
+from lpie.explore.renditions import Enhancer, Renditions, open_enhancer, said_of, shipped_enhancers
+from lpie.judges import JUDGES
 from lpie.operators import OPERATORS
 from lpie.photos.enhancement import PLAIN
 from lpie.photos.photographs import demo_photographs, read_photo, write_photo
 from lpie.vocabulary import Photo
 
+REST = 0.25  # s without a further move until raters are asked
 LOUPE_SIDE = 220  # px, shown one to one
 OVERLAYS = ("nothing", *(f"gradient of {name}" for name in CRITICS), "unexplained change")
 OWN = "(your own)"
@@ -68,12 +69,18 @@ class Playground(ipywidgets.VBox):
         self.status = ipywidgets.HTML()
         self._renditions = Renditions(self._photos[names[-1]] if photo is None else photo)
         self._quiet = False
+        self._waiting: asyncio.TimerHandle | None = None
         self._watch()
         super().__init__(self._arranged())
         if photo is None:
             self._choose_photograph()
         else:
             self._choose(photo)
+
+    @property
+    def photo(self) -> Photo:
+        """The photo that is shown, whole: (1, 3, H, W) in [0, 1]."""
+        return self._renditions.photo
 
     def _arranged(self) -> list[ipywidgets.Widget]:
         row, column = ipywidgets.HBox, ipywidgets.VBox
@@ -95,7 +102,7 @@ class Playground(ipywidgets.VBox):
             (self.path, self._read_path),
             (self.enhancer, self._choose_enhancer),
             (self.weights, self._open_weights),
-            (self.strength, self._draw),
+            (self.strength, self._move),
             (self.overlay, self._draw_overlay),
             (self.loupe, self._draw_loupe),
             (self.across, self._draw_loupe),
@@ -151,7 +158,7 @@ class Playground(ipywidgets.VBox):
     def _choose(self, photo: Photo) -> None:
         self._renditions = Renditions(photo)
         self.comparison.before = pictures.png(self._renditions.small)
-        self._before = self._scores(self._renditions.small)
+        self._before = said_of(self._renditions.small)
         self._choose_enhancer()
 
     def _open_weights(self) -> None:
@@ -168,10 +175,11 @@ class Playground(ipywidgets.VBox):
         for name, (low, high, step) in shown.items():
             start = getattr(row.settings(), name)
             slider = ipywidgets.FloatSlider(value=start, min=low, max=high, step=step, description=name)
-            self._answer(slider, self._draw)
+            self._answer(slider, self._move)
             sliders.append(slider)
         self.settings.children = sliders
         self._draw()
+        self._describe()
 
     def _reset(self) -> None:
         defaults = OPERATORS[self.enhancer.value.operator].settings()
@@ -179,23 +187,31 @@ class Playground(ipywidgets.VBox):
             self.strength.value = 1
             for slider in self.settings.children:
                 slider.value = getattr(defaults, slider.description)
-        self._draw()
+        self._move()
 
     def _chosen(self) -> tuple[Enhancer, dict[str, float], float]:
         settings = {slider.description: slider.value for slider in self.settings.children}
         return self.enhancer.value, settings, self.strength.value
 
     def _draw(self) -> None:
-        """The picture first, for that is what the eye waits for."""
         self._after = self._renditions.of_small(*self._chosen())
         self.comparison.after = pictures.png(self._after)
         self.histogram.value = pictures.histogram(self._after)
-        self.raters.value = _table(self._before, self._scores(self._after), self.enhancer.value.critic)
+
+    def _move(self) -> None:
+        """The picture at once; what takes longer when the slider rests, where a loop runs that can wait for it."""
+        self._draw()
+        if self._waiting is not None:
+            self._waiting.cancel()
+        try:
+            self._waiting = asyncio.get_running_loop().call_later(REST, self._guarded, self._describe)
+        except RuntimeError:  # no loop: not in a notebook
+            self._describe()
+
+    def _describe(self) -> None:
+        self.raters.value = _table(self._before, said_of(self._after), self.enhancer.value.critic)
         self._draw_overlay()
         self._draw_loupe()
-
-    def _scores(self, photo: Photo) -> dict[str, float]:
-        return {name: float(_rater(name)(photo)) for name in available_raters()}
 
     def _draw_overlay(self) -> None:
         chosen = self.overlay.value
@@ -230,11 +246,6 @@ class Playground(ipywidgets.VBox):
             raise FileExistsError(f"{path} is there already: give another name.")
         write_photo(self._full(), path)
         self.status.value = f"saved: {html.escape(str(path))}"
-
-
-@cache
-def _rater(name: str) -> Any:
-    return load_rater(name)
 
 
 def _share(name: str) -> ipywidgets.FloatSlider:

@@ -6,7 +6,8 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,13 +17,17 @@ from torch import Tensor
 from lpie.critic import CRITICS
 from lpie.imaging.color import luma
 from lpie.imaging.resampling import resize
+from lpie.judges import available_raters, load_rater
 from lpie.networks import FAMILIES
 from lpie.operators import OPERATORS
 from lpie.operators.airlight import estimate_airlight, haze_presence
 from lpie.operators.haze_lines import transmission_along_lines
 from lpie.operators.haze_model import FLOOR, restore
+from lpie.operators.local_laplacian import local_laplacian
 from lpie.operators.smoothing import gradient_links, weighted_least_squares
 from lpie.photos.enhancement import PLAIN, enhance
+from lpie.photos.tiles import LargePhoto, noise_of
+from lpie.records import read_json
 from lpie.vocabulary import Airlight, PerPhoto, Photo, Transmission
 from lpie.weights import open_weights, shipped_names
 
@@ -39,6 +44,8 @@ class Enhancer:
     weights: str = PLAIN
     critic: str = ""
     """The critic that trained the network, or nothing."""
+    network: str = ""
+    gamma: float = 0.0
 
 
 def shipped_enhancers() -> list[Enhancer]:
@@ -46,6 +53,15 @@ def shipped_enhancers() -> list[Enhancer]:
     plain = [Enhancer(f"{row.label} (the operator itself)", row.name) for row in OPERATORS.values()]
     networks = [name for name in shipped_names() if open_weights(name)[1].get("network") in FAMILIES]
     return [*plain, *map(open_enhancer, networks)]
+
+
+def available_enhancers(folder: Path, operator: str) -> list[Enhancer]:
+    """The networks for `operator` trained with L2 in `folder`'s runs, the first seed of each, then those shipped."""
+    trained = [read_json(path.parent / "run.json") for path in sorted(folder.glob("runs/*/weights.safetensors"))]
+    runs = [run["run"] for run in trained if run["study"]["fidelity"] == "l2" and run["study"]["operator"] == operator]
+    networks = [open_enhancer(folder / "runs" / run / "weights.safetensors") for run in runs]
+    networks += [one for one in shipped_enhancers() if one.network and one.operator == operator]
+    return list({(one.network, one.critic, one.gamma): one for one in reversed(networks)}.values())
 
 
 def open_enhancer(weights: str | os.PathLike[str]) -> Enhancer:
@@ -59,8 +75,8 @@ def open_enhancer(weights: str | os.PathLike[str]) -> Enhancer:
     operator = metadata.get("operator") or study.get("operator")
     if operator not in OPERATORS:
         raise ValueError(f"{name}: expected a network of an operator ({', '.join(OPERATORS)}), got {operator!r}.")
-    critic = study.get("critic", "")
-    return Enhancer(name, operator, name, critic if critic in CRITICS else "")
+    critic = study.get("critic", "") if study.get("critic") in CRITICS else ""
+    return Enhancer(name, operator, name, critic, metadata.get("network", ""), study.get("gamma", 0.0))
 
 
 class Renditions:
@@ -73,13 +89,20 @@ class Renditions:
         self.photo = photo
         self.small = preview(photo)
         self._haze = lru_cache(maxsize=32)(self._find_haze)
+        self._output = lru_cache(maxsize=8)(lambda enhancer: _enhanced(self.small, enhancer, {}, 1.0))
 
     def of_small(self, enhancer: Enhancer, settings: Mapping[str, float], strength: float = 1.0) -> Photo:
-        """The preview enhanced, (1, 3, h, w) in [0, 1]; haze is smoothed with fewer steps than `dehaze` takes."""
+        """The preview enhanced, (1, 3, h, w) in [0, 1]; haze is smoothed with fewer steps than `dehaze` takes.
+
+        What a slider does not change is kept: noise, haze, and what a network of pixels makes of the photo.
+        """
         row = OPERATORS[enhancer.operator]
-        if enhancer.weights != PLAIN or row.estimate is None:
+        if enhancer.weights == PLAIN and enhancer.operator in ("tone", "dehaze"):
+            own = replace(row.settings(), **settings)
+            return self._toned(own, strength) if enhancer.operator == "tone" else self._dehazed(own, strength)
+        if enhancer.network in ("", "parameters"):
             return _enhanced(self.small, enhancer, settings, strength)
-        return self._dehazed(replace(row.settings(), **settings), strength)
+        return torch.lerp(self.small, self._output(enhancer), strength).clamp(0, 1)
 
     def in_full(self, enhancer: Enhancer, settings: Mapping[str, float], strength: float = 1.0) -> Photo:
         """The whole photo enhanced, as `lpie.enhance` does it."""
@@ -88,6 +111,19 @@ class Renditions:
     @cached_property
     def _airlight(self) -> Airlight:
         return estimate_airlight(self.small)
+
+    @cached_property
+    def _noise(self) -> float:
+        return noise_of(LargePhoto(lambda *where: self.small[..., where[0] : where[1], where[2] : where[3]],
+                                   *self.small.shape[-2:]))  # fmt: skip
+
+    @torch.inference_mode()
+    def _toned(self, settings: Any, strength: float) -> Photo:
+        moved = {}
+        for name in ("alpha", "beta"):  # as `enhance` moves them, away from 1, where they do nothing
+            value, ends = getattr(settings, name), OPERATORS["tone"].ranges[name]
+            moved[name] = min(max(1 + strength * (value - 1), min(ends.low, value)), max(ends.high, value))
+        return local_laplacian(self.small, **moved, sigma_r=settings.sigma_r, noise=self._noise)
 
     @cached_property
     def _presence(self) -> PerPhoto:
@@ -113,6 +149,16 @@ class Renditions:
             haze_kept=settings.haze_kept,
         )
         return scene.clamp(0, 1) ** (1 / gamma)
+
+
+def said_of(photo: Photo) -> dict[str, float]:
+    """What every rater that can be asked here says of one photo."""
+    return {name: float(_rater(name)(photo)) for name in available_raters()}
+
+
+@cache
+def _rater(name: str) -> Any:
+    return load_rater(name)
 
 
 def preview(photo: Photo) -> Float[Tensor, "n 3 height width"]:
