@@ -19,7 +19,7 @@ PLAIN_TRANSMISSION = 0.65  # least transmission in plain places
 KEPT = 0.2  # of each channel's value, at least
 PLAIN, TEXTURED = 0.004, 0.014  # mean distance of the luma from its local mean: plain up to the first
 SEEN = 480  # px, longer side of the copy that is looked at, so that a file's size does not matter
-NEAR, REGION, EDGE = 4, 16, 19  # px there: window of the detail, half the smallest plain region, guided filter
+NEAR, REGION, EDGE = 4, 8, 19  # px there: window of the detail, half the smallest plain region, guided filter
 EDGE_VARIANCE = 1e-3
 
 
