@@ -101,18 +101,18 @@ def rendered_tiles(
         tile = max(photo.height, photo.width)
     elif enhancer.network is None or not isinstance(enhancer.network, ContextAggregationNetwork):
         tile = min(tile, SMALL_TILE)  # the others see far, and tiles overlap by as much
-    render = renderer(enhancer, photo)
+    render = renderer(enhancer, photo, tile)
     for top, left in product(range(0, photo.height, tile), range(0, photo.width, tile)):
         where = (top, min(top + tile, photo.height), left, min(left + tile, photo.width))
         yield where, render(*where)
 
 
-def renderer(enhancer: Enhancer, photo: LargePhoto) -> Windowed:
+def renderer(enhancer: Enhancer, photo: LargePhoto, tile: int = SMALL_TILE) -> Windowed:
     """What gives the enhanced photo window by window, equal to the network or operator on the whole photo.
 
     Up to rounding; and where haze must be estimated on a photo of more than `HAZE_PIXELS`, that is done on a reduced
-    copy and its transmission brought to full size by a guided filter. Operators and networks that are not known here
-    get the whole photo at once.
+    copy and its transmission brought to full size by a guided filter. Operators and networks that are not known here,
+    and context aggregation where the photo has no more pixels than a tile, get the whole photo at once.
     """
     network, operator = enhancer.network, enhancer.operator
     if network is None or isinstance(network, OperatorParameters):
@@ -120,7 +120,7 @@ def renderer(enhancer: Enhancer, photo: LargePhoto) -> Windowed:
         if windows is not None:
             return windows(enhancer, photo)
     if isinstance(network, ContextAggregationNetwork):
-        render = _aggregation(network, photo)
+        render = _aggregation(network, photo, tile)
     elif isinstance(network, BilateralGrid):
         render = _grid(network, photo)
     else:
@@ -153,7 +153,9 @@ def _multiplied(render: Windowed, read: Windowed, strength: float) -> Windowed:
     return window
 
 
-def _aggregation(network: ContextAggregationNetwork, photo: LargePhoto) -> Windowed:
+def _aggregation(network: ContextAggregationNetwork, photo: LargePhoto, tile: int) -> Windowed:
+    if photo.height * photo.width <= tile * tile:  # several times faster than statistics that are gathered first
+        return _window_of(network(photo.whole()))
     return fold(network, photo.read, photo.height, photo.width).render
 
 
