@@ -35,6 +35,7 @@ class Comparison(anywidget.AnyWidget):
     """Two pictures of equal size, one over the other, with a divider that the pointer and the arrow keys move."""
 
     _esm = f'if (!customElements.get("img-comparison-slider")) {{ {ELEMENT.read_text(encoding="utf-8")} }}\n{VIEW}'
-    _css = "img-comparison-slider { --default-handle-opacity: 0.6; } img-comparison-slider img { display: block; }"
+    _css = """img-comparison-slider { --default-handle-shadow: 0 0 4px #000; --divider-shadow: 0 0 3px #000; }
+    img-comparison-slider img { display: block; }"""
     before = traitlets.Bytes(b"", help="a picture file").tag(sync=True)
     after = traitlets.Bytes(b"", help="a picture file").tag(sync=True)

@@ -126,5 +126,6 @@ def _network_rung(renditions: Renditions, enhancer: Enhancer) -> Rung:
 
 
 def _caption(psnr: float, said: dict[str, float]) -> str:
-    named = ", ".join(f"{name} {value:.2f}" for name, value in said.items() if pd.notna(value))
+    shown = {("NIQE (less is better)" if name == "niqe" else name): abs(value) for name, value in said.items()}
+    named = ", ".join(f"{name} {value:.2f}" for name, value in shown.items() if pd.notna(value))
     return html.escape(f"{psnr:.1f} dB to the operator's output; {named}")

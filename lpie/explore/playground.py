@@ -215,14 +215,13 @@ class Playground(ipywidgets.VBox):
 
     def _draw_overlay(self) -> None:
         chosen = self.overlay.value
+        if chosen != OVERLAYS[0]:
+            critic = chosen.rpartition(" ")[2]
+            before, after = self._renditions.small, self._after
+            unexplained = chosen == OVERLAYS[-1]
+            values = pictures.unexplained(before, after) if unexplained else pictures.gradient_map(after, critic)
+            self.map.value = pictures.png(pictures.overlaid(after, values))
         self.map.layout.display = "none" if chosen == OVERLAYS[0] else ""
-        if chosen == OVERLAYS[0]:
-            return
-        if chosen == OVERLAYS[-1]:
-            values = pictures.unexplained(self._renditions.small, self._after)
-        else:
-            values = pictures.gradient_map(self._after, chosen.rpartition(" ")[2])
-        self.map.value = pictures.png(pictures.overlaid(self._after, values))
 
     def _draw_loupe(self) -> None:
         self.close_up.layout.display = "" if self.loupe.value else "none"
@@ -255,10 +254,14 @@ def _share(name: str) -> ipywidgets.FloatSlider:
 def _table(before: dict[str, float], after: dict[str, float], taught: str) -> str:
     """What each rater says of both, and which of them trained the network that made the second."""
     rows = []
-    for name, value in after.items():
-        label = html.escape((CRITICS[name] if name in CRITICS else JUDGES[name]).label)
+    for name in after:
+        label = (CRITICS[name] if name in CRITICS else JUDGES[name]).label
+        sign = -1 if name == "niqe" else 1  # scores hold minus NIQE, so that more is better everywhere
+        label += ", less is better" * (sign < 0)
         kind = "trained this network" if name == taught else "critic" if name in CRITICS else "judge"
-        cells = f"<td>{kind}</td><td>{before[name]:.2f}</td><td>{value:.2f}</td><td>{value - before[name]:+.2f}</td>"
-        rows.append(f'<tr{" style=opacity:0.6" * (name == taught)}><th scope="row">{label}</th>{cells}</tr>')
+        old, new = sign * before[name], sign * after[name]
+        cells = f"<td>{kind}</td><td>{old:.2f}</td><td>{new:.2f}</td><td>{new - old:+.2f}</td>".replace("-", "−")
+        style = " style=opacity:0.6" * (name == taught)
+        rows.append(f'<tr{style}><th scope="row" style="text-align: left">{html.escape(label)}</th>{cells}</tr>')
     head = "".join(f'<th scope="col">{name}</th>' for name in ("rater", "", "before", "after", "change"))
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"

@@ -24,6 +24,7 @@ from lpie.operators.airlight import estimate_airlight, haze_presence
 from lpie.operators.haze_lines import transmission_along_lines
 from lpie.operators.haze_model import FLOOR, restore
 from lpie.operators.local_laplacian import local_laplacian
+from lpie.operators.safeguard import trusted_transmission
 from lpie.operators.smoothing import gradient_links, weighted_least_squares
 from lpie.photos.enhancement import PLAIN, enhance
 from lpie.photos.tiles import LargePhoto, noise_of
@@ -140,7 +141,10 @@ class Renditions:
 
     def _dehazed(self, settings: Any, strength: float) -> Photo:
         gamma = settings.gamma
-        transmission = 1 - strength * (1 - self._haze(gamma, settings.smoothness))
+        found = self._haze(gamma, settings.smoothness)
+        if settings.safeguard:
+            found = trusted_transmission(self.small**gamma, found, self._airlight**gamma, settings.safeguard)
+        transmission = 1 - strength * (1 - found)
         scene = restore(
             self.small**gamma,
             transmission.clamp_min(FLOOR),

@@ -67,8 +67,18 @@ RENDITIONS = {
 }
 """What each photograph is shown as: the name of its weights, and what readers call it; only what is shipped."""
 
-README = ("houses", "airplane", "portrait")
-"""The scenes of the README's picture, harmless first, through the first five renditions."""
+README = (("door", 250, 30), ("airplane", 470, 0), ("portrait", 85, 220))
+"""The scenes of the README's picture, and left and top of the window of each that it shows."""
+
+WINDOW = (290, 218)  # px of each photograph, shown enlarged
+COLUMNS = {
+    "input": "as it came",
+    "operator": "the operator",
+    "tone-can24-plain": "CAN24, no critic",
+    "tone-can24-nima": "CAN24, a little critic:\nhardly a change",
+    "tone-grid-nima": "grid, with a critic:\nbands, patches, smears",
+}
+"""Renditions of the README's picture, and what stands above them."""
 
 RATERS = ("compact", "technical", "niqe")
 
@@ -104,29 +114,19 @@ def renditions_of(operator: str) -> list[str]:
 
 
 def readme_picture(folder: Path) -> Image.Image:
-    """Three photographs side by side in five renditions each, a row a photograph, from the files of `folder`."""
-    names = renditions_of("tone")[:5]
-    width, gap, font = 420, 6, ImageFont.load_default(22)
-    tiles = [[Image.open(folder / f"{scene}-{name}.webp").convert("RGB") for name in names] for scene in README]
-    heights = [round(width * 0.72)] * len(README)
-    sheet = Image.new("RGB", ((width + gap) * len(names) - gap, 34 + sum(heights) + gap * len(README)), "white")
-    for column, name in enumerate(names):
-        place = ((width + gap) * column + width / 2, 17)
-        ImageDraw.Draw(sheet).text(place, RENDITIONS[name], "#222222", font, anchor="mm")
-    top = 34
-    for row, height in zip(tiles, heights, strict=True):
-        for column, tile in enumerate(row):
-            sheet.paste(_filled(tile, width, height), ((width + gap) * column, top))
-        top += height + gap
+    """Windows of three photographs in five renditions each, a row a photograph, from the files of `folder`."""
+    width, height = 420, round(420 * WINDOW[1] / WINDOW[0])
+    gap, top, font = 8, 78, ImageFont.load_default(30)
+    size = ((width + gap) * len(COLUMNS) - gap, top + (height + gap) * len(README) - gap)
+    sheet = Image.new("RGB", size, "white")
+    for column, (name, label) in enumerate(COLUMNS.items()):
+        left = (width + gap) * column
+        ImageDraw.Draw(sheet).text((left + width / 2, top / 2 - 4), label, "#222222", font, anchor="mm", align="center")
+        for row, (scene, x, y) in enumerate(README):
+            tile = Image.open(folder / f"{scene}-{name}.webp").convert("RGB")
+            seen = tile.crop((x, y, x + WINDOW[0], y + WINDOW[1])).resize((width, height), Image.Resampling.LANCZOS)
+            sheet.paste(seen, (left, top + (height + gap) * row))
     return sheet
-
-
-def _filled(picture: Image.Image, width: int, height: int) -> Image.Image:
-    """The upper middle of `picture`, scaled to fill a frame."""
-    scale = max(width / picture.width, height / picture.height)
-    large = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
-    left, top = (large.width - width) // 2, (large.height - height) // 3
-    return large.crop((left, top, left + width, top + height))
 
 
 def _photo(scene: Scene) -> Photo:
