@@ -125,7 +125,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
         if old is not None:
-            with suppress(PermissionError):
+            with suppress(PermissionError, AttributeError):  # Windows has no chown
                 shutil.chown(temporary, old.st_uid, old.st_gid)
             temporary.chmod(stat.S_IMODE(old.st_mode))
         os.replace(temporary, final)

@@ -1,12 +1,11 @@
 """Runs the GPU kernels under Triton's interpreter on the CPU, or on a GPU, and compares them with the plain forms.
 
-Not collected by pytest: `test_context_aggregation.py`, `test_structural_similarity.py` and `test_distillation.py` start
-it with TRITON_INTERPRET=1, which has to be set before Triton is imported. Raises AssertionError where the forms differ.
+Not collected by pytest: `test_context_aggregation.py` starts it with TRITON_INTERPRET=1, which has to be set before
+Triton is imported. Raises AssertionError where the forms differ.
 """
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from unittest.mock import patch
 
@@ -121,27 +120,5 @@ def half_precision_gradients_agree(device: str, draws: int = 16) -> None:
     assert all(error <= 5e-2 for error in off.values()), f"relative errors in half precision: {off}"
 
 
-def similarity_agrees(device: str) -> None:
-    """Mean terms and slopes of planes on both sides of a program's border."""
-    from lpie.fast.similarity_gpu import mean_terms
-    from lpie.losses.similarity import plain_mean_terms
-
-    for with_luminance, shape in ((True, (1, 28, 11)), (False, (1, 11, 139))):
-        torch.manual_seed(0)
-        a = torch.rand(shape, device=device)
-        b = (a + 0.2 * torch.randn_like(a)).clamp(0, 1)
-        means, *slopes = mean_terms(a, b, with_luminance, True, True)
-        x, y = a.double().requires_grad_(), b.double().requires_grad_()
-        exact = plain_mean_terms(x, y, with_luminance)
-        check("mean terms", means, exact, 1e-6)
-        for slope, expected in zip(slopes, torch.autograd.grad(exact.sum(), (x, y)), strict=True):
-            check("slopes", slope, expected, 2e-6)
-    alone, none, only = mean_terms(a, b, False, False, True)
-    check("mean terms with one slope", alone, means, 0)
-    check("one slope", only, slopes[1], 0)
-    assert none is None
-
-
 if __name__ == "__main__":
-    chosen = "cuda" if torch.cuda.is_available() else "cpu"
-    {"network": network_agrees, "similarity": similarity_agrees}[sys.argv[1]](chosen)
+    network_agrees("cuda" if torch.cuda.is_available() else "cpu")

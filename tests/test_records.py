@@ -155,3 +155,34 @@ def test_a_damaged_record_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(ValueError, match=r"run\.json is damaged"):
         read_json(tmp_path / "run.json")
+
+
+WITHOUT_UNIX = """
+import os, sys
+import psutil  # knows Windows by itself
+for name in ("fcntl", "grp", "pwd", "resource", "termios"):
+    sys.modules[name] = None
+for name in ("chown", "fork", "getuid", "killpg", "setsid", "sysconf", "O_NOFOLLOW"):
+    if hasattr(os, name):
+        delattr(os, name)
+import importlib, pkgutil
+import lpie
+from typer.testing import CliRunner
+from lpie.cli import app
+from lpie.records import read_json, write_json
+for module in pkgutil.walk_packages(lpie.__path__, "lpie."):
+    if not module.name.endswith(("_gpu", "_kernels")):
+        importlib.import_module(module.name)
+for number in (1, 2):
+    write_json("record.json", {"number": number})
+assert read_json("record.json") == {"number": 2}
+for command in ("enhance", "score"):
+    assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0
+"""
+
+
+def test_a_system_without_unix_modules_imports_everything_and_writes_records(tmp_path: Path) -> None:
+    finished = subprocess.run(
+        [sys.executable, "-c", WITHOUT_UNIX], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -190,18 +185,6 @@ def test_streamed_bands_agree_with_whole_maps(shape: tuple[int, int, int], with_
     torch.testing.assert_close(means.double(), exact, atol=3e-7, rtol=0)
     for slope, expected in zip(slopes, torch.autograd.grad(exact.sum(), (x, y)), strict=True):
         assert (slope - expected).norm() < 1e-6 * expected.norm()
-
-
-@pytest.mark.timeout(1200)  # ten seconds of work, which a busy machine stretches
-def test_gpu_kernels_agree_with_whole_maps() -> None:
-    """In a process of its own: Triton's interpreter, which needs no GPU, is chosen at import."""
-    pytest.importorskip("triton", reason="triton comes with the CUDA builds of torch")
-    environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    script = str(Path(__file__).parent / "gpu_kernels_agree.py")
-    finished = subprocess.run(
-        [sys.executable, script, "similarity"], env=environment, capture_output=True, text=True, check=False
-    )
-    assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
 def test_nearly_equal_photos_differ_by_the_right_amount() -> None:

@@ -1,7 +1,7 @@
 """What every implementation of structural similarity shares: the window, the constants and the formula.
 
-The formula is plain arithmetic without annotations, so that the same lines serve torch tensors, compiled CPU loops
-(numba) and GPU kernels (Triton): see `structural_similarity.py`, which chooses among them.
+The formula is plain arithmetic without annotations, so that the same lines serve torch tensors and compiled CPU loops
+(numba): see `lpie.losses.similarity`, which chooses between them.
 """
 # mypy: disable-error-code="no-untyped-def"
 
