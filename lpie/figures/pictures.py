@@ -67,10 +67,9 @@ RENDITIONS = {
 }
 """What each photograph is shown as: the name of its weights, and what readers call it; only what is shipped."""
 
-README = (("door", 250, 30), ("airplane", 470, 0), ("portrait", 85, 220))
-"""The scenes of the README's picture, and left and top of the window of each that it shows."""
+README = (("houses", 190, 250, 330), ("airplane", 330, 0, 430), ("portrait", 70, 200, 320))
+"""The scenes of the README's picture, and left, top and width of the window of each that it shows."""
 
-WINDOW = (290, 218)  # px of each photograph, shown enlarged
 COLUMNS = {
     "input": "as it came",
     "operator": "the operator",
@@ -115,16 +114,17 @@ def renditions_of(operator: str) -> list[str]:
 
 def readme_picture(folder: Path) -> Image.Image:
     """Windows of three photographs in five renditions each, a row a photograph, from the files of `folder`."""
-    width, height = 420, round(420 * WINDOW[1] / WINDOW[0])
+    width, height = 420, 315
     gap, top, font = 8, 78, ImageFont.load_default(30)
     size = ((width + gap) * len(COLUMNS) - gap, top + (height + gap) * len(README) - gap)
     sheet = Image.new("RGB", size, "white")
     for column, (name, label) in enumerate(COLUMNS.items()):
         left = (width + gap) * column
         ImageDraw.Draw(sheet).text((left + width / 2, top / 2 - 4), label, "#222222", font, anchor="mm", align="center")
-        for row, (scene, x, y) in enumerate(README):
+        for row, (scene, x, y, across) in enumerate(README):
             tile = Image.open(folder / f"{scene}-{name}.webp").convert("RGB")
-            seen = tile.crop((x, y, x + WINDOW[0], y + WINDOW[1])).resize((width, height), Image.Resampling.LANCZOS)
+            window = tile.crop((x, y, x + across, y + across * height // width))
+            seen = window.resize((width, height), Image.Resampling.LANCZOS)
             sheet.paste(seen, (left, top + (height + gap) * row))
     return sheet
 
