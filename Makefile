@@ -1,5 +1,5 @@
 # make study   the whole study at the demo profile: results/demo/run_all.ipynb
-# make test    lint, types and tests
+# make test    lint, types and tests but the slow ones; all of them: make test TEST_ARGS=
 # make lab     JupyterLab on the notebooks
 # make bench   every speed comparison; on a GPU the GPU ones too
 # make published   redraw the committed figures and tables from their CSV files
@@ -24,7 +24,7 @@ INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.bench-installed
 DOCS_INSTALLED := $(VENV)/.docs-installed
 PAGE := results/$(PROFILE)/report.html
-TEST_ARGS ?=
+TEST_ARGS ?= -m "not slow"
 LAB_ARGS ?=
 
 .PHONY: study test lab bench published pages docs open fuzz

@@ -216,6 +216,7 @@ def test_strips_of_a_tall_photo_share_its_statistics(monkeypatch: pytest.MonkeyP
         torch.testing.assert_close(network(photo), network.plain(photo), atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)  # ten seconds of work, which a busy machine stretches
 def test_gpu_kernels_agree_with_the_plain_form_forward_and_backward() -> None:
     """In a process of its own: Triton's interpreter, which needs no GPU, is chosen at import."""

@@ -155,6 +155,7 @@ lpie.OperatorParameters("sharpen")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_mypy_finds_misspelt_arguments_and_names(tmp_path: Path) -> None:
     (tmp_path / "snippet.py").write_text(SNIPPET, encoding="utf-8")

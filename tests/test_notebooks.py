@@ -59,6 +59,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_study_killed_half_way_goes_on_and_ends_with_verdicts_and_figures(results: Path) -> None:
     process = start(results)
     end = time.monotonic() + 400
@@ -87,6 +88,7 @@ def test_a_study_killed_half_way_goes_on_and_ends_with_verdicts_and_figures(resu
     assert [path.name for path in leftovers if not path.name.endswith(".running.ipynb")] == []
 
 
+@pytest.mark.slow
 def test_a_second_start_finds_everything_unchanged_and_shows_it_again(results: Path) -> None:
     if finished(results) != set(GRAPH):
         pytest.fail("the study did not finish in the test before")

@@ -69,6 +69,7 @@ def test_a_training_does_not_go_on_from_one_with_other_settings(folder, tmp_path
         train(other, new_network(other), read_oasis(folder), tmp_path / "state.safetensors", Processes())
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_trains(folder, tmp_path):
     alone = trained(folder, tmp_path / "alone.safetensors").network.state_dict()
     options = [option for name, value in SHORT.items() for option in (f"--{name.replace('_', '-')}", str(value))]

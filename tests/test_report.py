@@ -149,6 +149,7 @@ def test_publishing_takes_the_tables_and_only_the_crops_that_are_shown(folder: P
     assert pd.read_csv(published / "logs.csv.xz")["run"].tolist() == ["x"]
 
 
+@pytest.mark.slow
 def test_what_is_committed_is_what_its_tables_give(tmp_path: Path) -> None:
     """`make published` would change nothing: checked on tables and pictures, whose bytes do not depend on the date."""
     listed = subprocess.run(["git", "ls-files", "-z", str(PUBLISHED)], cwd=PUBLISHED.parents[1], capture_output=True,

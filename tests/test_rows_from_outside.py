@@ -41,6 +41,7 @@ class Gain(nn.Module):
         return {"network": "gain"}
 
 
+@pytest.mark.slow
 def test_rows_from_outside_go_through_training_evaluation_and_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

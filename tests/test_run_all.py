@@ -92,6 +92,7 @@ def is_alive(process: int) -> bool:
     return "Z" not in Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
 
 
+@pytest.mark.slow
 def test_what_is_unchanged_is_not_run_again_and_the_rest_says_why(study: Path, capsys: pytest.CaptureFixture) -> None:
     manifest = run(study, FORK, workers=2)
     assert {state["status"] for state in manifest.values()} == {"finished"}
@@ -116,6 +117,7 @@ def test_what_is_unchanged_is_not_run_again_and_the_rest_says_why(study: Path, c
     assert manifest["second"]["reason"] == "upstream changed (first)"
 
 
+@pytest.mark.slow
 def test_looking_into_a_notebook_does_not_change_it_but_losing_its_table_does(study: Path) -> None:
     run(study, {"first": ()})
     source = study / "notebooks" / "first.ipynb"
@@ -127,6 +129,7 @@ def test_looking_into_a_notebook_does_not_change_it_but_losing_its_table_does(st
     assert run(study, {"first": ()})["first"]["reason"] == "first.csv is missing"
 
 
+@pytest.mark.slow
 def test_a_failure_is_kept_with_its_error_and_what_builds_on_it_is_skipped(study: Path) -> None:
     write_notebook(study / "notebooks", "first", FAILS)
     kept = study / "results" / "first.failed.ipynb"
@@ -148,6 +151,7 @@ def test_a_failure_is_kept_with_its_error_and_what_builds_on_it_is_skipped(study
     assert not kept.exists()
 
 
+@pytest.mark.slow
 def test_a_stopped_run_leaves_no_process_and_goes_on_from_the_last_finished_notebook(study: Path) -> None:
     write_notebook(study / "notebooks", "second", WAITS)
     kernels = []

@@ -76,6 +76,7 @@ def test_scenes_read_back_equal_scenes_computed(tmp_path: Path) -> None:
             assert torch.equal(getattr(made, field), getattr(read, field))
 
 
+@pytest.mark.slow
 def test_scenes_made_in_processes_are_those_made_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = targets.load_scenes(SMALL, "tone", tmp_path / "here")
     monkeypatch.setattr(targets, "MANY", 1)

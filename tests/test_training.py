@@ -87,6 +87,7 @@ def test_an_interrupted_run_ends_with_the_bytes_of_an_undisturbed_one(
         assert whole.read_bytes() == resumed.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_with_the_bytes_of_an_undisturbed_one(scenes: list[Scene], tmp_path: Path) -> None:
     training.train([STUDY], scenes, tmp_path / "whole", "cpu")
     for scene in scenes:

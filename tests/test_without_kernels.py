@@ -25,6 +25,7 @@ def without_kernels(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_core_passes_its_tests_without_the_folder_of_kernels(without_kernels: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(without_kernels)}
