@@ -23,8 +23,8 @@ from lpie.operators.airlight import estimate_airlight, haze_presence
 from lpie.operators.haze_lines import transmission_along_lines
 from lpie.operators.nonlocal_dehazing import SMOOTHNESS, dehaze
 from lpie.operators.smoothing import gradient_links, weighted_least_squares
-from lpie.operators.synthetic_haze import add_haze, depth_proxy
 from lpie.photos.photographs import demo_photographs
+from lpie.study.synthetic_haze import add_haze, depth_proxy
 
 Rows = list[tuple[str, str, str]]
 

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 from lpie.imaging.resampling import resize
-from lpie.operators.dark_channel import dark_channel_dehaze
-from lpie.operators.synthetic_haze import add_haze, depth_proxy
 from lpie.photos.enhancement import enhance
 from lpie.photos.photographs import demo_photographs, to_pixels
+from lpie.study.dark_channel import dark_channel_dehaze
+from lpie.study.synthetic_haze import add_haze, depth_proxy
 from lpie.weights import shipped_names
 
 FAMILIES = ("can24", "can32", "grid", "parameters")

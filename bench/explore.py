@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from lpie.explore import Playground
-from lpie.operators.synthetic_haze import add_haze, depth_proxy
 from lpie.photos.photographs import demo_photographs
+from lpie.study.synthetic_haze import add_haze, depth_proxy
 
 REPEATS = 5
 

@@ -20,15 +20,15 @@ from lpie.operators.airlight import (
     haze_presence,
     reached_color,
 )
-from lpie.operators.dark_channel import (
+from lpie.photos.photographs import demo_photographs
+from lpie.study.dark_channel import (
     brightest_pixel_airlight,
     dark_channel,
     dark_channel_airlight,
     dark_channel_dehaze,
     guided_filter,
 )
-from lpie.operators.synthetic_haze import add_haze
-from lpie.photos.photographs import demo_photographs
+from lpie.study.synthetic_haze import add_haze
 
 
 def literal_votes(colors: list[tuple[float, float, float]]) -> Tensor:

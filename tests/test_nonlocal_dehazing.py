@@ -21,10 +21,11 @@ from lpie.operators.haze_lines import (
     nearest_directions,
     transmission_along_lines,
 )
-from lpie.operators.nonlocal_dehazing import dehaze, display_stretch, estimate_transmission, restore
+from lpie.operators.nonlocal_dehazing import dehaze, estimate_transmission, restore
 from lpie.operators.smoothing import gradient_links, weighted_least_squares
-from lpie.operators.synthetic_haze import add_haze
 from lpie.photos.photographs import demo_depth, demo_photographs
+from lpie.study.haze_checks import display_stretch
+from lpie.study.synthetic_haze import add_haze
 
 AIRLIGHT = (0.9, 0.85, 0.95)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lpie.operators.synthetic_haze import add_haze, depth_proxy
+from lpie.study.synthetic_haze import add_haze, depth_proxy
 
 
 def linear(srgb: np.ndarray) -> np.ndarray:

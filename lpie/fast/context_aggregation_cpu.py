@@ -102,9 +102,9 @@ class _NormalizeAndActivate(torch.autograd.Function):
         constant = -w1 * inverse * plain / pixels - by_feature * mean
         raw = torch.addcmul(constant, flat, by_feature).addcmul_(before, scale)
         raw = raw.view(len(raw), *output_gradient.shape[2:], -1).permute(0, 3, 1, 2)
-        w0_slope = (centered + mean * plain).sum()
-        w1_slope = (centered * inverse + offset * plain).sum()
-        return raw, w0_slope, w1_slope, w1 * plain.sum((0, 1))
+        by_w0 = (centered + mean * plain).sum()
+        by_w1 = (centered * inverse + offset * plain).sum()
+        return raw, by_w0, by_w1, w1 * plain.sum((0, 1))
 
 
 def convolve(features: Tensor, weight: Tensor, dilation: int) -> Tensor:

@@ -133,8 +133,8 @@ def _photo(scene: Scene) -> Photo:
     import torch
 
     from lpie import registry
-    from lpie.operators.synthetic_haze import add_haze, depth_proxy
     from lpie.photos.photographs import demo_photographs, read_photo
+    from lpie.study.synthetic_haze import add_haze, depth_proxy
 
     photo = read_photo(registry.fetch(scene.source)) if "/" in scene.source else demo_photographs()[scene.source]
     photo = photo[..., 2:-2, 2:-2] if "/" in scene.source else photo  # the Kodak scans have a gray margin

@@ -17,8 +17,7 @@ from torch.nn import functional
 
 from lpie.imaging.checks import check_photo
 from lpie.imaging.color import luma
-from lpie.operators.dark_channel import dark_channel
-from lpie.vocabulary import Airlight, PerPhoto, Photo
+from lpie.vocabulary import Airlight, Luminance, PerPhoto, Photo
 
 CELLS = 50  # of each axis: candidates are 0.02 apart
 LINES = 40  # through each candidate of a plane
@@ -109,3 +108,13 @@ def haze_presence(photo: Photo) -> PerPhoto:
     shown = (gray / reached_color(gray).clamp_min(0.02)[:, :, None, None]).clamp(max=1)
     darkest = dark_channel(shown, NEARBY).mean(dim=(1, 2, 3))
     return ((darkest - CLEAR) / (HAZY - CLEAR)).clamp(0, 1)
+
+
+def dark_channel(photo: Float[Tensor, "n c h w"], patch: int = 15) -> Luminance:
+    """The least value of any channel in the square of `patch` (odd) pixels around each pixel, cut at the border.
+
+    Source: He et al. 2011, equation 5.
+    """
+    darkest, margin = -photo.amin(dim=1, keepdim=True), patch // 2
+    rows = functional.max_pool2d(darkest, (1, patch), stride=1, padding=(0, margin))
+    return -functional.max_pool2d(rows, (patch, 1), stride=1, padding=(margin, 0))

@@ -55,17 +55,18 @@ def transmission_along_lines(photo: Photo, airlight: Airlight) -> tuple[Transmis
     """Transmission in [MINIMUM, 1] that each pixel's haze-line tells, and how far to trust it, in (0, 1].
 
     Source: Berman et al. 2016, equations 4-5 and 10-14; weights from section 4.2, with the constants that the authors
-    use: min(1, n / 50) min(1, 3 max(0.001, s / max s - 0.1)) for a line of n pixels whose radii deviate by s.
+    use: min(1, n / 50) min(1, 3 max(0.001, s / max s - 0.1)) for a line of n pixels, s the standard
+    deviation of their radii.
     """
     photos, _, height, width = photo.shape
     offsets = (photo - airlight[:, :, None, None]).permute(0, 2, 3, 1).reshape(-1, 3)
     radius = offsets.norm(dim=1)
     first = torch.arange(photos, device=photo.device).repeat_interleave(height * width) * LINES
     line = nearest_directions(offsets) + first
-    farthest, deviation, count = line_statistics(radius, line, photos * LINES)
+    farthest, standard_deviation, count = line_statistics(radius, line, photos * LINES)
 
-    widest = deviation.reshape(photos, LINES).amax(dim=1).clamp_min(TINY).repeat_interleave(LINES)
-    trust = (count / FULL_LINE).clamp_max(1) * (3 * (deviation / widest - 0.1).clamp_min(0.001)).clamp_max(1)
+    widest = standard_deviation.reshape(photos, LINES).amax(dim=1).clamp_min(TINY).repeat_interleave(LINES)
+    trust = (count / FULL_LINE).clamp_max(1) * (3 * (standard_deviation / widest - 0.1).clamp_min(0.001)).clamp_max(1)
     ratio = (radius / farthest[line].clamp_min(TINY)).reshape(photos, 1, height, width)
     bound = 1 - (photo / airlight.clamp_min(TINY)[:, :, None, None]).amin(dim=1, keepdim=True)
     transmission = torch.maximum(ratio, bound).clamp(MINIMUM, 1)
@@ -82,5 +83,5 @@ def line_statistics(
     count = empty.scatter_add(0, line, torch.ones_like(exact))
     mean = empty.scatter_add(0, line, exact) / count.clamp_min(1)
     square = empty.scatter_add(0, line, (exact - mean[line]).square())
-    deviation = (square / (count - 1).clamp_min(1)).sqrt()
-    return farthest, deviation.to(radius), count.to(radius)
+    standard_deviation = (square / (count - 1).clamp_min(1)).sqrt()
+    return farthest, standard_deviation.to(radius), count.to(radius)

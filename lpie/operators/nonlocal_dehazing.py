@@ -17,7 +17,6 @@ from lpie.operators.smoothing import gradient_links, weighted_least_squares
 from lpie.vocabulary import Airlight, Photo, Transmission
 
 SMOOTHNESS = DehazeSettings.smoothness
-STRETCHED = 0.005  # share of the values that a display stretch clips at either end
 
 
 def dehaze(
@@ -50,7 +49,7 @@ def dehaze(
     Source: Berman et al. 2016, algorithm 1; equations 4-5 and 10-16.
     Differs: (1) 1000 directions on a Fibonacci lattice; (2) photos without haze are recognized, see `haze_presence`;
     (3) the haze kept never exceeds the haze there is, see `restore`; (4) the
-    safeguard, where it is asked for. Their display stretch is `display_stretch`.
+    safeguard, where it is asked for; (5) no display stretch follows.
     """
     check_photo(photo)
     if not 0 < gamma < math.inf or not 0 < smoothness < math.inf:
@@ -91,18 +90,3 @@ def estimate_transmission(photo: Photo, airlight: Airlight, smoothness: float = 
     raw, trust = transmission_along_lines(photo, airlight)
     links = gradient_links(luma(photo), smoothness)
     return weighted_least_squares(raw, trust, links).clamp(0.1, 1)
-
-
-def display_stretch(photo: Photo, clipped: float = STRETCHED) -> Photo:
-    """The photo's values stretched over [0, 1], `clipped` of them lost at either end; one stretch for all channels.
-
-    Berman et al. show their results so. It is no part of the operator: `dehaze` never applies it.
-    """
-    check_photo(photo)
-    if not 0 <= clipped < 0.5:
-        raise ValueError(f"clipped is a share in [0, 0.5), got {clipped}.")
-    ordered = photo.flatten(1).sort(dim=1).values
-    last = ordered.shape[1] - 1
-    low, high = ordered[:, round(clipped * last)], ordered[:, round((1 - clipped) * last)]
-    low, span = low.reshape(-1, 1, 1, 1), (high - low).clamp_min(1e-6).reshape(-1, 1, 1, 1)
-    return ((photo - low) / span).clamp(0, 1)

@@ -19,7 +19,6 @@ LAB: bytes = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
 SAME_COLOR = 257  # of 65535: a profile that moves no color by more than an 8-bit step is sRGB already
 RETURNED = 0.04 * 65535  # how far a pale color may come back from a profile that can be written to
 BAND = 256  # rows at a time, so that a large photo needs no second copy
-SPACES = {1: "GRAY", 3: "RGB", 4: "CMYK"}
 D65 = (0.3127, 0.3290)
 PRIMARIES: dict[int, tuple[tuple[float, float], ...]] = {  # code points of ITU-T H.273, table 2: red, green, blue
     1: ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060)),

@@ -16,20 +16,22 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 from torch import Tensor
 
+from lpie.imaging.checks import check_photo
 from lpie.imaging.resampling import reduced
 from lpie.losses.similarity import ssim
 from lpie.operators.airlight import estimate_airlight, haze_presence
-from lpie.operators.dark_channel import brightest_pixel_airlight, dark_channel_airlight, dark_channel_dehaze
 from lpie.operators.haze_model import Dehazed
-from lpie.operators.nonlocal_dehazing import dehaze, display_stretch
-from lpie.operators.synthetic_haze import HazyScene, add_haze, depth_proxy
+from lpie.operators.nonlocal_dehazing import dehaze
 from lpie.photos.photographs import demo_depth, demo_photographs, read_photo
 from lpie.registry import files_of
+from lpie.study.dark_channel import brightest_pixel_airlight, dark_channel_airlight, dark_channel_dehaze
 from lpie.study.evaluation import psnr
 from lpie.study.kept_tables import if_available, kept
 from lpie.study.settings import Profile
+from lpie.study.synthetic_haze import HazyScene, add_haze, depth_proxy
 from lpie.vocabulary import Airlight, Photo
 
+STRETCHED = 0.005  # share of the values that a display stretch clips at either end
 METHODS: dict[str, Callable[[Photo], Dehazed]] = {"dark channel": dark_channel_dehaze, "non-local": dehaze}
 AIRLIGHTS: dict[str, Callable[[Photo], Airlight]] = {
     "brightest pixel": brightest_pixel_airlight,
@@ -205,3 +207,18 @@ def _airlight_scenes() -> Iterator[tuple[str, Path, Tensor]]:
         for stem in (f"bahat__{name}", f"ridcp_examples__{name}_input", f"{name}_input"):
             if stem in photos:
                 yield name, photos[stem], truth
+
+
+def display_stretch(photo: Photo, clipped: float = STRETCHED) -> Photo:
+    """The photo's values stretched over [0, 1], `clipped` of them lost at either end; one stretch for all channels.
+
+    Berman et al. show their results so. It is no part of the operator: `dehaze` never applies it.
+    """
+    check_photo(photo)
+    if not 0 <= clipped < 0.5:
+        raise ValueError(f"clipped is a share in [0, 0.5), got {clipped}.")
+    ordered, _ = photo.flatten(1).sort(dim=1)
+    last = ordered.shape[1] - 1
+    low, high = ordered[:, round(clipped * last)], ordered[:, round((1 - clipped) * last)]
+    low, span = low.reshape(-1, 1, 1, 1), (high - low).clamp_min(1e-6).reshape(-1, 1, 1, 1)
+    return ((photo - low) / span).clamp(0, 1)

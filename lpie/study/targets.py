@@ -25,9 +25,10 @@ from torch import Tensor
 
 from lpie.imaging.pixels import quantize, to_uint8
 from lpie.imaging.resampling import reduced, resize
-from lpie.operators import OPERATORS, Operator, synthetic_haze
+from lpie.operators import OPERATORS, Operator
 from lpie.photos.photographs import demo_depth, demo_photographs, read_photo
 from lpie.records import read_tensors, write_tensors
+from lpie.study import synthetic_haze
 from lpie.study.dependencies import modules_in, reachable, source_digests
 from lpie.study.pairs import LARGEST_SHIFT, aligned
 from lpie.study.settings import HazeSettings, Profile, Split, digest_of

@@ -5,32 +5,18 @@ In most patches of a clear photo some pixel has a channel near zero; what lifts 
 
 from __future__ import annotations
 
-from jaxtyping import Float
-from torch import Tensor
-from torch.nn import functional
-
 from lpie.imaging.checks import check_airlight, check_photo
 from lpie.imaging.color import luma
 from lpie.imaging.guided_filter import guided_filter
+from lpie.operators.airlight import dark_channel
 from lpie.operators.haze_model import Dehazed, restore
-from lpie.vocabulary import Airlight, Luminance, Photo, Transmission
+from lpie.vocabulary import Airlight, Photo, Transmission
 
-PATCH = 15  # px
 HAZE_REMOVED = 0.95  # omega: a trace of haze is kept for the sake of depth
 FLOOR = 0.1  # t0
 BRIGHTEST = 0.001  # share of the pixels among which the airlight is sought
 GUIDE_RADIUS = 60  # px
 GUIDE_EPSILON = 1e-3
-
-
-def dark_channel(photo: Float[Tensor, "n c h w"], patch: int = PATCH) -> Luminance:
-    """The least value of any channel in the square of `patch` (odd) pixels around each pixel, cut at the border.
-
-    Source: He et al. 2011, equation 5.
-    """
-    darkest, margin = -photo.amin(dim=1, keepdim=True), patch // 2
-    rows = functional.max_pool2d(darkest, (1, patch), stride=1, padding=(0, margin))
-    return -functional.max_pool2d(rows, (patch, 1), stride=1, padding=(margin, 0))
 
 
 def dark_channel_airlight(photo: Photo) -> Airlight:
