@@ -71,11 +71,12 @@ def _cube(steps: NDArray[np.float64]) -> Pixels:
 def converted(pixels: Pixels, source: bytes, target: bytes, space: str = "RGB") -> Pixels:
     """Pixels of a `space` profile in one for RGB: relative colorimetric, black point compensated, clipped, 3 channels.
 
-    RGB pixels are converted in place.
+    RGB pixels are converted in place, where they may be written to.
     """
     import imagecodecs
 
-    changed = pixels if space == "RGB" else np.empty((*pixels.shape[:2], 3), pixels.dtype)
+    in_place = space == "RGB" and pixels.flags.writeable
+    changed = pixels if in_place else np.empty((*pixels.shape[:2], 3), pixels.dtype)
     for top in range(0, len(pixels), BAND):
         band = np.ascontiguousarray(pixels[top : top + BAND])
         changed[top : top + BAND] = imagecodecs.cms_transform(

@@ -129,7 +129,6 @@ def _over_white(color: Pixels, alpha: Pixels) -> None:
 def _to_srgb(pixels: Pixels, decoded: Decoded) -> tuple[Pixels, bytes]:
     """The colors in sRGB, and the profile that their file should have again: its own if that can be written to."""
     space = decoded.space or {1: "GRAY"}.get(pixels.shape[2], "RGB")
-    pixels = pixels if pixels.flags.writeable else pixels.copy()
     if space == "LAB":
         return converted(pixels, LAB, SRGB, space), SRGB
     if fits(decoded.profile, space):
