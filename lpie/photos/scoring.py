@@ -148,8 +148,10 @@ def square_of(photo: PhotoFile, critic: NIMA) -> Tensor:
         return critic.square(from_pixels(np.ascontiguousarray(photo.pixels[:, columns])))
     large = windows_of(photo)
     across = min(width, critic.input_size)
-    bands = [resize(large.read(top, bottom, 0, width), bottom - top, across) for top, bottom in large.bands()]
-    return critic.square(torch.cat(bands, dim=2))
+    narrow = torch.empty(1, 3, height, across)  # made once: small bands between large ones would scatter the memory
+    for top, bottom in large.bands():
+        narrow[:, :, top:bottom] = resize(large.read(top, bottom, 0, width), bottom - top, across)
+    return critic.square(narrow)
 
 
 def _rated(
