@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 import torch
 
 from lpie.critic import CRITICS
 from lpie.critic.nima import NIMA
+from lpie.figures.pictures import PUBLISHED
 from lpie.imaging.resampling import resize
 from lpie.judges import JUDGES, available_raters, load_judge, load_rater
 from lpie.judges.niqe import NaturalScenes, niqe
@@ -17,6 +19,7 @@ from lpie.judges.robustness import (
     projected_gradient_ascent,
     score_gradient,
 )
+from lpie.study.instruments import roles
 from lpie.study.study_file import find_profile, profile_names
 from lpie.weights import SHIPPED
 
@@ -38,7 +41,7 @@ def test_every_judge_scores_each_photo_alone_and_without_gradient(judge, small_p
     torch.testing.assert_close(scores, torch.cat([judge(photo[None]) for photo in photos]), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", [name for name in RATERS if name != "oasis"])  # it rates what is shown
+@pytest.mark.parametrize("name", RATERS)
 def test_judges_of_the_picture_prefer_a_photograph_to_its_ruin(name):
     from skimage import data as photographs
 
@@ -67,8 +70,14 @@ def test_judges_of_the_data_folder_become_available_with_it(data, monkeypatch, t
 def test_unknown_judge_is_refused_with_the_choices():
     with pytest.raises(ValueError, match=r"did you mean 'niqe'.*Choose one of technical"):
         load_judge("nique")
-    with pytest.raises(ValueError, match="Choose one of technical, oasis, niqe"):
+    with pytest.raises(ValueError, match="Choose one of technical, niqe"):
         load_rater("psnr")  # which needs a reference
+
+
+def test_the_roles_of_judges_are_those_that_the_published_answers_show():
+    shown = roles(pd.read_csv(PUBLISHED / "instruments.csv"))
+    for name, row in JUDGES.items():
+        assert set(row.roles) == set(shown.get(name, ())), name
 
 
 def test_profiles_name_known_judges_that_are_no_critics():

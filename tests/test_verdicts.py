@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic_records import JUDGES as JUDGED
 from synthetic_records import invent_study
 
 from lpie.evidence import Evidence
 from lpie.evidence.comparisons import comparisons
 from lpie.evidence.verdicts import CLAIMS, verdicts
+from lpie.judges import JUDGES
+
+
+@pytest.fixture(autouse=True)
+def people_agree_with_the_judges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the invented world the judges have the role that their like has not earned in this one."""
+    for name in JUDGED:
+        monkeypatch.setitem(JUDGES, name, replace(JUDGES[name], roles=("preference",)))
 
 
 def verdict_of(table: pd.DataFrame) -> dict[str, str]:
@@ -40,6 +51,26 @@ def test_an_honest_network_alone_is_supported_and_an_attack_alone_is_not() -> No
     for claim in ("C1", "C2", "C3", "C6", "C7"):
         assert honest[claim] == "supported"
         assert attack[claim] == "not supported"
+
+
+def test_instruments_without_a_role_decide_nothing_but_a_veto_does(
+    mixed: tuple[pd.DataFrame, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in JUDGED:
+        monkeypatch.setitem(JUDGES, name, replace(JUDGES[name], roles=("visible difference",)))
+    honest = verdict_of(verdicts(Evidence(*invent_study(networks=("parameters",)))))
+    for claim in ("C1", "C2", "C3", "C6", "C7"):
+        assert honest[claim] == "undecided"
+    row = verdicts(Evidence(*mixed)).set_index("claim").loc["C2"]
+    assert row["verdict"] == "undecided"
+    assert row["found"].startswith("Undecided in 4 of 8 cases")  # the attack is vetoed
+    assert row["interval"] == ""
+
+
+def test_plain_unexplained_change_vetoes_what_judges_like(mixed: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    runs, scores = mixed
+    painted = scores.assign(unexplained=0.5)
+    assert verdict_of(verdicts(Evidence(runs, painted)))["C2"] == "not supported"
 
 
 def test_two_operators_cannot_be_served_where_one_was_run() -> None:
@@ -113,6 +144,6 @@ def test_comparisons_are_paired_adjusted_and_complete(mixed: tuple[pd.DataFrame,
     assert (table["p_holm"] >= table["p"]).all()
     assert table["p_holm"].between(0, 1).all()
     assert not (table["measure"].isin(["gain_compact", "gain_ava"]) & table["claim"].isin(["C1", "C7"])).any()
-    row = table[(table["claim"] == "C1") & (table["network"] == "can32") & (table["measure"] == "gain_oasis")].iloc[0]
+    row = table[(table["claim"] == "C1") & (table["network"] == "can32") & (table["measure"] == "gain_niqe")].iloc[0]
     assert row["difference"] == pytest.approx(-0.4 * 0.45, abs=0.02)
     assert row["low"] < row["difference"] < row["high"] < 0

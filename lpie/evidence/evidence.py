@@ -20,6 +20,7 @@ from lpie.evidence.criteria import DEFAULTS, Criteria
 from lpie.evidence.gains import CONFIGURATION, REFERENCES, choose_gammas, photo_gains, rater_names
 from lpie.evidence.results import read_results
 from lpie.evidence.statistics import Interval, paired_interval, paired_intervals, student_interval
+from lpie.judges import JUDGES
 from lpie.networks import FAMILIES
 
 UNKNOWN = Interval(np.nan, np.nan, np.nan, 0)
@@ -54,6 +55,20 @@ class Evidence:
     def judges(self) -> list[str]:
         """The judges that scored; none of them took part in training."""
         return rater_names(self.runs, self.scores)[1]
+
+    @cached_property
+    def preferring(self) -> list[str]:
+        """The judges that scored and have the role *preference*: they alone say which rendition people like."""
+        return [name for name in self.judges if "preference" in JUDGES[name].roles]
+
+    def rows_of(self, case: pd.Series) -> pd.DataFrame:
+        """The rows of `gains` that a row of `comparisons` is about."""
+        known = (self.gains[name] == case[name] for name in ("operator", "network", "critic", "fidelity", "gamma"))
+        return self.gains[np.logical_and.reduce([*known])]
+
+    def vetoed(self, rows: pd.DataFrame) -> bool:
+        """Whether unexplained change, which has the role *veto*, was measured and is plain in the mean of `rows`."""
+        return "unexplained" in rows and bool(rows["unexplained"].mean() > self.criteria.most_unexplained)
 
     @cached_property
     def operators(self) -> list[str]:

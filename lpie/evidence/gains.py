@@ -11,6 +11,7 @@ import pandas as pd
 
 from lpie.critic import CRITICS
 from lpie.evidence.criteria import Criteria
+from lpie.judges import JUDGES
 
 REFERENCES = ("input", "target")
 RIVALS = ("trivial", "universal", "perturbation")
@@ -18,10 +19,10 @@ CONFIGURATION = ["operator", "network", "fidelity", "critic", "gamma", "objectiv
 
 
 def rater_names(runs: pd.DataFrame, scores: pd.DataFrame) -> tuple[list[str], list[str]]:
-    """The critics and the judges with scores; judges took no part in training."""
+    """The critics and the judges with scores; a column of neither, of an instrument given up, is not read."""
     names = [column.removeprefix("score_") for column in map(str, scores) if column.startswith("score_")]
     critics = [*CRITICS, *(name for name in dict.fromkeys(runs["critic"]) if name not in CRITICS)]
-    return [name for name in critics if name in names], [name for name in names if name not in critics]
+    return [name for name in critics if name in names], [name for name in names if name in JUDGES]
 
 
 def photo_gains(runs: pd.DataFrame, scores: pd.DataFrame, split: str = "test") -> pd.DataFrame:

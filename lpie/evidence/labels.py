@@ -23,7 +23,7 @@ OTHERS = {
 }
 """What stands in the column `network` without being one."""
 
-JUDGES = ("technical", "oasis", "niqe")
+JUDGES = ("technical", "niqe")
 """Judges in the order of tables."""
 
 TELLING = ("technical", "niqe")

@@ -29,6 +29,8 @@ CLAIMS = {
     "C7": "The critic adds what SSIM, MS-SSIM and their mix with L1 do not give.",
 }
 
+NOBODY = "no instrument with the role of preference was measured"
+
 PAIRED_TEST = (
     "Wilcoxon signed-rank over photos, Holm over the claim's comparisons, and the interval across seeds where both "
     "sides have several"
@@ -39,18 +41,19 @@ def verdicts(evidence: Evidence, compared: pd.DataFrame | None = None) -> pd.Dat
     """One row per claim: claim, paper, found, n, interval, test, verdict. `compared`: `comparisons`, if at hand.
 
     A verdict is `supported` (in every case), `partly supported` (in some), `not supported` (in none), `undecided` (too
-    few photographs for any difference to be significant) or `not attempted`.
+    few photographs for any difference to be significant, or no instrument with the role that the claim asks for) or
+    `not attempted`.
     """
     table = comparisons(evidence) if compared is None else compared
     rows, criteria = {claim: table[table["claim"] == claim] for claim in CLAIMS}, evidence.criteria
     found = {
-        "C1": _judged_cases(rows["C1"], [*CASE, "fidelity"], criteria),
-        "C2": _judged_cases(rows["C2"], CASE, criteria),
-        "C3": _served_cases(rows["C2"], criteria),
+        "C1": _judged_cases(rows["C1"], [*CASE, "fidelity"], evidence),
+        "C2": _judged_cases(rows["C2"], CASE, evidence),
+        "C3": _served_cases(rows["C2"], evidence),
         "C4": _faithful_cases(rows["C4"], criteria),
         "C5": _size_cases(evidence.runs),
         "C6": _surviving_cases(evidence),
-        "C7": _judged_cases(rows["C7"], [*CASE, "against"], criteria),
+        "C7": _judged_cases(rows["C7"], [*CASE, "against"], evidence),
     }
     tested = table["claim"].value_counts().to_dict()
     tested["C3"] = tested.get("C2", 1)
@@ -62,15 +65,20 @@ def _verdict(claim: str, cases: pd.DataFrame, comparisons_made: int) -> dict[str
     if cases.empty:
         nothing = {"found": "Not measured by these runs.", "n": "0", "interval": "", "test": ""}
         return row | nothing | {"verdict": "not attempted"}
-    count = int(cases["holds"].sum())
+    open_ = cases["holds"].isna()
+    cases = cases.assign(holds=cases["holds"].eq(True))
+    count, undecided = int(cases["holds"].sum()), int(open_.sum())
     best = cases.sort_values(["holds", "merit"], ascending=False, kind="stable").iloc[0]
     verdict = "supported" if count == len(cases) else "partly supported" if count else "not supported"
     smallest_p = 2.0 ** (1 - best["n_photos"])  # of a signed-rank test: all photos on one side
-    if smallest_p * comparisons_made >= SIGNIFICANCE:
+    if smallest_p * comparisons_made >= SIGNIFICANCE or (undecided and not count):
         verdict = "undecided"
+    found = f"Holds in {count} of {len(cases)} cases ({_tally(cases)})."
+    if undecided:
+        found = f"Undecided in {undecided} of {len(cases)} cases: {NOBODY}." + (f" {found}" if count else "")
     return {
         **row,
-        "found": f"Holds in {count} of {len(cases)} cases ({_tally(cases)}). {best['detail']}",
+        "found": f"{found} {best['detail']}",
         "n": best["n"],
         "interval": best["interval"],
         "test": best["test"],
@@ -88,19 +96,24 @@ def _tally(cases: pd.DataFrame) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _judged_cases(rows: pd.DataFrame, key: list[str], criteria: Criteria) -> pd.DataFrame:
-    """Cases in which no judge loses and at least one gains; where the critic was compared, it gains as well."""
-    cases = []
+def _judged_cases(rows: pd.DataFrame, key: list[str], evidence: Evidence) -> pd.DataFrame:
+    """Cases in which no judge with the role *preference* loses, one gains, and none with the role *veto* objects.
+
+    Without such a judge a case that is not vetoed stays open, `holds` None.
+    """
+    cases, speaking = [], [f"gain_{name}" for name in evidence.preferring]
     for _, case in rows.groupby(key, sort=False):
-        own = case["measure"] == f"gain_{case['critic'].iloc[0]}"
-        judged, trained = case[~own], case[own]
-        kept = bool((judged["low"] >= criteria.judge_slack).all() and _gains(judged).any())
-        holds = kept and bool((trained["low"] > 0).all())
-        worst = judged.iloc[int(judged["difference"].argmin())]
-        measured = pd.concat([trained, judged])
-        listed = ", ".join(f"{_name(row)} {row['difference']:+.2f}" for _, row in measured.iterrows())
-        detail = f"Best case, {_label(case.iloc[0], key)}: {listed}."
-        interval = f"{_name(worst)} {_bounds(worst)}"
+        judged = case[case["measure"].isin(speaking)]
+        holds: bool | None = None
+        if evidence.vetoed(evidence.rows_of(case.iloc[0])):
+            holds = False
+        elif len(judged):
+            holds = bool((judged["low"] >= evidence.criteria.judge_slack).all() and _gains(judged).any())
+        shown = judged if len(judged) else case
+        worst = shown.iloc[int(shown["difference"].argmin())]
+        listed = ", ".join(f"{_name(row)} {row['difference']:+.2f}" for _, row in judged.iterrows())
+        detail = f"Best case, {_label(case.iloc[0], key)}: {listed}." if len(judged) else ""
+        interval = f"{_name(worst)} {_bounds(worst)}" if len(judged) else ""
         cases.append(_case(case.iloc[0], key, holds, float(worst["difference"]), detail, interval, worst))
     return pd.DataFrame(cases)
 
@@ -111,19 +124,25 @@ def _gains(row: Any) -> Any:
     return (row["low"] > 0) & (row["p_holm"] < SIGNIFICANCE) & seeds
 
 
-def _served_cases(rows: pd.DataFrame, criteria: Criteria) -> pd.DataFrame:
+def _served_cases(rows: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
     """Networks and critics for which C2 holds with every operator; none where fewer than two operators were run."""
-    judged = _judged_cases(rows, CASE, criteria)
+    judged = _judged_cases(rows, CASE, evidence)
     if judged.empty or judged["operator"].nunique() < 2:
         return pd.DataFrame()
     cases = []
     for (network, critic), group in judged.groupby(["network", "critic"], sort=False):
         if group["operator"].nunique() == judged["operator"].nunique():
             worst = group.iloc[int(group["merit"].argmin())]
-            served = [labels.operator_label(name) for name in group.loc[group["holds"], "operator"]]
+            served = [labels.operator_label(name) for name in group.loc[group["holds"].eq(True), "operator"]]
+            known = group["holds"].notna()
+            holds = bool(group["holds"].all()) if known.all() else None if group.loc[known, "holds"].all() else False
             name = f"{labels.network_label(network)} ({critic})"
-            detail = f"Best case, {name}: serves {' and '.join(served) or 'neither operator'}."
-            cases.append({**worst, "operator": "", "holds": bool(group["holds"].all()), "name": name, "detail": detail})
+            detail = (
+                f"Best case, {name}: serves {' and '.join(served) or 'neither operator'}."
+                if evidence.preferring
+                else ""
+            )
+            cases.append({**worst, "operator": "", "holds": holds, "name": name, "detail": detail})
     return pd.DataFrame(cases)
 
 
@@ -163,7 +182,7 @@ def _size_cases(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _surviving_cases(evidence: Evidence) -> pd.DataFrame:
-    """Cases whose gain survives every transformation, with the target's amount of fine detail and like colors."""
+    """Cases whose gain survives every transformation, with like detail and colors, and that a judge prefers."""
     criteria, cases = evidence.criteria, []
     for _, configuration in evidence.chosen_with("l2").iterrows():
         rows, critic = evidence.rows(configuration), configuration["critic"]
@@ -177,11 +196,14 @@ def _surviving_cases(evidence: Evidence) -> pd.DataFrame:
         faithful = criteria.least_detail <= detail_energy <= criteria.most_detail
         faithful = faithful and shift <= criteria.largest_color_shift
         gained = means[f"gain_{critic}"].mean() > 0  # without a gain there is no share of it
-        holds = bool(gained and faithful and all(share.low >= criteria.surviving_share for share in kept.values()))
+        survives = bool(gained and faithful and all(share.low >= criteria.surviving_share for share in kept.values()))
+        liked = [evidence.across_photos(rows, f"gain_{judge}").low > 0 for judge in evidence.preferring]
+        holds = survives and any(liked) if liked or not survives else None  # the critic speaks of its own work alone
         share = f"{least.mean:.0%} of the gain is left after {labels.TRANSFORMATIONS[name]}"
         text = (f"Best case, {_label(configuration, CASE)}: {share if gained else 'the critic gains nothing'}, "
                 f"fine detail {detail_energy:.2f} of the target's, color shift {shift:.1f}.")  # fmt: skip
-        interval = f"share left {least.mean:.2f} [{least.low:.2f}, {least.high:.2f}]" if gained else "no gain"
+        bounds = f" [{least.low:.2f}, {least.high:.2f}]" if np.isfinite(least.low) else ""
+        interval = f"share left {least.mean:.2f}{bounds}" if gained else "no gain"
         merit = least.mean - abs(np.log(detail_energy)) if gained else -np.inf
         case = _case(configuration, CASE, holds, merit, text, interval, None)
         cases.append(
@@ -196,11 +218,17 @@ def _surviving_cases(evidence: Evidence) -> pd.DataFrame:
 
 
 def _case(
-    case: pd.Series, key: list[str], holds: bool, merit: float, detail: str, interval: str, tested: pd.Series | None
+    case: pd.Series,
+    key: list[str],
+    holds: bool | None,
+    merit: float,
+    detail: str,
+    interval: str,
+    tested: pd.Series | None,
 ) -> dict[str, object]:
     """A row of cases; `tested` is the comparison whose numbers count, if it was a paired one."""
     row: dict[str, object] = {name: case.get(name, "") for name in CASE}
-    row |= {"name": _label(case, key), "holds": bool(holds), "merit": merit, "detail": detail, "interval": interval}
+    row |= {"name": _label(case, key), "holds": holds, "merit": merit, "detail": detail, "interval": interval}
     if tested is not None:
         row |= {
             "n": _count(int(tested["n_photos"]), int(tested["n_seeds"])),

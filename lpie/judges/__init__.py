@@ -2,8 +2,8 @@
 
 A judge without a reference looks at one photograph; the others measure how far it is from a second one, such as an
 operator's target or what a person made of the same photo. What each is worth against people and against damage of
-known visibility is measured in `notebooks/instruments.ipynb`; in which of the ROLES it may speak
-follows from its answers there, and stands in no row.
+known visibility is measured in `notebooks/instruments.ipynb`; the `roles` of a row, in which alone it speaks in a
+verdict, are what the published answers show (`study.instruments.roles`), and a test holds them to it.
 
 NIQE's hundred lines are ours because no library offers one that this project could rest on: pyiqa is for
 non-commercial use; brisque unpickles its scaling; piq and OpenCV do not carry the trained model; scikit-video
@@ -61,6 +61,8 @@ class Judge:
     needs_reference: bool = False
     package: str = ""
     """An optional package that it is computed by."""
+    roles: tuple[Role, ...] = ()
+    """In which it speaks in a verdict: those for which `results/published/instruments.csv` is evidence."""
 
 
 def _nima(name: str, device: Any) -> Any:
@@ -103,15 +105,17 @@ def _against(name: str, label: str, load: Callable[..., Any], trained_on: str = 
     return Judge(name, label, load, trained_on, needs_reference=True, **settings)
 
 
+_VISIBLE: tuple[Role, ...] = ("visible difference",)
+_REFERENCE: tuple[Role, ...] = (*_VISIBLE, "human reference")
+
 JUDGES: dict[str, Judge] = {
     row.name: row
     for row in (
         Judge("technical", "technical NIMA", partial(_nima, "technical"), "TID2013: 25 photographs, damaged"),
-        Judge("oasis", "OASIS beauty", partial(_nima, "oasis"), "OASIS: 620 photographs rated for beauty"),
         Judge("niqe", "NIQE", _niqe, "BSDS500: statistics of photographs, no ratings", higher_is_better=False),
-        _against("psnr", "PSNR", partial(_full_reference, "psnr")),
-        _against("ssim", "SSIM", partial(_similarity, "ssim")),
-        _against("ms_ssim", "MS-SSIM", partial(_similarity, "ms_ssim")),
+        _against("psnr", "PSNR", partial(_full_reference, "psnr"), roles=_VISIBLE),
+        _against("ssim", "SSIM", partial(_similarity, "ssim"), roles=_REFERENCE),
+        _against("ms_ssim", "MS-SSIM", partial(_similarity, "ms_ssim"), roles=_REFERENCE),
         _against(
             "lpips",
             "LPIPS",
@@ -120,14 +124,24 @@ JUDGES: dict[str, Judge] = {
             higher_is_better=False,
             package="torchmetrics",
         ),
-        _against("ciede2000", "CIEDE2000", partial(_full_reference, "ciede2000"), higher_is_better=False),
-        _against("flip", "FLIP", partial(_full_reference, "flip"), higher_is_better=False, package="flip_evaluator"),
+        _against(
+            "ciede2000", "CIEDE2000", partial(_full_reference, "ciede2000"), higher_is_better=False, roles=_VISIBLE
+        ),
+        _against(
+            "flip",
+            "FLIP",
+            partial(_full_reference, "flip"),
+            higher_is_better=False,
+            package="flip_evaluator",
+            roles=_VISIBLE,
+        ),
         _against(
             "cvvdp",
             "ColorVideoVDP",
             partial(_full_reference, "cvvdp"),
             "XR-DAVID, LIVEHDR and UPIQ: people's judgments of distortions",
             package="pycvvdp",
+            roles=_REFERENCE,
         ),
         _against(
             "unexplained",
@@ -136,6 +150,7 @@ JUDGES: dict[str, Judge] = {
             "nothing of its own",
             higher_is_better=False,
             package="pycvvdp",
+            roles=("veto",),
         ),
     )
 }

@@ -190,7 +190,7 @@ def _about_pairs(raters: Mapping, references: Mapping, demo: bool) -> Iterator[A
     del references, demo
     for question, pairs in (("finished", finished_pairs()), ("haze-free", clear_pairs())):
         for group, before, after in pairs:
-            photos = [_reduced(read_photo(path)) for path in (before, after)]
+            photos = [reduced(read_photo(path)) for path in (before, after)]
             for name, rate in raters.items():
                 yield question, name, group, _in_order(1, float(rate(photos[1])) - float(rate(photos[0])))
 
@@ -201,7 +201,7 @@ def _about_damage(raters: Mapping, references: Mapping, demo: bool) -> Iterator[
     It is compared with itself undamaged, and with a much stronger rendition: whoever takes change for damage is wrong.
     """
     for place, (group, photo) in enumerate(damage_photographs(demo).items()):
-        photo = quantize(_reduced(photo))
+        photo = quantize(reduced(photo))
         whole = quantize(enhance(photo, operator="tone", weights="operator"))
         losses: list[float] = []
         nearness: dict[str, list[float]] = {name: [] for name in references}
@@ -229,7 +229,7 @@ def _about_damage(raters: Mapping, references: Mapping, demo: bool) -> Iterator[
 def _about_persons(raters: Mapping, references: Mapping, demo: bool) -> Iterator[Answer]:
     del raters, demo
     for place, (group, before, after) in enumerate(finished_pairs()):
-        photo, finished = (quantize(_reduced(read_photo(path))) for path in (before, after))
+        photo, finished = (quantize(reduced(read_photo(path))) for path in (before, after))
         height, width = (min(sides) for sides in zip(photo.shape[-2:], finished.shape[-2:], strict=True))
         photo, finished = photo[..., :height, :width], finished[..., :height, :width]  # some differ by a pixel or two
         whole = quantize(enhance(photo, operator="tone", weights="operator"))
@@ -284,7 +284,7 @@ def _ratings(folder: str) -> tuple[pd.DataFrame, Path]:
     return pd.read_csv(path), path.parent
 
 
-def _reduced(photo: Photo) -> Photo:
+def reduced(photo: Photo) -> Photo:
     height, width = photo.shape[-2:]
     scale = LONGEST_SIDE / max(height, width)
     return photo if scale >= 1 else resize(photo, round(height * scale), round(width * scale)).clamp(0, 1)

@@ -203,7 +203,7 @@ class Profile:
     options: dict[NetworkName, tuple[str, ...]] = field(default_factory=dict)  # of some networks, such as mirrored
     smoothness: float = 0.0  # weight of the roughness of bilateral grids in their loss
     initial: bool = False  # start from the shipped plain networks
-    judges: tuple[JudgeName, ...] = ("oasis", "niqe")  # took no part in training or choosing
+    judges: tuple[JudgeName, ...] = ("niqe",)  # took no part in training or choosing
     lpips: bool = False  # measure it, for which AlexNet (233 MB) is downloaded
     criteria: dict[str, Any] = field(default_factory=dict)  # of a recipe, where not those of `lpie.evidence.criteria`
     modules: tuple[str, ...] = ()  # imported first: they may add rows to the tables
