@@ -29,8 +29,9 @@ from lpie.operators.local_laplacian import RATIO_FLOOR, filtered_luminance
 from lpie.operators.nonlocal_dehazing import dehaze
 from lpie.vocabulary import Luminance, PerPhoto, Photo
 
-PLAIN = 0.1
-"""Share of the area above which unexplained change is plain: chosen on half of the photographs, see the notebook."""
+PLAIN = 0.04
+"""Share of the area above which unexplained change is plain: the smallest hundredth at which at most 5 % of what the
+operator and each network without a critic make of the choosing photographs is flagged (`study.unexplained_check`)."""
 
 LARGEST_SIDE = 1024
 """Larger photos are reduced to this: what is seen when the whole photo is on a screen."""
