@@ -46,6 +46,7 @@ def main() -> None:
         forms = measures(measure, options.quick)
         for count, height, width in ((many, 1080, 1920), (2, 512, 512)):
             a, b = photographs(device, count, height, width)
+            torch._dynamo.reset()  # each size is compiled for itself
             work = f"{measure}, {count} x 3 x {height} x {width}"
             notes = values(forms, a, b)
             times = in_turns({name: partial(forward, form, a, b) for name, form in forms.items()}, device, repeats)
