@@ -6,20 +6,32 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from PIL import Image
+from synthetic_records import JUDGES as JUDGED
 from synthetic_records import invent_study
 
 from lpie.figures.report import PUBLISHED, write_report
+from lpie.judges import JUDGES
 from lpie.records import write_csv
 
 api = pytest.importorskip("playwright.sync_api", reason="playwright is in the dev extra")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="it is in the dev extra")
 BROWSER = os.environ.get("LPIE_BROWSER") or next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def people_agree_with_the_judges() -> Iterator[None]:
+    """In the invented world the judges have the role that their like has not earned in this one."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name in JUDGED:
+            patched.setitem(JUDGES, name, replace(JUDGES[name], roles=("preference",)))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -181,7 +181,7 @@ def _page(
     placed = [panel for panel in figures for names in page_data.FIGURES.values() if panel.split("--")[0] in names]
     return TEMPLATES.get_template("report.html").render(
         answer=second.answer() if second else page_data.answer(tables["verdicts"], tables["recipe_summary"]),
-        published=_published(tables["verdicts"]),
+        published=_published(folder, tables["verdicts"]),
         second=TEMPLATES.get_template("whole_photographs.html").render(_second(second)) if second else "",
         cautions=caution.read_text(encoding="utf-8").strip().split("\n\n") if caution.exists() else [],
         claims=page_data.claims(tables["verdicts"], [*scenes, *crops], from_crops=second is not None),
@@ -208,10 +208,10 @@ def _page(
     )
 
 
-def _published(own: pd.DataFrame) -> dict[str, Any] | None:
+def _published(folder: Path, own: pd.DataFrame) -> dict[str, Any] | None:
     """The committed answer with its claims and pictures, where this run has too few photographs for one of its own."""
     undecided = "undecided" in set(own.loc[own["claim"] == "C2", "verdict"])
-    if not undecided or not (PUBLISHED / "verdicts.csv").exists():
+    if not undecided or (folder / "pictures").exists() or not (PUBLISHED / "verdicts.csv").exists():
         return None
     scenes = scene_groups(PUBLISHED)
     sliders = page_data.sliders(scenes)

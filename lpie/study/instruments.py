@@ -285,6 +285,7 @@ def _ratings(folder: str) -> tuple[pd.DataFrame, Path]:
 
 
 def reduced(photo: Photo) -> Photo:
+    """The photo with its longer side at most that long, for instruments that look at one size."""
     height, width = photo.shape[-2:]
     scale = LONGEST_SIDE / max(height, width)
     return photo if scale >= 1 else resize(photo, round(height * scale), round(width * scale)).clamp(0, 1)
