@@ -160,7 +160,7 @@ def test_a_stopped_run_leaves_no_process_and_goes_on_from_the_last_finished_note
         kernels.append(int(wait_for(study / "results" / "kernel.pid").read_text()))
         (study / "results" / "kernel.pid").unlink()
         process.send_signal(sign)
-        assert process.wait(20) != 0
+        assert process.wait(120) != 0
     (study / "results" / "go").touch()
     manifest = run(study)
     assert not any(map(is_alive, kernels))
