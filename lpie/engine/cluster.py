@@ -70,7 +70,8 @@ def _not_evaluated(profile: Profile, studies: Iterable[Study], folder: Path) -> 
     judges = load_judges(profile, "cpu")
     for operator in profile.operators:
         ours = [study for study in studies if study.operator == operator]
-        for wanted in (f"{operator}-input", f"{operator}-target", *ours):
+        everything: list[Study | str] = [f"{operator}-input", f"{operator}-target", *ours]
+        for wanted in everything:
             if not is_evaluated(folder, _name(wanted), judges):
                 yield operator, wanted
 

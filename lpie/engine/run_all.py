@@ -149,7 +149,7 @@ def keep_enhancers(folder: Path) -> Iterator[str]:
         nearest = scores[scores["split"] == "validation"].groupby("run")["psnr"].mean()
         trained = [run for run in runs["run"] if (folder / "runs" / run / "weights.safetensors").exists()]
         for operator, names in runs[runs["run"].isin(trained)].groupby("operator")["run"]:
-            best = nearest[list(names)].idxmax()
+            best = str(nearest[list(names)].idxmax())
             kept = folder / f"{str(operator).replace(':', '.')}.safetensors"
             with atomic_path(kept) as temporary:
                 shutil.copyfile(folder / "runs" / best / "weights.safetensors", temporary)

@@ -122,7 +122,7 @@ def _scenes(side: int) -> list[Scene]:
         "airlight": torch.full((3,), 0.8),
         "transmission": torch.full((1, *photo.shape[1:]), 128, dtype=torch.uint8),
     }
-    return [Scene(split, split, photo, photo, **haze) for split in ("train", "validation")]  # type: ignore[arg-type]
+    return [Scene(split, split, photo, photo, **haze) for split in ("train", "validation")]
 
 
 def _spoken(seconds: float) -> str:
