@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import papermill
 import pytest
 
@@ -167,6 +168,63 @@ def test_a_stopped_run_leaves_no_process_and_goes_on_from_the_last_finished_note
     assert manifest["first"]["reason"] == "it has not run here yet"
     assert manifest["second"]["reason"] == "it was interrupted"
     assert manifest["second"]["status"] == "finished"
+
+
+LEARNS = """
+from lpie.engine import start_study
+from lpie.study import learn
+
+settings, folder = start_study(globals())
+learn(settings, "tone", folder)
+"""
+STUDY = """
+operators = ["tone"]
+networks = ["grid"]
+fidelities = ["l2"]
+critics = []
+gammas = []
+judges = []
+shortest_side = 48
+schedule = { steps = 200, batch = 1, sides = [32], checkpoint_every = 10, validate_every = 50 }
+[[photographs]]
+set = "demo"
+split = { train = ["astronaut"], validation = ["coffee"], test = ["china"] }
+"""
+
+
+@pytest.mark.slow
+def test_a_study_killed_in_training_goes_on_and_ends_with_the_bytes_of_an_undisturbed_one(tmp_path: Path) -> None:
+    write_notebook(tmp_path, "learn", LEARNS, "profile = 'smoke'\nstudy = None")
+    (tmp_path / "small.toml").write_text(STUDY)
+    code = (
+        "import sys\nfrom lpie.engine.run_all import run_all\n"
+        f"here = {str(tmp_path)!r}\n"
+        "run_all(here + '/small.toml', here + '/' + sys.argv[1], notebooks=here, graph={'learn': ()})"
+    )
+    command = [sys.executable, "-c", code]
+    whole = subprocess.Popen([*command, "whole"], stdout=subprocess.DEVNULL)
+    with subprocess.Popen([*command, "killed"], stdout=subprocess.DEVNULL) as killed:
+        end = time.monotonic() + 120
+        while not list((tmp_path / "killed").glob("runs/*/checkpoint.safetensors")):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        killed.kill()
+    assert not list((tmp_path / "killed").glob("runs/*/weights.safetensors"))
+    assert whole.wait(120) == 0
+    assert subprocess.run([*command, "killed"], stdout=subprocess.DEVNULL, check=False).returncode == 0
+    results = [_results(tmp_path / name) for name in ("whole", "killed")]
+    assert any(name.endswith("weights.safetensors") for name in results[0])
+    assert results[0] == results[1]
+
+
+def _results(folder: Path) -> dict[str, bytes]:
+    """Every file with its bytes, but for those that say when and how long: of `runs.csv` all but that column."""
+    table = pd.read_csv(folder / "runs.csv").drop(columns="seconds")
+    timed = ("run.json", "runs.csv", "manifest.json", "provenance.json", "learn.ipynb", ".lock")
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in timed]
+    return {"runs": table.to_csv().encode()} | {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in files
+    }
 
 
 def test_parameters_reach_the_notebooks_and_a_folder_of_their_own(

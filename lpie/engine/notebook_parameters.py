@@ -14,6 +14,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from lpie.evidence.results import is_gathered
 from lpie.records import results_folder, write_json
 from lpie.study.settings import Profile, digest_of
@@ -96,6 +98,7 @@ def start_notebook() -> None:
         handler.setFormatter(logging.Formatter("%(message)s"))
         root.addHandler(handler)
     root.setLevel(logging.INFO)
+    pd.set_option("display.max_colwidth", None)  # claims are sentences
     root.propagate = False  # some libraries set up the root logger, which would say each line again
     from IPython.core.getipython import get_ipython
 

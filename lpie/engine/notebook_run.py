@@ -27,7 +27,7 @@ from jupyter_client.manager import AsyncKernelManager
 from papermill.exceptions import PapermillExecutionError
 
 SOCKETS = "lpie-sockets-"  # folders under the temporary directory, then the number of the process
-SPEAK_EVERY = 15  # seconds without a line, after which the section at work is said again
+SPEAK_EVERY = 60  # seconds without a line, after which the section at work is said again
 
 
 class InheritingKernelManager(AsyncKernelManager):

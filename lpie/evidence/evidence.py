@@ -53,8 +53,8 @@ class Evidence:
 
     @cached_property
     def judges(self) -> list[str]:
-        """The judges that scored; none of them took part in training."""
-        return rater_names(self.runs, self.scores)[1]
+        """The judges that scored, small photographs not all of them do; none of them took part in training."""
+        return [name for name in rater_names(self.runs, self.scores)[1] if self.scores[f"score_{name}"].notna().any()]
 
     @cached_property
     def preferring(self) -> list[str]:

@@ -57,8 +57,9 @@ def enhance(
     """The photo enhanced, in [0, 1], of its shape and on its device; one without color stays so.
 
     operator: `tone` (local detail and tone) or `dehaze`, a row of `lpie.operators.OPERATORS`.
-    weights: a shipped name, a safetensors file, `operator` for the operator itself without a network, or None for the
-        best that is shipped, and for the operator itself where `settings` are given.
+    weights: a shipped name, a safetensors file (one that learned retouches or an operator of your own too), `operator`
+        for the operator itself without a network, or None for the best that is shipped, and for the operator itself
+        where `settings` are given.
     device: `cpu` or `cuda`, where to compute; a GPU if there is one.
     tile: px; photos of more than `tile` x `tile` are rendered in tiles, which leave no seam. Haze is estimated on a
         reduced copy where the photo has more than 2.5 megapixels.
@@ -190,7 +191,9 @@ def load_enhancer(
     name = os.fspath(weights) if weights is not None else default_weights(operator)
     _, metadata = open_weights(name)
     learned = metadata.get("operator") or json.loads(metadata.get("study", "{}")).get("operator", operator)
-    if learned != operator:
+    if learned not in OPERATORS:  # a study's own: retouches, or a function of its user
+        enhancer = replace(enhancer, operator=replace(row, name=learned, label=learned, ranges={}))
+    elif learned != operator:
         raise ValueError(f"{name} learned {learned!r}, but {operator!r} was asked for: give other weights or operator.")
     network = networks.from_pretrained(name).to(enhancer.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if guarded and not network.uses_estimate:

@@ -94,7 +94,7 @@ fidelities = ["l1", "l2"]  # closeness to the target: l1, l2, ssim, ms_ssim, mix
 critics = ["compact"]  # compact, ava, robust, or a safetensors file of your own
 gammas = [0.001, 0.003]  # weights of the critic; validation chooses among them
 seeds = [0]
-judges = ["technical", "niqe"]  # take no part in training
+judges = ["niqe"]  # take no part in training
 shortest_side = 512  # px to which photographs are reduced; 0 keeps them
 
 # [options]  # of networks
