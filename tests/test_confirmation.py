@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from lpie.evidence.results import read_results
 from lpie.imaging.pixels import to_uint8
+from lpie.judges import JUDGES
 from lpie.study import confirmation, experiments, rivals
 from lpie.study.confirmation import confirm
 from lpie.study.rivals import GlobalEdit
@@ -39,7 +41,7 @@ def scenes_of(splits: tuple[str, ...], seed: int) -> list[Scene]:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A finished study of two seeds and three trivial edits; photographs and judges are invented."""
     seen = scenes_of(("train", "validation", "test", "test"), 1)
-    judges = {"compact": brightness, "oasis": lambda photo: -brightness(photo)}
+    judges = {"compact": brightness, "technical": lambda photo: -brightness(photo)}
     for module in (experiments, rivals, confirmation):
         monkeypatch.setattr(module, "load_judges", lambda *_: judges)
     for module in (experiments, rivals):
@@ -56,7 +58,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_networks_and_their_nearest_edits_are_judged_on_the_fresh_photographs_alone(folder: Path) -> None:
+def test_networks_and_their_nearest_edits_are_judged_on_the_fresh_photographs_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(JUDGES, "technical", replace(JUDGES["technical"], roles=("preference",)))
     table = confirm(folder, "grid", ["l2+0.01compact"], "cpu")
     runs, scores = read_results(folder / "confirmation")
     assert set(scores["photo"]) == {f"photo2-{index}" for index in range(6)}
@@ -64,8 +69,8 @@ def test_networks_and_their_nearest_edits_are_judged_on_the_fresh_photographs_al
     assert (runs["network"] == "trivial").sum() == 3
     assert {study.name for study in STUDIES} <= set(runs["run"])
     pd.testing.assert_frame_equal(pd.read_csv(folder / "confirmation.csv"), table, check_dtype=False, atol=1e-4)
-    gain = table.set_index("criterion").loc["critic's gain over the target"]
-    means = scores.groupby("run")["score_compact"].mean()
+    gain = table.set_index("criterion").loc["preference: technical not below the target"]
+    means = scores.groupby("run")["score_technical"].mean()
     ours = means[[study.name for study in STUDIES]].mean() - means["tone-target"]
     assert gain["value"] == pytest.approx(ours, abs=1e-4)
     assert gain["n"] == 6
