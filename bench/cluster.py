@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+import pandas as pd
 import torch
 from distributed import Client, LocalCluster
 
@@ -24,7 +25,8 @@ from lpie.engine.cluster import train_on
 from lpie.study.settings import Lists, Photographs, Profile, Schedule
 from lpie.study.study_file import find_profile
 
-GPU_SECONDS = 120.0  # of one network, trained and evaluated, on one GPU: minutes by `lpie study check` or a record
+RUNS = Path(__file__).parents[1] / "results" / "published" / "whole_photographs" / "runs.csv"
+"""Networks that one H200 trained, several at once; `seconds` is each one's share, without evaluation."""
 
 
 def main() -> None:
@@ -33,7 +35,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400, help="of each network")
     parser.add_argument("--networks", type=int, default=1000, help="of the costing")
     parser.add_argument("--gpus", type=int, default=64, help="of the costing")
-    parser.add_argument("--seconds", type=float, default=GPU_SECONDS, help="of one network on one GPU, of the costing")
+    seconds = float(pd.read_csv(RUNS)["seconds"].mean())
+    parser.add_argument("--seconds", type=float, default=seconds, help="of one network on one GPU; published mean")
     options = parser.parse_args()
     torch.set_num_threads(1)
     logging.getLogger("distributed").setLevel(logging.ERROR)
@@ -46,12 +49,12 @@ def main() -> None:
     print(f"overhead {1e3 * overhead:.0f} ms a task; a worker's start {start:.1f} s")
     rounds = math.ceil(options.networks / options.gpus)
     seconds = start + rounds * options.seconds + options.networks * overhead
-    print(f"{options.networks} networks of {options.seconds:g} s on {options.gpus} GPUs:")
+    print(f"{options.networks} networks of {options.seconds:.0f} s on {options.gpus} GPUs:")
     print(
         "  start + ceil(networks / GPUs) x seconds of a network + networks x overhead, which one scheduler bears alone"
     )
     print(
-        f"  {start:.0f} + {rounds} x {options.seconds:g} + {options.networks} x {overhead:.3f} = {seconds:.0f} s,",
+        f"  {start:.0f} + {rounds} x {options.seconds:.0f} + {options.networks} x {overhead:.3f} = {seconds:.0f} s,",
         end=" ",
     )
     used = options.networks * options.seconds

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import jaxtyping
 import numpy as np
 import pytest
 import torch
+from synthetic_records import JUDGES as JUDGED
 from torch import Tensor
 
+from lpie.judges import JUDGES
 from lpie.operators import OPERATORS
 
 torch.set_num_threads(1)
@@ -34,6 +37,15 @@ def fixed_seeds() -> None:
 def unchecked_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Errors as users see them: without the shape checks of a test run, which would speak first."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture(scope="module")
+def people_agree_with_the_judges() -> Iterator[None]:
+    """In the invented world the judges have the role that their like has not earned in this one."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name in JUDGED:
+            patched.setitem(JUDGES, name, replace(JUDGES[name], roles=("preference",)))
+        yield
 
 
 @pytest.fixture(scope="session")

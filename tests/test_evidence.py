@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +15,8 @@ from lpie.evidence.criteria import Criteria
 from lpie.evidence.gains import photo_gains
 from lpie.evidence.recipe import recipe_check, trivial_at
 from lpie.evidence.results import read_results
-from lpie.judges import JUDGES
 
-
-@pytest.fixture(autouse=True)
-def people_agree_with_the_judges(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the invented world the judges have the role that their like has not earned in this one."""
-    for name in JUDGED:
-        monkeypatch.setitem(JUDGES, name, replace(JUDGES[name], roles=("preference",)))
+pytestmark = pytest.mark.usefixtures("people_agree_with_the_judges")
 
 
 @pytest.fixture(scope="module")

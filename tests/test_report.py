@@ -5,8 +5,6 @@ from __future__ import annotations
 import html
 import re
 import subprocess
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -26,20 +24,12 @@ from lpie.judges import JUDGES
 from lpie.networks import FAMILIES
 from lpie.records import write_csv
 
+pytestmark = pytest.mark.usefixtures("people_agree_with_the_judges")
 EARNED = dict(JUDGES)  # with the roles of this world
 
 
-@pytest.fixture(scope="module", autouse=True)
-def people_agree_with_the_judges() -> Iterator[None]:
-    """In the invented world the judges have the role that their like has not earned in this one."""
-    with pytest.MonkeyPatch.context() as patched:
-        for name in JUDGED:
-            patched.setitem(JUDGES, name, replace(JUDGES[name], roles=("preference",)))
-        yield
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, people_agree_with_the_judges: None) -> Path:
     """Published evidence of an invented study, drawn once."""
     place = tmp_path_factory.mktemp("published")
     runs, scores = invent_study(networks=("parameters",), operators=("tone",), seeds=2, rivals=True)

@@ -6,32 +6,21 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from PIL import Image
-from synthetic_records import JUDGES as JUDGED
 from synthetic_records import invent_study
 
 from lpie.figures.report import PUBLISHED, write_report
-from lpie.judges import JUDGES
 from lpie.records import write_csv
 
+pytestmark = pytest.mark.usefixtures("people_agree_with_the_judges")
 api = pytest.importorskip("playwright.sync_api", reason="playwright is in the dev extra")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="it is in the dev extra")
 BROWSER = os.environ.get("LPIE_BROWSER") or next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def people_agree_with_the_judges() -> Iterator[None]:
-    """In the invented world the judges have the role that their like has not earned in this one."""
-    with pytest.MonkeyPatch.context() as patched:
-        for name in JUDGED:
-            patched.setitem(JUDGES, name, replace(JUDGES[name], roles=("preference",)))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +35,7 @@ def browser() -> Iterator[api.Browser]:
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(tmp_path_factory: pytest.TempPathFactory, people_agree_with_the_judges: None) -> Path:
     """The page of an invented study with crops, and of pictures as the published evidence has them."""
     folder = tmp_path_factory.mktemp("study")
     runs, scores = invent_study(networks=("parameters",), operators=("tone",), seeds=2)

@@ -7,8 +7,8 @@ import torch
 from scipy.stats import spearmanr
 
 import lpie
-from lpie.evidence.criteria import Criteria
-from lpie.judges.unexplained import PLAIN, explained_rendition, unexplained_change, unexplained_map
+from lpie.judges import JUDGES
+from lpie.judges.unexplained import explained_rendition, unexplained_change, unexplained_map
 from lpie.operators.adjustments import contrast, exposure, saturation
 from lpie.photos.photographs import demo_photographs
 from lpie.study.damage import DAMAGES, STRENGTHS, damaged
@@ -36,24 +36,20 @@ def test_tone_color_and_local_contrast_are_explained(photo: torch.Tensor, toned:
         lpie.dehaze(photo).photo,
     ]
     change = unexplained_change(photo.expand(len(renditions), -1, -1, -1), torch.cat(renditions))
-    assert change.max() < PLAIN
+    assert change.max() < JUDGES["unexplained"].plain
     assert change[0] == 0
-
-
-def test_the_bound_of_a_recipe_is_where_unexplained_change_is_plain() -> None:
-    assert Criteria().most_unexplained == PLAIN
 
 
 def test_a_network_that_paints_bands_is_plainly_unexplained(photo: torch.Tensor, toned: torch.Tensor) -> None:
     painted = lpie.enhance(photo, operator="tone", weights="tone-grid-nima")
-    assert unexplained_change(photo, painted) > PLAIN > unexplained_change(photo, toned)
+    assert unexplained_change(photo, painted) > JUDGES["unexplained"].plain > unexplained_change(photo, toned)
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_plainer_damage_is_more_unexplained(photo: torch.Tensor, toned: torch.Tensor, kind: str) -> None:
     changes = [float(unexplained_change(photo, damaged(toned, kind, strength))) for strength in (*STRENGTHS, 4.0)]
     assert spearmanr(range(len(changes)), changes).statistic > 0.8
-    assert changes[-1] > PLAIN / 2
+    assert changes[-1] > JUDGES["unexplained"].plain / 2
 
 
 def test_the_map_shows_where_and_its_mean_is_the_change(photo: torch.Tensor, toned: torch.Tensor) -> None:

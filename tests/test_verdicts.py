@@ -15,12 +15,7 @@ from lpie.evidence.comparisons import comparisons
 from lpie.evidence.verdicts import CLAIMS, verdicts
 from lpie.judges import JUDGES
 
-
-@pytest.fixture(autouse=True)
-def people_agree_with_the_judges(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the invented world the judges have the role that their like has not earned in this one."""
-    for name in JUDGED:
-        monkeypatch.setitem(JUDGES, name, replace(JUDGES[name], roles=("preference",)))
+pytestmark = pytest.mark.usefixtures("people_agree_with_the_judges")
 
 
 def verdict_of(table: pd.DataFrame) -> dict[str, str]:

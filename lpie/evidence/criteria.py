@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from lpie.judges import JUDGES
+
 
 @dataclass(frozen=True)
 class Criteria:
@@ -19,7 +21,7 @@ class Criteria:
     least_detail: float = 0.8  # of the target's fine-detail energy
     most_detail: float = 1.3
     largest_color_shift: float = 6.0  # CIEDE2000 to the target, on average
-    most_unexplained: float = 0.04  # share of the area with a visible change that nothing explains
+    most_unexplained: float = JUDGES["unexplained"].plain  # share of the area
     fidelity_slack: float = 1.0  # dB of PSNR that may be lost while fidelity still counts as kept
 
     @classmethod

@@ -53,7 +53,7 @@ def frontier_figure(
     trained = require(table[(table["gamma"] > 0) & learned], "networks trained with a critic")
     operators = operators or list(dict.fromkeys(table["operator"]))
     critics = critics or [name for name in evidence.critics if name in set(trained["critic"])]
-    table = table.assign(lowest=table[[f"gain_{name}" for name in evidence.judges]].min(axis=1))
+    table = table.assign(lowest=table[[f"gain_{name}" for name in evidence.judges]].min(axis=1).fillna(0.0))
     reach = float(np.clip(table["lowest"].abs().quantile(0.8), 0.05, 1.0))
     color = ScalarMappable(TwoSlopeNorm(0.0, -reach, reach), GAIN_COLORS)
     columns = len(critics) if len(critics) > 1 else len(operators)

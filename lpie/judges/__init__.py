@@ -12,6 +12,7 @@ stopped in 2018; pypiqe needs OpenCV with a window system and rewards a faint gr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -63,6 +64,8 @@ class Judge:
     """An optional package that it is computed by."""
     roles: tuple[Role, ...] = ()
     """In which it speaks in a verdict: those for which `results/published/instruments.csv` is evidence."""
+    plain: float = math.inf
+    """Of a judge with the role *veto*: the number above which what it sees is plain, and it objects."""
 
 
 def _nima(name: str, device: Any) -> Any:
@@ -151,6 +154,7 @@ JUDGES: dict[str, Judge] = {
             higher_is_better=False,
             package="pycvvdp",
             roles=("veto",),
+            plain=0.04,  # flags at most 5 % of enhancements without a critic, see `study.unexplained_check`
         ),
     )
 }

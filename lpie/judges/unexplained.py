@@ -29,10 +29,6 @@ from lpie.operators.local_laplacian import RATIO_FLOOR, filtered_luminance
 from lpie.operators.nonlocal_dehazing import dehaze
 from lpie.vocabulary import Luminance, PerPhoto, Photo
 
-PLAIN = 0.04
-"""Share of the area above which unexplained change is plain: the smallest hundredth at which at most 5 % of what the
-operator and each network without a critic make of the choosing photographs is flagged (`study.unexplained_check`)."""
-
 LARGEST_SIDE = 1024
 """Larger photos are reduced to this: what is seen when the whole photo is on a screen."""
 
@@ -53,8 +49,9 @@ STEEPNESS = 2.0  # of the psychometric function: seen by half of the viewers at 
 def unexplained_change(photo: Photo, enhanced: Photo) -> PerPhoto:
     """Share of each photo's area, in [0, 1], where a change is seen that `explained_rendition` does not have.
 
-    `photo` and `enhanced` (N, 3, H, W), sRGB in [0, 1], of equal shape, sides of at least 32 px. Above `PLAIN` the
-    change is plain. Raises ValueError for other shapes, ImportError where the `study` extra is missing.
+    `photo` and `enhanced` (N, 3, H, W), sRGB in [0, 1], of equal shape, sides of at least 32 px. Above the
+    `plain` of its row in `lpie.judges.JUDGES` the change is plain. Raises ValueError for other shapes, ImportError
+    where the `study` extra is missing.
     """
     return unexplained_map(photo, enhanced).mean((1, 2, 3))
 

@@ -45,6 +45,8 @@ class Operator:
     """(photo, settings) -> photo: sRGB in [0, 1], (N, 3, H, W), in and out."""
     ranges: Mapping[str, Slider] = field(default_factory=dict)
     """Settings that a person may move."""
+    careful: Mapping[str, float] = field(default_factory=dict)
+    """Settings by which `enhance` departs from the operator as studied, for the sake of people's photographs."""
     learned: Mapping[str, Range] = field(default_factory=dict)
     """Settings that a network may choose photo by photo; none where `OperatorParameters` does not serve."""
     render: Callable[..., Any] | None = None
@@ -106,6 +108,7 @@ OPERATORS: dict[str, Operator] = {
             settings=DehazeSettings,
             apply=_dehaze,
             ranges=DEHAZE_SLIDERS,
+            careful={"safeguard": 1.0},
             learned=DEHAZE_LEARNED,
             render=_render_dehazed,
             estimate=_estimate_haze,

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from lpie import names, networks
 from lpie.imaging.checks import check_photo
 from lpie.imaging.color import luma
+from lpie.judges import JUDGES
 from lpie.operators import OPERATORS
 from lpie.photos.before_and_after import is_page, save_page, side_by_side
 from lpie.photos.decoding import KINDS, MOST_MEGAPIXELS
@@ -144,12 +145,11 @@ def _say_what_is_unexplained(name: str, photo: PhotoFile, enhanced: PhotoFile) -
     """Warn where a network that a critic trained changed what no tone curve or local contrast explains."""
     if find_spec("pycvvdp") is None or min(photo.pixels.shape[:2]) < LOOKED_AT // 8:
         return
-    from lpie.judges.unexplained import PLAIN as PLAINLY
     from lpie.judges.unexplained import unexplained_change
 
     before, after = (from_pixels(_reduced(one, LOOKED_AT).pixels) for one in (photo, enhanced))
     share = float(unexplained_change(before, after))
-    if share > PLAINLY:
+    if share > JUDGES["unexplained"].plain:
         text = "%s: %.0f %% of the photo shows a change that no tone curve or local contrast explains; look at it"
         log.warning(text, names.printable(name), 100 * share)
 
@@ -178,11 +178,11 @@ def load_enhancer(
         raise ValueError(f"Expected a strength from 0 (as it is) over 1 (in full) to {STRONGEST}, got {strength:g}.")
     if noise is not None and not 0 <= noise <= 1:
         raise ValueError(f"Expected a noise from 0 to 1, in units of luminance, got {noise:g}.")
-    chosen = _settings(row.settings(), settings)
-    if hasattr(chosen, "safeguard") and "safeguard" not in settings and weights != PLAIN:
-        chosen = replace(chosen, safeguard=1.0)
+    careful = {} if weights == PLAIN else row.careful
+    chosen = _settings(row.settings(), {**careful, **settings})
     enhancer = Enhancer(row, None, chosen, _device(device), strength, noise)
-    guarded, settings = "safeguard" in settings, {name: settings[name] for name in settings if name != "safeguard"}
+    of_estimate = [name for name in settings if name in row.careful]  # which networks may use too
+    settings = {name: value for name, value in settings.items() if name not in row.careful}
     if weights == PLAIN or (weights is None and settings):
         return enhancer, None
     if settings:
@@ -196,8 +196,9 @@ def load_enhancer(
     elif learned != operator:
         raise ValueError(f"{name} learned {learned!r}, but {operator!r} was asked for: give other weights or operator.")
     network = networks.from_pretrained(name).to(enhancer.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if guarded and not network.uses_estimate:
-        raise ValueError(f"safeguard: {name} does not use the estimate of the haze that it acts on; leave it out.")
+    if of_estimate and not network.uses_estimate:
+        given = ", ".join(of_estimate)
+        raise ValueError(f"{given}: {name} does not use the estimate of the haze that it acts on; leave it out.")
     return replace(enhancer, network=network.eval()), (name, metadata)
 
 

@@ -19,8 +19,9 @@ from PIL import Image
 from lpie import registry
 from lpie.imaging.pixels import to_uint8
 from lpie.imaging.resampling import resize
+from lpie.judges import JUDGES
 from lpie.judges.full_reference import visible_difference
-from lpie.judges.unexplained import PLAIN, unexplained_map
+from lpie.judges.unexplained import unexplained_map
 from lpie.photos.enhancement import enhance
 from lpie.photos.photographs import demo_photographs, read_photo
 from lpie.records import atomic_path
@@ -69,7 +70,7 @@ def write_sheet(
         rows.append((float(where.mean()), name, _row(name, float(where.mean()), shown)))
         log.info("%s: %.3f of the area changed without explanation", name, rows[-1][0])
     rows.sort(key=lambda row: -row[0])
-    plain = sum(row[0] > PLAIN for row in rows)
+    plain = sum(row[0] > JUDGES["unexplained"].plain for row in rows)
     title = f"{html.escape(Path(networks[-1]).stem)}: {plain} of {len(rows)} photographs plainly changed"
     page = f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
     with atomic_path(out) as temporary:
@@ -92,7 +93,7 @@ def _row(name: str, change: float, shown: Mapping[str, Photo]) -> str:
         f"<figcaption>{html.escape(label)}</figcaption></figure>"
         for label, photo in shown.items()
     )
-    mark = ' class="plain"' if change > PLAIN else ""
+    mark = ' class="plain"' if change > JUDGES["unexplained"].plain else ""
     return f"<h2{mark}>{html.escape(name)}: unexplained {change:.3f}</h2><section>{figures}</section>"
 
 

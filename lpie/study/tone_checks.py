@@ -12,9 +12,11 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
+import imagecodecs
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -29,7 +31,6 @@ from lpie.operators.tone_mapping import tone_map
 from lpie.photos.photographs import demo_photographs, read_photo
 from lpie.registry import fetch, files_of
 from lpie.study.kept_tables import if_available, kept
-from lpie.study.radiance import read_radiance
 from lpie.vocabulary import Photo
 
 Rows = dict[str, dict[str, NDArray[np.float32]]]
@@ -205,6 +206,18 @@ def _fit(pairs: list[tuple[Tensor, Tensor]]) -> Setting:
 
     optimizer.step(error)
     return Setting(*logs.detach().exp().tolist())
+
+
+def read_radiance(path: Path) -> Float[Tensor, "1 3 h w"]:
+    """The scene light in a Radiance file (.hdr), float32 >= 0, linear RGB up to scale.
+
+    Raises FileNotFoundError if there is no such file, ValueError, naming it, if it is not a whole one, top row first.
+    """
+    try:
+        light = imagecodecs.rgbe_decode(path.read_bytes())
+    except (ValueError, RuntimeError, MemoryError) as error:
+        raise ValueError(f"{path}: expected a whole Radiance file, top row first ({error}).") from error
+    return torch.from_numpy(light).permute(2, 0, 1)[None].contiguous()
 
 
 def radiance_renditions(betas: tuple[float, ...] = (1.0, 0.5, 0.0)) -> Rows:

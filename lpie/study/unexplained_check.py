@@ -20,8 +20,9 @@ from tqdm import tqdm
 from lpie import registry
 from lpie.evidence.statistics import paired_interval
 from lpie.imaging.pixels import quantize
+from lpie.judges import JUDGES
 from lpie.judges.full_reference import NO_DIFFERENCE, cvvdp
-from lpie.judges.unexplained import PLAIN, unexplained_change
+from lpie.judges.unexplained import unexplained_change
 from lpie.photos.enhancement import enhance
 from lpie.photos.photographs import read_photo
 from lpie.records import write_csv
@@ -61,12 +62,13 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """What share of the photographs is flagged, by rendition, and how well damage is ranked within a photograph.
 
     One row per half and question: share or rank correlation with its 95 % interval over photographs (Wilson's for
-    shares, the bootstrap's for correlations).
+    shares, the bootstrap's for correlations). The bound, `plain` of the judge's row, is the smallest hundredth at which
+    at most 5 % of the choosing half is flagged of what the operator and each network without a critic make.
     """
     found = []
     undamaged = rows[~rows["rendition"].isin(DAMAGES)]
     for (half, name), group in undamaged.groupby(["half", "rendition"], sort=False):
-        flagged = int((group["unexplained"] > PLAIN).sum())
+        flagged = int((group["unexplained"] > JUDGES["unexplained"].plain).sum())
         low, high = stats.binomtest(flagged, len(group)).proportion_ci(method="wilson")
         found.append((half, f"{name}: flagged", flagged / len(group), low, high, len(group)))
     harmed = rows[rows["rendition"].isin(DAMAGES)]
