@@ -101,9 +101,18 @@ def _explained(photo: Photo, enhanced: Photo) -> Photo:
 @lru_cache(maxsize=2)
 def _of_photo(pixels: bytes, height: int, width: int, device: str) -> tuple[Tensor, Tensor]:
     """The dehazed photo in Lab and the features of luma; kept, since several renditions of a photo ask for them."""
-    photo = torch.frombuffer(bytearray(pixels), dtype=torch.float32).view(1, 3, height, width).to(device)
-    dehazed = dehaze(photo).photo
+    photo = _tensor(pixels, height, width, device)
+    dehazed = _dehazed(pixels, height, width, device)
     return _lab(dehazed), _luma_features(photo, luma(photo), _lab(photo), dehazed)
+
+
+@lru_cache(maxsize=16)  # half of the work, a small part of the memory; photos of a study come round with every network
+def _dehazed(pixels: bytes, height: int, width: int, device: str) -> Photo:
+    return dehaze(_tensor(pixels, height, width, device)).photo
+
+
+def _tensor(pixels: bytes, height: int, width: int, device: str) -> Photo:
+    return torch.frombuffer(bytearray(pixels), dtype=torch.float32).view(1, 3, height, width).to(device)
 
 
 def _luma_features(photo: Photo, brightness: Luminance, lab: Tensor, dehazed: Photo) -> Float[Tensor, "terms pixels"]:
