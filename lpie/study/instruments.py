@@ -132,8 +132,8 @@ def worth(answered: pd.DataFrame) -> pd.DataFrame:
                 "label": JUDGES[instrument].label if instrument in JUDGES else CRITICS[instrument].label,
                 "statistic": asked.statistic,
                 "value": interval.mean,
-                "low": interval.low,
-                "high": interval.high,
+                "low": max(interval.low, 2 * asked.chance - 1),  # shares and correlations end as far below chance
+                "high": min(interval.high, 1.0),  # as they do above it; Student's interval of few groups does not
                 "groups": interval.n,
                 "chance": asked.chance,
                 "role": role,
