@@ -13,6 +13,7 @@ import pytest
 import lpie
 
 TESTS = ("test_tables.py", "test_losses.py", "test_operator_parameters.py", "test_bilateral_grid.py")
+SHARED = ("conftest.py", "synthetic_records.py")
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def without_kernels(tmp_path: Path) -> Path:
     """A copy of the package and of its tests in which `lpie/fast` is missing."""
     package = Path(lpie.__file__).parent
     shutil.copytree(package, tmp_path / "lpie", ignore=shutil.ignore_patterns("fast", "__pycache__"))
-    for name in (*TESTS, "conftest.py"):
+    for name in (*TESTS, *SHARED):
         shutil.copy(Path(__file__).parent / name, tmp_path / name)
     return tmp_path
 
