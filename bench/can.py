@@ -100,8 +100,12 @@ def inference(device: torch.device, repeats: int, height: int, width: int) -> li
         exact = network.double().plain(photo.double())
         network.float()
         forms: dict[str, Run] = {"plain eager float32, contiguous": lambda: contiguous(network, photo)}
+        forms["plain eager float32"] = lambda: network.plain(photo)
+        compiled = torch.compile(network.plain, dynamic=False)
+        forms["torch.compile float32"] = lambda: compiled(photo)
         if device.type == "cuda":
-            forms["plain eager float16"] = lambda: in_autocast(network, photo)
+            forms["plain eager float16"] = lambda: in_autocast(network.plain, photo)
+            forms["torch.compile float16"] = lambda: in_autocast(compiled, photo)
         forms["lpie"] = lambda: network(photo)
         if device.type == "cuda":
             forms["lpie, CUDA graph"] = captured(lambda: network(photo))
@@ -118,9 +122,9 @@ def contiguous(network: ContextAggregationNetwork, photo: Tensor) -> Tensor:
     return network.last(features).clamp(0, 1)
 
 
-def in_autocast(network: ContextAggregationNetwork, photo: Tensor) -> Tensor:
+def in_autocast(enhance: Callable[[Tensor], Tensor], photo: Tensor) -> Tensor:
     with torch.autocast("cuda", dtype=torch.float16):
-        return network.plain(photo)
+        return enhance(photo)
 
 
 def training(device: torch.device, repeats: int, width: int, count: int, side: int) -> list[str]:
@@ -135,18 +139,19 @@ def training(device: torch.device, repeats: int, width: int, count: int, side: i
         ("L2 + NIMA", PerceptualObjective("l2", critic, 1e-3).to(device)),
     ):
         forms: dict[str, Run] = {}
-        for name, precision, plain in (
-            ("plain eager float32", None, True),
-            ("plain eager bfloat16", torch.bfloat16, True),
-            ("lpie", torch.bfloat16 if on_gpu else None, False),
+        for name, precision, form in (
+            ("plain eager float32", None, "plain"),
+            ("torch.compile float32", None, "compiled"),
+            ("plain eager bfloat16", torch.bfloat16, "plain"),
+            ("torch.compile bfloat16", torch.bfloat16, "compiled"),
+            ("lpie", torch.bfloat16 if on_gpu else None, "lpie"),
         ):
             if on_gpu or precision is None:
-                forms[name] = step(
-                    network_away_from_identity(device, width), objective, photo, target, precision, plain
-                )
+                network = network_away_from_identity(device, width)
+                forms[name] = step(network, objective, photo, target, precision, form)
         if on_gpu:
             network = network_away_from_identity(device, width)
-            forms["lpie, CUDA graph"] = captured(step(network, objective, photo, target, torch.bfloat16, False))
+            forms["lpie, CUDA graph"] = captured(step(network, objective, photo, target, torch.bfloat16))
         times = in_turns(forms, device, repeats)
         rows += table(f"CAN{width}, {count} x {side} px, training step, {opinion}", times, {})
     return rows
@@ -158,16 +163,17 @@ def step(
     photo: Tensor,
     target: Tensor,
     precision: torch.dtype | None,
-    plain: bool,
+    form: str = "lpie",
 ) -> Run:
     network.train()
+    compiled = torch.compile(network.plain, dynamic=False)
+    enhance = {"lpie": network, "plain": network.plain, "compiled": compiled}[form]
     on_gpu = photo.is_cuda
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-5, fused=True, capturable=on_gpu)
 
     def one_step() -> None:
         with torch.autocast(photo.device.type, dtype=precision, enabled=precision is not None, cache_enabled=False):
-            enhanced = network.plain(photo) if plain else network(photo)
-            loss = objective(enhanced, target)
+            loss = objective(enhance(photo), target)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -198,7 +204,7 @@ def profile(device: torch.device) -> None:
     network, photo = network_away_from_identity(device, 32).eval(), photographs(device, 1, 1080, 1920)
     crops = photographs(device, 16, 256, 256)
     objective = PerceptualObjective("l2", NIMA().freeze(), 1e-3).to(device)
-    training_step = step(network_away_from_identity(device, 32), objective, crops, crops, torch.bfloat16, False)
+    training_step = step(network_away_from_identity(device, 32), objective, crops, crops, torch.bfloat16)
     for work, run in (("inference", torch.inference_mode()(lambda: network(photo))), ("training step", training_step)):
         for _ in range(3):
             run()
@@ -231,7 +237,7 @@ def tune(device: torch.device) -> None:
     for pixels, warps, programs in itertools.product((64, 128), (4, 8), (2, 4)):
         gpu.GRADIENT_PIXELS, gpu.GRADIENT_WARPS, gpu.GRADIENT_PROGRAMS = pixels, warps, programs
         training_step = step(
-            network_away_from_identity(device, 32), PerceptualObjective("l2"), crops, crops, torch.bfloat16, False
+            network_away_from_identity(device, 32), PerceptualObjective("l2"), crops, crops, torch.bfloat16
         )
         ms = in_turns({"": captured(training_step)}, device, 5)[""]
         found.append((ms, f"GRADIENT_PIXELS {pixels} GRADIENT_WARPS {warps} GRADIENT_PROGRAMS {programs}"))

@@ -116,13 +116,11 @@ def enhance(
 @app.command()
 def score(
     photos: Annotated[list[Path], typer.Argument(help="Photos and folders.")],
-    critic: Annotated[
-        str, typer.Option(help="compact, robust, ava, technical, oasis, or a safetensors file.")
-    ] = "compact",
+    critic: Annotated[str, typer.Option(help="compact, robust, ava, technical, or a safetensors file.")] = "compact",
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     max_megapixels: MegapixelsOption = 250.0,
 ) -> None:
-    """Score photos: mean, deviation, distribution, and where the mean lies among reference photographs."""
+    """Score photos: mean, standard deviation, distribution, and where the mean lies among reference photographs."""
     from lpie.photos import scoring
 
     raise typer.Exit(scoring.score(photos, critic, json, max_megapixels))

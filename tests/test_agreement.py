@@ -24,7 +24,7 @@ def test_agreement_of_the_published_predictions_is_as_published(data):
 def test_perfect_predictions_agree_perfectly():
     rated = random_distributions(50)
     table = agreement(rated, rated, resamples=50).set_index("measure")["estimate"]
-    assert table[["srcc_mean", "lcc_mean", "srcc_deviation", "accuracy"]].to_numpy() == pytest.approx(1)
+    assert table[["srcc_mean", "lcc_mean", "srcc_standard_deviation", "accuracy"]].to_numpy() == pytest.approx(1)
     assert table["emd"] == 0
 
 

@@ -211,7 +211,7 @@ def test_what_is_committed_stays_small_and_holds_no_data() -> None:
     sizes = {path.relative_to(PROJECT): path.stat().st_size for path in tracked()}
     published = sum(size for path, size in sizes.items() if path.parts[:2] == ("results", "published"))
     weights = {path.stem: size for path, size in sizes.items() if path.suffix == ".safetensors"}
-    scoring = [weights.pop(name) for name in ("compact", "robust", "oasis", "niqe")]
+    scoring = [weights.pop(name) for name in ("compact", "robust", "niqe")]
     assert published <= 25e6
     assert max(scoring) <= 7e6
     assert sum(weights.values()) <= 6e6  # networks that enhance

@@ -91,7 +91,7 @@ def test_the_price_figure_colors_critics_by_what_they_learned_from_and_names_the
         "critic": ["a (shipped as robust)", "a (shipped as robust)", "b", "c"],
         "learned_from": [10, 10, 10, 2000],
     }
-    gains = {"attack_in_deviations": [2, 3, 4, 5], "ava_attack_in_deviations": 9}
+    gains = {"attack_in_standard_deviations": [2, 3, 4, 5], "ava_attack_in_standard_deviations": 9}
     table = pd.DataFrame(
         {**splits, "split": ["test", "train", "test", "test"], "srcc_clean": [0.7, 0.9, 0.8, 0.6], **gains}
     )

@@ -133,8 +133,8 @@ def test_critic_agrees_with_itself_and_is_measured_beside_itself():
     assert measures["srcc_varied"] == pytest.approx(1)
     assert measures["attack_gain"] == measures["ava_attack_gain"] >= 0
     deviation = torch.cat([critic.mean_score(photo) for photo in photos]).std().item()
-    assert measures["attack_in_deviations"] == pytest.approx(measures["attack_gain"] / deviation)
-    assert measures["ava_attack_in_deviations"] == pytest.approx(measures["attack_in_deviations"])
+    assert measures["attack_in_standard_deviations"] == pytest.approx(measures["attack_gain"] / deviation)
+    assert measures["ava_attack_in_standard_deviations"] == pytest.approx(measures["attack_in_standard_deviations"])
     assert measures["shift_rounding"] == pytest.approx(0, abs=1e-5)
 
 

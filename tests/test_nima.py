@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lpie.critic.backbones import KerasConv2d, MobileNetV1, PointwiseConv2d
-from lpie.critic.nima import NIMA, mean_score, score_deviation
+from lpie.critic.nima import NIMA, mean_score, score_standard_deviation
 from lpie.imaging.resampling import bilinear_weights, nearest_weights, resize, resize_by_products
 
 CPU = torch.device("cpu")
@@ -32,7 +32,7 @@ def test_distribution_sums_to_one_for_any_size_and_aspect(critic):
 def test_mean_and_deviation_are_those_of_numpy():
     distribution = torch.rand(4, 10, dtype=torch.float64).softmax(1)
     for p, mean, deviation in zip(
-        distribution.numpy(), mean_score(distribution), score_deviation(distribution), strict=True
+        distribution.numpy(), mean_score(distribution), score_standard_deviation(distribution), strict=True
     ):
         expected = np.average(np.arange(1, 11), weights=p)
         assert mean.item() == pytest.approx(expected, abs=1e-12)
@@ -42,12 +42,12 @@ def test_mean_and_deviation_are_those_of_numpy():
 def test_certain_rating_has_no_deviation():
     certain = torch.eye(10)
     torch.testing.assert_close(mean_score(certain), torch.arange(1.0, 11.0))
-    assert score_deviation(certain).abs().max() < 1e-6
+    assert score_standard_deviation(certain).abs().max() < 1e-6
 
 
 def test_deviation_has_a_slope_where_the_rating_is_certain():
     certain = torch.eye(10, requires_grad=True)
-    score_deviation(certain).sum().backward()
+    score_standard_deviation(certain).sum().backward()
     assert certain.grad.isfinite().all()
 
 

@@ -25,7 +25,7 @@ def test_a_critic_of_the_same_descent_is_named():
     assert "which comes from the AVA network as ava does" in conflict(signed("compact"), "ava")
 
 
-@pytest.mark.parametrize(("trained", "asked"), [("compact", "oasis"), ("none", "compact"), ("mine", "compact")])
+@pytest.mark.parametrize(("trained", "asked"), [("compact", "technical"), ("none", "compact"), ("mine", "compact")])
 def test_others_are_free_to_judge(trained, asked):
     assert conflict(signed(trained), asked) is None
 

@@ -42,7 +42,7 @@ def mean_score(distribution: ScoreDistribution) -> PerPhoto:
         return distribution @ _ratings(distribution)
 
 
-def score_deviation(distribution: ScoreDistribution) -> PerPhoto:
+def score_standard_deviation(distribution: ScoreDistribution) -> PerPhoto:
     """The standard deviation of the ratings, in [0, 4.5].
 
     Source: Talebi & Milanfar, TIP 2018, section III: sigma = sqrt(sum_k (k - mu)^2 p_k).
@@ -73,7 +73,7 @@ class NIMA(nn.Module):
     """
 
     mean: Tensor
-    deviation: Tensor
+    standard_deviation: Tensor
 
     def __init__(
         self,
@@ -95,9 +95,9 @@ class NIMA(nn.Module):
         self.input_size = input_size or INPUT_SCALES[backbone].size
         if not 32 <= self.input_size <= 4096:
             raise ValueError(f"input_size must be at least 32 px and at most 4096, got {self.input_size}.")
-        mean, deviation = scale_buffers(backbone)
+        mean, standard_deviation = scale_buffers(backbone)
         self.register_buffer("mean", mean, persistent=False)
-        self.register_buffer("deviation", deviation, persistent=False)
+        self.register_buffer("standard_deviation", standard_deviation, persistent=False)
         self._frozen = False
         self.register_load_state_dict_pre_hook(_keep_own_weights)
 
@@ -105,7 +105,7 @@ class NIMA(nn.Module):
     def from_pretrained(cls, name: str | os.PathLike[str], convention: Convention | None = None) -> NIMA:
         """A frozen NIMA, by name or from a file.
 
-        `compact`, `robust` and `oasis` are shipped; `ava` and `technical` are the published MobileNets, from the data
+        `compact` and `robust` are shipped; `ava` and `technical` are the published MobileNets, from the data
         registry; a path leads to .safetensors, or to a published .tflite or .hdf5. `convention` replaces the file's.
         Raises FileNotFoundError if there is no such network, ValueError if the file holds something else; for `ava`
         and `technical` also what `lpie.registry.fetch` raises.
@@ -205,7 +205,7 @@ class NIMA(nn.Module):
 
     def rate(self, square: Float[Tensor, "n 3 size size"]) -> ScoreDistribution:
         """The second half of `forward`: probabilities of the ratings for what `square` returned."""
-        scaled = (square - self.mean) / self.deviation
+        scaled = (square - self.mean) / self.standard_deviation
         weight_type = next(self.network.parameters()).dtype
         depthwise = self.backbone.startswith("mobilenet")  # slow in channels-last on a GPU, the others in the other
         scaled = scaled.to(weight_type) if scaled.is_cuda and depthwise else channels_last(scaled.to(weight_type))

@@ -29,9 +29,9 @@ def agreement(
 ) -> pd.DataFrame:
     """One row per measure: `measure, estimate, low, high, n`.
 
-    SRCC and LCC of the distributions' means and deviations, mean earth mover's distance with r = 1, and the share of
-    photographs that both put on the same side of a mean of 5. Intervals are bootstrapped over photographs: BCa, or
-    percentile above 2,000 photographs.
+    SRCC and LCC of the distributions' means and standard deviations, mean earth mover's distance with r = 1, and the
+    share of photographs that both put on the same side of a mean of 5. Intervals are bootstrapped over photographs:
+    BCa, or percentile above 2,000 photographs.
     Raises ValueError for other shapes or fewer than three photographs.
 
     Source: Talebi & Milanfar, NIMA, TIP 2018, section III-A, for the measures; Efron, Better Bootstrap Confidence
@@ -42,7 +42,7 @@ def agreement(
         raise ValueError(
             f"Expected two arrays of shape (N, 10) with at least three rows, got {estimates.shape} and {truths.shape}."
         )
-    (mean, rated_mean), (deviation, rated_deviation) = (
+    (mean, rated_mean), (spread, rated_spread) = (
         (moment(estimates), moment(truths)) for moment in (mean_of, standard_deviation_of)
     )
     distance = earth_movers_distance(torch.from_numpy(estimates), torch.from_numpy(truths), r=1).numpy()
@@ -50,8 +50,8 @@ def agreement(
     measures: dict[str, tuple[Callable[..., float], tuple[NDArray[np.floating[Any]], ...]]] = {
         "srcc_mean": (rank_correlation, (mean, rated_mean)),
         "lcc_mean": (_correlation, (mean, rated_mean)),
-        "srcc_deviation": (rank_correlation, (deviation, rated_deviation)),
-        "lcc_deviation": (_correlation, (deviation, rated_deviation)),
+        "srcc_standard_deviation": (rank_correlation, (spread, rated_spread)),
+        "lcc_standard_deviation": (_correlation, (spread, rated_spread)),
         "emd": (np.mean, (distance,)),
         "accuracy": (np.mean, (same_side,)),
     }

@@ -145,7 +145,7 @@ def made_worse(photo: Photo) -> Photo:
 def scores_and_features(critic: NIMA, photo: Photo) -> Rated:
     """The score distributions, and the maps of features whose means they are read from; bfloat16 on a GPU."""
     network = cast(MobileNetV1, critic.network)
-    scaled = (critic.square(photo) - critic.mean) / critic.deviation
+    scaled = (critic.square(photo) - critic.mean) / critic.standard_deviation
     with torch.autocast(photo.device.type, torch.bfloat16, enabled=photo.is_cuda):
         maps = network.maps(scaled)
     maps = maps.float()

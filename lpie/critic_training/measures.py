@@ -72,9 +72,11 @@ def measure_critic(
     for prefix, attacked in (("", critic), ("ava_", teacher)):
         fooled = fooling(attacked.mean_score, photos, others, universal_steps)
         measures |= {f"{prefix}{name}": value for name, value in fooled.items()}
-        measures[f"{prefix}attack_in_deviations"] = fooled["attack_gain"] / float(scores(attacked, photos).std())
+        measures[f"{prefix}attack_in_standard_deviations"] = fooled["attack_gain"] / float(
+            scores(attacked, photos).std()
+        )
     measures |= {f"shift_{name}": value for name, value in shifts(critic.mean_score, photos).items()}
-    return measures | {"mean_clean": float(own.mean()), "deviation_clean": float(own.std())}
+    return measures | {"mean_clean": float(own.mean()), "standard_deviation_clean": float(own.std())}
 
 
 def fooling(score: Judge, photos: Iterable[Tensor], others: Iterable[Tensor], universal_steps: int) -> dict[str, float]:
@@ -113,7 +115,7 @@ def quick_measures(critic: NIMA, teacher: NIMA, photos: list[Tensor]) -> dict[st
     return {
         "srcc_clean": _rank_correlation(own, scores(teacher, photos)),
         "attack_gain": _gain(critic.mean_score, squares, projected_gradient_ascent(critic.mean_score, squares)),
-        "deviation_clean": float(own.std()),
+        "standard_deviation_clean": float(own.std()),
     }
 
 

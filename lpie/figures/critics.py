@@ -85,11 +85,11 @@ def octave_figure(table: pd.DataFrame) -> Figure:
 def price_figure(table: pd.DataFrame) -> Figure:
     """What it costs a critic to be hard to fool: agreement with its teacher against the gain of an attack.
 
-    `table`: columns `critic, split, learned_from, srcc_clean, attack_in_deviations, ava_attack_in_deviations`, a row
+    `table`: columns `critic, split, learned_from, srcc_clean, attack_in_standard_deviations, ava_attack_in_standard_deviations`, a row
     for each critic and set of photographs. A color says from how many photographs a critic learned, a marker on which
     it was measured. Shipped critics are named; the teacher, which agrees with itself, is a star; gray is the aim.
     """
-    rows = require(table.dropna(subset=["srcc_clean", "attack_in_deviations"]), "variants")
+    rows = require(table.dropna(subset=["srcc_clean", "attack_in_standard_deviations"]), "variants")
     figure, axes = new_figure(1, 1, 5.4, 5.4)
     panel = axes[0, 0]
     colors = shades(sorted(rows["learned_from"].unique()))
@@ -97,13 +97,13 @@ def price_figure(table: pd.DataFrame) -> Figure:
         panel.plot([], [], color=colors[photographs], lw=4, label=f"learned from {photographs:,} photographs")
         for split, marker in SPLIT_MARKERS.items():
             one = measured[measured["split"] == split]
-            panel.plot(one["attack_in_deviations"], one["srcc_clean"], marker, color=colors[photographs], ms=6)
+            panel.plot(one["attack_in_standard_deviations"], one["srcc_clean"], marker, color=colors[photographs], ms=6)
     shown = rows[rows["split"] != "validation"]
     shipped = shown["critic"].str.extract(r"shipped as (\w+)", expand=False)
-    for name, gain, agreement in zip(shipped, shown["attack_in_deviations"], shown["srcc_clean"], strict=True):
+    for name, gain, agreement in zip(shipped, shown["attack_in_standard_deviations"], shown["srcc_clean"], strict=True):
         if isinstance(name, str):
             panel.annotate(name, (gain, agreement), (0, -13), textcoords="offset points", ha="center", fontsize=8)
-    ava_gain = rows["ava_attack_in_deviations"].mean()
+    ava_gain = rows["ava_attack_in_standard_deviations"].mean()
     panel.plot(ava_gain, 1, "*", color="0.2", ms=11, label="AVA network")
     panel.fill_between([0.1, ava_gain * AIMED_GAIN], AIMED_AGREEMENT, 2, color="0.9", zorder=0, label="the aim")
     for split, marker in SPLIT_MARKERS.items():

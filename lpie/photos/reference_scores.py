@@ -19,7 +19,7 @@ from lpie.critic.nima import NIMA
 
 TABLE = Path(__file__).with_name("reference_scores.json")
 FOLDERS = ("bsds500/test", "kodak24")
-CRITICS = ("compact", "ava", "robust", "technical", "oasis")
+CRITICS = ("compact", "ava", "robust", "technical")
 PERCENTS = np.arange(0, 101, 2)
 
 

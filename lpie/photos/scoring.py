@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lpie.critic.nima import NIMA, mean_score, nearest_weights, score_deviation
+from lpie.critic.nima import NIMA, mean_score, nearest_weights, score_standard_deviation
 from lpie.imaging.resampling import resize
 from lpie.names import printable
 from lpie.photos.decoding import MOST_MEGAPIXELS
@@ -42,7 +42,7 @@ class PhotoScore:
 
     photo: str
     mean: float
-    deviation: float
+    standard_deviation: float
     distribution: tuple[float, ...]
     percentile: float | None
     warning: str | None = None  # why this critic is no judge of the photo
@@ -83,7 +83,7 @@ def score(
         if result.warning:
             print(f"warning: {printable(result.photo)}: {result.warning}", file=sys.stderr, flush=True)
         if scored == 1 and not json:
-            print("mean  deviation  above  ratings 1..10 in %              photo")
+            print("mean  standard deviation  above  ratings 1..10 in %              photo")
         print(_json_line(result, critic) if json else _line(result), flush=True)
     if scored and not json and references:
         print(f"above: share of {references.count} reference photographs with a lower mean. {references.median_note}")
@@ -168,7 +168,7 @@ def _rated(
         yield PhotoScore(
             os.fspath(file),
             mean,
-            score_deviation(distribution).item(),
+            score_standard_deviation(distribution).item(),
             tuple(distribution[0].tolist()),
             references.percentile(mean) if references else None,
             read.warning,
@@ -178,7 +178,7 @@ def _rated(
 def _line(result: PhotoScore) -> str:
     above = "    -" if result.percentile is None else f"{result.percentile:4.0f}%"
     ratings = " ".join(f"{100 * probability:2.0f}" for probability in result.distribution)
-    return f"{result.mean:4.2f}  {result.deviation:9.2f}  {above}  {ratings}  {printable(result.photo)}"
+    return f"{result.mean:4.2f}  {result.standard_deviation:18.2f}  {above}  {ratings}  {printable(result.photo)}"
 
 
 def _json_line(result: PhotoScore, critic: str) -> str:
@@ -186,7 +186,7 @@ def _json_line(result: PhotoScore, critic: str) -> str:
         "photo": result.photo,
         "critic": critic,
         "mean": round(result.mean, 4),
-        "deviation": round(result.deviation, 4),
+        "standard_deviation": round(result.standard_deviation, 4),
         "percentile": None if result.percentile is None else round(result.percentile, 1),
         "distribution": [round(probability, 6) for probability in result.distribution],
     }

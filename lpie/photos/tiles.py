@@ -139,8 +139,8 @@ def noise_of(photo: LargePhoto) -> float:
     top, left = (max(0, (side - NOISE_SIDE) // 2) for side in (photo.height, photo.width))
     seen = luma(photo.read(top, min(top + NOISE_SIDE, photo.height), left, min(left + NOISE_SIDE, photo.width)))
     diagonal = (seen[..., 1:, 1:] - seen[..., 1:, :-1] - seen[..., :-1, 1:] + seen[..., :-1, :-1]) / 2
-    deviation = diagonal.abs().median().item() / 0.6745 if diagonal.numel() else 0.0
-    return min(max(SKIN, 3 * deviation), MOST_NOISE)
+    standard_deviation = diagonal.abs().median().item() / 0.6745 if diagonal.numel() else 0.0
+    return min(max(SKIN, 3 * standard_deviation), MOST_NOISE)
 
 
 def _multiplied(render: Windowed, read: Windowed, strength: float) -> Windowed:
