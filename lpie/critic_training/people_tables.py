@@ -1,7 +1,8 @@
 """Does NIMA rank photographs as people do? The committed tables of agreement and calibration.
 
 The AVA network on the 25,548 photographs of AVA that its authors held out, by their published predictions, and each
-network on the 620 photographs of OASIS. One that was trained on OASIS is represented by its cross-validated predictions.
+network on the 620 photographs of OASIS. One that was trained on them is represented by its cross-validated
+predictions.
 """
 
 from __future__ import annotations

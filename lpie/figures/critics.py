@@ -85,8 +85,8 @@ def octave_figure(table: pd.DataFrame) -> Figure:
 def price_figure(table: pd.DataFrame) -> Figure:
     """What it costs a critic to be hard to fool: agreement with its teacher against the gain of an attack.
 
-    `table`: columns `critic, split, learned_from, srcc_clean, attack_in_standard_deviations, ava_attack_in_standard_deviations`, a row
-    for each critic and set of photographs. A color says from how many photographs a critic learned, a marker on which
+    `table`: columns `critic, split, learned_from, srcc_clean, attack_in_standard_deviations` and
+    `ava_attack_in_standard_deviations`, a row for each critic and set of photographs. A color says from how many photographs a critic learned, a marker on which
     it was measured. Shipped critics are named; the teacher, which agrees with itself, is a star; gray is the aim.
     """
     rows = require(table.dropna(subset=["srcc_clean", "attack_in_standard_deviations"]), "variants")
