@@ -86,8 +86,9 @@ def price_figure(table: pd.DataFrame) -> Figure:
     """What it costs a critic to be hard to fool: agreement with its teacher against the gain of an attack.
 
     `table`: columns `critic, split, learned_from, srcc_clean, attack_in_standard_deviations` and
-    `ava_attack_in_standard_deviations`, a row for each critic and set of photographs. A color says from how many photographs a critic learned, a marker on which
-    it was measured. Shipped critics are named; the teacher, which agrees with itself, is a star; gray is the aim.
+    `ava_attack_in_standard_deviations`, a row for each critic and set of photographs. A color says from how many
+    photographs a critic learned, a marker on which it was measured. Shipped critics are named; the teacher,
+    which agrees with itself, is a star; gray is the aim.
     """
     rows = require(table.dropna(subset=["srcc_clean", "attack_in_standard_deviations"]), "variants")
     figure, axes = new_figure(1, 1, 5.4, 5.4)
