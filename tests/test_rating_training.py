@@ -12,36 +12,35 @@ from PIL import Image
 
 from lpie.critic.nima import NIMA
 from lpie.critic_training import training
-from lpie.critic_training.processes import Processes
-from lpie.critic_training.rating_results import learn_by_folds
-from lpie.critic_training.ratings import read_oasis
+from lpie.critic_training.processes import Processes, SharedDropout
+from lpie.critic_training.ratings import RATINGS, read_oasis
 from lpie.critic_training.settings import RatingTraining
-from lpie.critic_training.training import SharedDropout, cropped, new_network, predict, train
+from lpie.critic_training.training import cropped, learn_ratings, new_network, predict, train
 from lpie.records import read_tensors
-from lpie.weights import int8_channels, open_weights
 
 SHORT = {"input_size": 32, "batch": 5, "head_epochs": 1, "all_epochs": 1, "all_rate": 1e-3}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Nine photographs, the brighter the better liked."""
+    """Eleven photographs of five themes, the brighter the better liked."""
     folder = tmp_path_factory.mktemp("oasis")
     (folder / "images").mkdir()
     random = np.random.default_rng(0)
     rows = []
-    for number in range(9):
-        pixels = np.clip(random.normal(30 + 22 * number, 20, (40, 48, 3)), 0, 255).astype(np.uint8)
-        Image.fromarray(pixels).save(folder / "images" / f"Thing{chr(65 + number // 2)}_{number}.png")
-        votes = {f"c{k}": 1 + 20 * (k == 1 + number * 6 // 8) for k in range(1, 8)}
-        rows.append({"file": f"Thing{chr(65 + number // 2)}_{number}.png", **votes})
+    for number in range(11):
+        theme = "Thing" + "AABBCCDDEEE"[number]
+        pixels = np.clip(random.normal(30 + 18 * number, 20, (40, 48, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"{theme}_{number}.png")
+        votes = {f"c{k}": 1 + 20 * (k == 1 + number * 6 // 10) for k in range(1, 8)}
+        rows.append({"file": f"{theme}_{number}.png", **votes})
     pd.DataFrame(rows).to_csv(folder / "ratings.csv", index=False)
     return folder
 
 
 def trained(folder, state):
     settings = RatingTraining(**SHORT)
-    return train(settings, new_network(settings), read_oasis(folder), state, Processes())
+    return train(settings, new_network(settings), read_oasis(folder).of("train"), state, Processes())
 
 
 def test_training_goes_on_after_a_stop_to_the_same_bytes(folder, tmp_path, monkeypatch):
@@ -66,7 +65,7 @@ def test_a_training_does_not_go_on_from_one_with_other_settings(folder, tmp_path
     trained(folder, tmp_path / "state.safetensors")
     other = RatingTraining(**SHORT, seed=1)
     with pytest.raises(ValueError, match=r"go on with those settings, or remove the file"):
-        train(other, new_network(other), read_oasis(folder), tmp_path / "state.safetensors", Processes())
+        train(other, new_network(other), read_oasis(folder).of("train"), tmp_path / "state.safetensors", Processes())
 
 
 @pytest.mark.slow
@@ -74,7 +73,7 @@ def test_two_processes_train_what_one_trains(folder, tmp_path):
     alone = trained(folder, tmp_path / "alone.safetensors").network.state_dict()
     options = [option for name, value in SHORT.items() for option in (f"--{name.replace('_', '-')}", str(value))]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    program = ["-m", "lpie.cli", "critic", "train", "oasis", "--device", "cpu", "--folds", "0"]
+    program = ["-m", "lpie.cli", "critic", "train", "oasis", "--device", "cpu"]
     paths = ["--data", str(folder), "--out", str(tmp_path / "together")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, *program, *paths, *options], env=environment, capture_output=True, text=True)
@@ -86,14 +85,16 @@ def test_two_processes_train_what_one_trains(folder, tmp_path):
         assert (together[f"nima.{name}"] - tensor).abs().max() <= 0.02 * moved + 1e-6, name
 
 
-def test_brightness_is_learned_by_folds(folder, tmp_path):
-    settings = RatingTraining(input_size=32, batch=9, head_epochs=0, all_epochs=4, all_rate=1e-3, folds=2)
-    nima, rated, predicted = learn_by_folds(settings, read_oasis(folder), tmp_path, Processes())
-    assert predicted.shape == (9, 10)
-    assert np.allclose(predicted.sum(1), 1, atol=1e-5)
-    assert not nima.training
+def test_brightness_is_learned_and_told_on_photographs_of_other_themes(folder, tmp_path, capsys):
+    settings = RatingTraining(input_size=32, batch=9, head_epochs=0, all_epochs=4, all_rate=1e-3)
+    learn_ratings(settings, "oasis", folder, tmp_path, "cpu")
+    told = pd.read_csv(tmp_path / "predictions.csv")
+    assert told["photo"].tolist() == ["ThingE_8.png", "ThingE_9.png", "ThingE_10.png"]
+    nima, rated = NIMA.from_pretrained(tmp_path / "weights.safetensors"), read_oasis(folder)
     seen = predict(nima, rated, Processes())
     assert np.abs(seen - rated.distributions).mean() < np.abs(0.1 - rated.distributions).mean()
+    assert told["predicted_mean"].to_numpy() == pytest.approx(seen[8:] @ RATINGS, abs=0.02)
+    assert "srcc_mean" in capsys.readouterr().out
 
 
 def test_undecodable_photograph_is_left_out_and_weighs_nothing(folder, tmp_path):
@@ -102,7 +103,7 @@ def test_undecodable_photograph_is_left_out_and_weighs_nothing(folder, tmp_path)
     truncated = tmp_path / "truncated.png"
     truncated.write_bytes(whole[: len(whole) // 2])
     broken = rated.take(range(9))
-    broken = type(rated)((truncated, *broken.paths[1:]), broken.distributions, broken.splits, broken.groups)
+    broken = type(rated)((truncated, *broken.paths[1:]), broken.distributions, broken.splits)
     predicted = predict(new_network(RatingTraining(**SHORT)).eval(), broken, Processes())
     assert np.isnan(predicted[0]).all()
     assert np.isfinite(predicted[1:]).all()
@@ -125,19 +126,3 @@ def test_crops_are_the_pixels_they_say():
     crops = cropped(squares, torch.tensor([[1, 2, 0], [0, 1, 1]]), 4)
     assert torch.equal(crops[0] * 255, squares[0, :, 1:5, 2:6].float())
     assert torch.equal(crops[1] * 255, squares[1, :, 0:4, 1:5].flip(-1).float())
-
-
-def test_eight_bit_weights_come_back_within_half_a_step_of_their_channel(tmp_path):
-    from lpie.records import write_tensors
-
-    tensors = NIMA(input_size=32).network.state_dict()
-    write_tensors(tmp_path / "n.safetensors", int8_channels(tensors), {})
-    back, _ = open_weights(tmp_path / "n.safetensors")
-    assert back.keys() == tensors.keys()
-    for name in ("blocks.5.pw.weight", "blocks.12.pw.weight"):
-        step = tensors[name].flatten(1).abs().amax(1) / 127
-        error = (back[name] - tensors[name]).flatten(1).abs().amax(1)
-        assert (error <= 0.501 * step).all(), name
-    for name in ("stem.weight", "blocks.3.dw.weight", "fc.weight", "fc.bias"):
-        assert torch.equal(back[name], tensors[name].half().float()), name
-    assert (tmp_path / "n.safetensors").stat().st_size < 3.5e6

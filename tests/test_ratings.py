@@ -55,7 +55,7 @@ def test_missing_and_broken_photographs_are_counted(ava, caplog):
 def test_ava_line_of_another_layout_is_named(ava):
     with (ava / "AVA.txt").open("a") as table:
         table.write("5 954114 0 1 4\n")
-    with pytest.raises(ValueError, match=r"AVA.txt, line 5: expected 15 numbers, got '5 954114 0 1 4'"):
+    with pytest.raises(ValueError, match=r"AVA.txt: expected 15 numbers in each line .* at row 5"):
         read_ava(ava)
 
 
@@ -70,7 +70,7 @@ def test_oasis_keeps_the_mean_on_the_longer_scale(tmp_path):
         save_photo(tmp_path / "images" / name)
     rated = read_oasis(tmp_path)
     assert [path.name for path in rated.paths] == ["Acorns_1.jpg", "Acorns_2.jpg"]  # nobody voted on the third
-    assert rated.groups == ("Acorns", "Acorns")
+    assert rated.splits == ("train", "train")
     assert np.allclose(rated.distributions.sum(1), 1)
     assert np.allclose(rated.distributions @ RATINGS, 1 + 1.5 * (np.array([4.8643, 4.2019]) - 1), atol=1e-3)
 

@@ -87,7 +87,7 @@ def train(
         return
     if data is None:
         raise ValueError(f"Say with --data where the photographs and ratings of {dataset} lie.")
-    from lpie.critic_training.rating_results import learn_ratings
+    from lpie.critic_training.training import learn_ratings
 
     learn_ratings(settings, str(dataset), data, out, _device(device))
 
@@ -112,13 +112,12 @@ def evaluate(
     critic: Annotated[str, typer.Argument(help="Name of a shipped critic, or a safetensors file.")],
     split: Annotated[Split, typer.Option(help="Photographs of BSDS500 to measure on.")] = Split.VALIDATION,
     photos: Annotated[int, typer.Option(min=3, help="How many photographs.")] = 100,
-    table: Annotated[Path | None, typer.Option(help="CSV file in which its row is replaced or added.")] = None,
     device: DeviceOption = None,
 ) -> None:
     """Print how closely a critic follows the AVA network, and how easily it is fooled."""
     from lpie.critic_training.measures import evaluate_critic
 
-    measures = evaluate_critic(critic, split, _device(device), photos, table)
+    measures = evaluate_critic(critic, split, _device(device), photos)
     print("\n".join(f"{name:24s} {value:8.3f}" for name, value in measures.items()))
 
 
@@ -128,7 +127,7 @@ def tables(
     device: DeviceOption = None,
 ) -> None:
     """Write the tables of agreement with people and of calibration."""
-    from lpie.critic_training.people_tables import PUBLISHED, write_people_tables
+    from lpie.critic_training.tables import PUBLISHED, write_people_tables
 
     print(write_people_tables(out or PUBLISHED, _device(device)).to_string(index=False, float_format="%.3f"))
 

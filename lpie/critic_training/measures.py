@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
-import pandas as pd
 import torch
 from scipy.stats import spearmanr
 from torch import Tensor
@@ -24,7 +22,6 @@ from lpie.judges.robustness import (
 )
 from lpie.judges.robustness import Score as Judge
 from lpie.photos.photographs import read_photo
-from lpie.records import write_csv
 from lpie.registry import files_of
 from lpie.vocabulary import PerPhoto, Photo
 
@@ -38,20 +35,11 @@ def measured_photographs(split: str, device: str, count: int = 100) -> list[Tens
     return [read_photo(path).to(device) for path in paths[:count]]
 
 
-def evaluate_critic(
-    name: str, split: str, device: str, count: int = 100, table: Path | None = None
-) -> dict[str, float]:
-    """`measure_critic` of a shipped critic or a file; in `table`, a CSV file, its row is replaced or added."""
+def evaluate_critic(name: str, split: str, device: str, count: int = 100) -> dict[str, float]:
+    """`measure_critic` of a shipped critic or a file."""
     critic, teacher = (NIMA.from_pretrained(one).to(device) for one in (name, "ava"))
     measured, train = (measured_photographs(one, device, count) for one in (split, "train"))
-    measures = measure_critic(critic, teacher, measured, train)
-    if table:
-        row = pd.DataFrame([{"critic": name, "split": split, **measures}])
-        if table.exists():
-            earlier = pd.read_csv(table)
-            row = pd.concat([earlier[(earlier["critic"] != name) | (earlier["split"] != split)], row])
-        write_csv(table, row)
-    return measures
+    return measure_critic(critic, teacher, measured, train)
 
 
 def measure_critic(

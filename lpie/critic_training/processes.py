@@ -1,4 +1,4 @@
-"""One process or several that share each batch, and the photographs that they read."""
+"""One process or several that share each batch: its photographs, and the masks of dropout."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 
 import torch
 from jaxtyping import UInt8
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 from lpie.imaging.pixels import to_uint8
 from lpie.imaging.resampling import resize
@@ -51,15 +50,13 @@ class Processes:
             distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.count > 1:
             distributed.destroy_process_group()
 
 
 class ReducedPhotographs:
-    """Photographs reduced to `side` x `side` px, read by many threads; one that cannot be decoded is black."""
+    """Photographs reduced to `side` x `side` px, read by several threads; one that cannot be decoded is black."""
 
     def __init__(self, paths: tuple[Path, ...], side: int) -> None:
         self.paths, self.side = paths, side
@@ -90,3 +87,28 @@ class ReducedPhotographs:
         if len(self._kept) < self._most_kept:
             self._kept[position] = photo
         return photo
+
+
+class SharedDropout(nn.Dropout):
+    """Dropout whose mask is drawn for the whole batch, of which a process takes its rows."""
+
+    draws: torch.Generator
+    total = 1
+    rows = slice(None)
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return input
+        drawn = torch.rand(self.total, *input.shape[1:], generator=self.draws)[self.rows]
+        return input * (drawn >= self.p).to(input) / (1 - self.p)
+
+
+def share_dropout(network: nn.Module) -> list[SharedDropout]:
+    """Put a SharedDropout in the place of every dropout of `network`; returns them."""
+    shared = []
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.Dropout):
+                shared.append(SharedDropout(child.p))
+                setattr(parent, name, shared[-1].train(child.training))
+    return shared

@@ -1,7 +1,7 @@
 """Readers of rating datasets: photographs and how people rated them, as distributions over the ratings 1..10.
 
 Each reads the files as they are distributed. Photographs that are missing or cannot be opened are left out and
-counted; a table that does not have the expected layout is an error.
+counted; a table of another layout is an error.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,17 +23,17 @@ from PIL import Image
 log = logging.getLogger(__name__)
 
 RATINGS = np.arange(1.0, 11.0)
+TEST_THEME = 5  # every so many-th theme of OASIS is kept for testing
 Split = Literal["train", "test"]
 
 
 @dataclass(frozen=True)
 class RatedPhotographs:
-    """Photographs with the distribution of their ratings; what could not be opened stands in `skipped`."""
+    """Photographs with the distribution of their ratings; `skipped` are those that could not be opened."""
 
     paths: tuple[Path, ...]
     distributions: Float[np.ndarray, "n 10"]
     splits: tuple[Split, ...]
-    groups: tuple[str, ...]  # photographs of one scene, which must not be parted by a split
     skipped: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
@@ -42,16 +42,15 @@ class RatedPhotographs:
     def take(self, chosen: Iterable[int] | NDArray[np.int64]) -> RatedPhotographs:
         """Those at the given positions."""
         chosen = [int(index) for index in chosen]
-        picked = (tuple(column[index] for index in chosen) for column in (self.paths, self.splits, self.groups))
-        paths, splits, groups = picked
-        return RatedPhotographs(paths, self.distributions[chosen], splits, groups)  # type: ignore[arg-type]
+        paths, splits = tuple(self.paths[index] for index in chosen), tuple(self.splits[index] for index in chosen)
+        return RatedPhotographs(paths, self.distributions[chosen], splits)
 
     def of(self, split: Split) -> RatedPhotographs:
         """Those of one split."""
         return self.take(index for index, own in enumerate(self.splits) if own == split)
 
 
-def read_ava(folder: str | os.PathLike[str], images: str | os.PathLike[str] | None = None) -> RatedPhotographs:
+def read_ava(folder: str | os.PathLike[str]) -> RatedPhotographs:
     """AVA: `AVA.txt`, the photographs `images/<id>.jpg`, and the published split in `aesthetics_image_lists`.
 
     A line of `AVA.txt` holds index, image id, ten counts of the ratings 1..10, two semantic tags and the challenge.
@@ -59,24 +58,25 @@ def read_ava(folder: str | os.PathLike[str], images: str | os.PathLike[str] | No
     Source: Murray, Marchesotti, Perronnin, AVA: A Large-Scale Database for Aesthetic Visual Analysis, CVPR 2012.
     """
     folder = Path(folder)
-    table = _table(folder / "AVA.txt", columns=15)
+    try:
+        table = np.loadtxt(folder / "AVA.txt", ndmin=2)
+    except ValueError as error:
+        raise ValueError(f"{folder / 'AVA.txt'}: expected 15 numbers in each line ({error}).") from error
+    if table.shape[1] != 15:
+        raise ValueError(f"{folder / 'AVA.txt'}: expected 15 numbers in each line, got {table.shape[1]}.")
     ids = table[:, 1].astype(int)
-    held_out = _image_list(folder / "aesthetics_image_lists" / "generic_test.jpgl")
-    photographs = Path(images) if images else folder / "images"
-    return _collect(
-        [photographs / f"{image}.jpg" for image in ids],
-        _shares(table[:, 2:12]),
-        ["test" if image in held_out else "train" for image in ids],
-        [str(image) for image in ids],
-    )
+    listed = (folder / "aesthetics_image_lists" / "generic_test.jpgl").read_text().split()
+    held_out = {int(Path(name).stem) for name in listed}  # with or without the file's ending
+    paths = [folder / "images" / f"{image}.jpg" for image in ids]
+    return _collect(paths, table[:, 2:12], ["test" if image in held_out else "train" for image in ids])
 
 
 def read_oasis(folder: str | os.PathLike[str]) -> RatedPhotographs:
     """OASIS: `ratings.csv` with columns `file` and the counts `c1`..`c7` of beauty ratings, and `images`.
 
     A vote for k of 1..7 stands at 1 + 1.5 (k - 1) on the scale of 1..10 and is shared between the two ratings beside
-    it, which keeps the mean exactly. There is no published split: all are `train`; photographs of one theme (`Acorns
-    1`, `Acorns 2`) are one group, for cross-validation.
+    it, which keeps the mean exactly. There is no published split: every fifth theme (`Acorns 1` and `Acorns 2` are one)
+    is `test`, the others are `train`.
     Source: Kurdi, Lozano, Banaji, Introducing the Open Affective Standardized Image Set, Behavior Research Methods
     2017; Brielmann & Pelli, Intense Beauty Requires Intense Pleasure, Frontiers in Psychology 2019, for the ratings.
     """
@@ -86,12 +86,11 @@ def read_oasis(folder: str | os.PathLike[str]) -> RatedPhotographs:
     absent = {"file", *columns} - set(table.columns)
     if absent:
         raise ValueError(f"{folder / 'ratings.csv'}: expected columns file, c1..c7, but {sorted(absent)} are missing.")
-    names = table["file"].astype(str).tolist()
+    names = table["file"].astype(str)
+    themes = pd.factorize(names.map(lambda name: Path(name).stem.rstrip("0123456789_ ")))[0]
+    splits: list[Split] = ["test" if theme % TEST_THEME == TEST_THEME - 1 else "train" for theme in themes]
     return _collect(
-        [folder / "images" / name for name in names],
-        _shares(table[columns].to_numpy(float) @ seven_to_ten()),
-        ["train"] * len(names),
-        [Path(name).stem.rstrip("0123456789_ ") for name in names],
+        [folder / "images" / name for name in names], table[columns].to_numpy(float) @ seven_to_ten(), splits
     )
 
 
@@ -101,57 +100,25 @@ def seven_to_ten() -> Float[np.ndarray, "7 10"]:
     return np.clip(1 - np.abs(positions[:, None] - RATINGS), 0, None)
 
 
-# Shared by the readers ---------------------------------------------------------------------------------------------
-
-
-def _table(path: Path, columns: int) -> NDArray[np.float64]:
-    """Whitespace-separated numbers; raises ValueError that names the line that does not fit."""
-    rows = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        fields = line.split()
-        if not fields:
-            continue
-        try:
-            rows.append([float(field) for field in fields])
-        except ValueError:
-            rows.append([])
-        if len(rows[-1]) != columns:
-            raise ValueError(f"{path}, line {number}: expected {columns} numbers, got {line[:80]!r}.")
-    return np.array(rows)
-
-
-def _image_list(path: Path) -> set[int]:
-    """Image ids, one a line, with or without the file's ending."""
-    return {int(Path(line.strip()).stem) for line in path.read_text().splitlines() if line.strip()}
-
-
-def _shares(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rows divided by their sums; rows without a vote become NaN and are left out by `_collect`."""
-    with np.errstate(invalid="ignore"):
-        return counts / counts.sum(1, keepdims=True)
-
-
-def _collect(
-    paths: Sequence[Path], distributions: NDArray[np.float64], splits: Sequence[Split], groups: Sequence[str]
-) -> RatedPhotographs:
-    """What is there and can be opened, with a count of what is not."""
+def _collect(paths: Sequence[Path], counts: NDArray[np.float64], splits: Sequence[Split]) -> RatedPhotographs:
+    """Photographs that can be opened and have votes, with a count of the others in the log."""
     with ThreadPoolExecutor() as threads:
-        readable = list(threads.map(_opens, paths, chunksize=256))
-    kept = [index for index in range(len(paths)) if readable[index] and np.isfinite(distributions[index]).all()]
+        readable = np.array(list(threads.map(_opens, paths, chunksize=256)))
+    votes = counts.sum(1, keepdims=True)
+    whole = RatedPhotographs(tuple(paths), (counts / np.maximum(votes, 1)).astype(np.float32), tuple(splits))
+    rated = whole.take(np.flatnonzero(readable & (votes[:, 0] > 0)))
     skipped = tuple(path for path, opens in zip(paths, readable, strict=True) if not opens)
     missing = sum(not path.exists() for path in skipped)
     log.info(
         "%d of %d rated photographs; %d missing, %d broken, %d without a vote%s",
-        len(kept),
+        len(rated),
         len(paths),
         missing,
         len(skipped) - missing,
-        int(np.isnan(distributions).any(1).sum()),
+        int((votes == 0).sum()),
         f", such as {skipped[0].name}" if skipped else "",
     )
-    whole = RatedPhotographs(tuple(paths), distributions.astype(np.float32), tuple(splits), tuple(groups))
-    rated = whole.take(kept)
-    return RatedPhotographs(rated.paths, rated.distributions, rated.splits, rated.groups, skipped)
+    return replace(rated, skipped=skipped)
 
 
 def _opens(path: Path) -> bool:

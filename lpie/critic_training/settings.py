@@ -20,9 +20,7 @@ class RatingTraining:
     all_epochs: Annotated[int, "while all layers learn"] = 9
     all_rate: Annotated[float, "learning rate of those epochs"] = 3e-5
     weight_decay: float = 0.0
-    folds: Annotated[int, "of a cross-validation; 0 for the published split"] = 0
     seed: int = 0
-    int8: Annotated[bool, "store large layers in eight bits with a scale for each output channel"] = False
 
 
 @dataclass(frozen=True)

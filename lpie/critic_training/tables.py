@@ -1,17 +1,23 @@
-"""The tables behind the notebook on aesthetic scores: where critics fail, and how easily each is fooled."""
+"""The tables of the notebook on aesthetic scores: how critics agree with people, fail and are fooled."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from lpie.critic.nima import NIMA
+from lpie.critic_training.agreement import agreement, calibration
 from lpie.critic_training.measures import fooling, shifts
+from lpie.critic_training.processes import Processes
+from lpie.critic_training.ratings import read_oasis
+from lpie.critic_training.training import predict
 from lpie.critic_training.variations import VARIATIONS
 from lpie.imaging.pixels import quantize
 from lpie.imaging.resampling import resize
@@ -20,7 +26,9 @@ from lpie.judges.robustness import ATTACKED_SIZE, EPSILON, octave_energy, score_
 from lpie.judges.robustness import Score as Judge
 from lpie.photos.photographs import demo_photographs, read_photo
 from lpie.records import results_folder, write_csv
-from lpie.registry import files_of
+from lpie.registry import fetch, files_of
+
+log = logging.getLogger(__name__)
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published"
 
@@ -129,3 +137,30 @@ def read_published(name: str) -> pd.DataFrame:
     if not path.exists():
         raise FileNotFoundError(f"No table {path.name} in {path.parent}: work in a checkout of the project.")
     return pd.read_csv(path)
+
+
+def write_people_tables(out: Path, device: str) -> pd.DataFrame:
+    """Write `critic_agreement.csv` and `critic_calibration.csv` to `out`, and return the former.
+
+    They say whether NIMA ranks photographs as people do: the AVA network on the 25,548 photographs of AVA that its
+    authors held out, by their published predictions, and each network on the photographs of OASIS.
+    """
+    agreements, calibrations = [], []
+    for dataset, network, predicted, rated in _predictions(device):
+        named = {"dataset": dataset, "network": network}
+        agreements.append(pd.DataFrame({**named, **agreement(predicted, rated)}))
+        calibrations.append(pd.DataFrame({**named, **calibration(predicted, rated)}))
+    table = pd.concat(agreements)
+    write_csv(out / "critic_calibration.csv", pd.concat(calibrations))
+    write_csv(out / "critic_agreement.csv", table)
+    return table
+
+
+def _predictions(device: str) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
+    """Dataset, network, predicted and rated distributions."""
+    stored = np.load(fetch("nima/ava_test_idealo_predictions.npz"))
+    yield "AVA test", "ava", stored["predictions"].astype(float), stored["labels"].astype(float)
+    rated = read_oasis(fetch("oasis_beauty/ratings.csv").parent)
+    for name, critic in available_critics().items():
+        log.info("%s on OASIS", name)
+        yield "OASIS", name, predict(critic.to(device), rated, Processes(device)), rated.distributions

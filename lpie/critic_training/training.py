@@ -1,4 +1,4 @@
-"""Training of a NIMA on people's ratings, by one process or several.
+"""Training of a NIMA on people's ratings, by one process or several, and how well it agrees with unseen ones.
 
 Several processes share each batch and average their gradients. What is random (order, crops, dropout) is drawn for
 the whole batch from the seed, the epoch and the step, so that their number changes nothing but rounding; a training
@@ -18,26 +18,58 @@ import math
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from lpie.critic.nima import NIMA
-from lpie.critic_training.processes import Processes, ReducedPhotographs
-from lpie.critic_training.ratings import RatedPhotographs
+from lpie.critic.nima import NIMA, mean_score, score_standard_deviation
+from lpie.critic_training.agreement import agreement
+from lpie.critic_training.processes import Processes, ReducedPhotographs, share_dropout
+from lpie.critic_training.ratings import READERS, RatedPhotographs
 from lpie.critic_training.settings import RatingTraining
 from lpie.imaging.pixels import from_uint8
 from lpie.losses.fidelity import earth_movers_distance
-from lpie.records import read_tensors, write_tensors
+from lpie.records import read_tensors, write_csv, write_tensors
 from lpie.study.resuming import optimizer_tensors, restore_optimizer
 
 log = logging.getLogger(__name__)
 
 ENLARGED = 8 / 7  # side of the photographs from which crops are taken over that of the crops: 256 to 224
 SAVE_EVERY = 500  # steps
+
+
+def learn_ratings(settings: RatingTraining, dataset: str, data: Path, out: Path, device: str) -> None:
+    """Train on a dataset's split `train` and print how well people's ratings of its split `test` are predicted.
+
+    `out` gets `weights.safetensors`, `predictions.csv` and `agreement.csv` of the test photographs, and
+    `state.safetensors`, from which the same command goes on to the same bytes.
+    """
+    with Processes(device) as processes:
+        rated = READERS[dataset](data)
+        nima = train(settings, new_network(settings), rated.of("train"), out / "state.safetensors", processes)
+        held_out = rated.of("test")
+        predicted = predict(nima, held_out, processes)
+        if not processes.writes:
+            return
+    decoded = np.flatnonzero(np.isfinite(predicted).all(1))
+    if len(decoded) < len(held_out):
+        log.warning("%d of %d test photographs could not be decoded.", len(held_out) - len(decoded), len(held_out))
+    held_out, predicted = held_out.take(decoded), predicted[decoded]
+    notes = {name: str(value) for name, value in asdict(settings).items() if name not in ("backbone", "input_size")}
+    nima.save(out / "weights.safetensors", torch.float16, ratings=dataset, **notes)
+    columns: dict[str, Any] = {"photo": [path.name for path in held_out.paths]}
+    for who, distributions in (("rated", held_out.distributions), ("predicted", predicted)):
+        known = torch.from_numpy(distributions)
+        columns |= {f"{who}_mean": mean_score(known), f"{who}_standard_deviation": score_standard_deviation(known)}
+    write_csv(out / "predictions.csv", pd.DataFrame(columns))
+    table = agreement(predicted, held_out.distributions)
+    write_csv(out / "agreement.csv", table)
+    print(table.to_string(index=False, float_format="%.3f"), flush=True)
 
 
 def new_network(settings: RatingTraining) -> NIMA:
@@ -59,7 +91,7 @@ def train(settings: RatingTraining, nima: NIMA, rated: RatedPhotographs, state: 
     if not len(rated):
         raise ValueError("No rated photograph to train on: is the folder of photographs where the reader looks?")
     nima.to(processes.device).unfreeze().train()
-    dropouts = _share_dropout(nima.network)
+    dropouts = share_dropout(nima.network)
     photographs = ReducedPhotographs(rated.paths, round(nima.input_size * ENLARGED))
     wanted = torch.from_numpy(rated.distributions).to(processes.device)
     progress = _Progress(settings, nima, len(rated), state)
@@ -109,30 +141,6 @@ def predict(nima: NIMA, rated: RatedPhotographs, processes: Processes, batch: in
     if processes.count > 1:
         distributed.all_reduce(predicted)
     return predicted.cpu().numpy()
-
-
-class SharedDropout(nn.Dropout):
-    """Dropout whose mask is drawn for the whole batch, of which a process takes its rows."""
-
-    draws: torch.Generator
-    total = 1
-    rows = slice(None)
-
-    def forward(self, input: Tensor) -> Tensor:
-        if not self.training:
-            return input
-        drawn = torch.rand(self.total, *input.shape[1:], generator=self.draws)[self.rows]
-        return input * (drawn >= self.p).to(input) / (1 - self.p)
-
-
-def _share_dropout(network: nn.Module) -> list[SharedDropout]:
-    shared = []
-    for parent in list(network.modules()):
-        for name, child in parent.named_children():
-            if isinstance(child, nn.Dropout):
-                shared.append(SharedDropout(child.p))
-                setattr(parent, name, shared[-1].train(child.training))
-    return shared
 
 
 class _Progress:
