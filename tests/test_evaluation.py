@@ -10,7 +10,8 @@ from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor, nn
 
 from lpie.imaging.color import luma
-from lpie.imaging.pixels import to_uint8
+from lpie.imaging.pixels import from_uint8, to_uint8
+from lpie.losses.similarity import ssim
 from lpie.study.evaluation import (
     OCTAVES,
     change_spectrum,
@@ -102,6 +103,10 @@ def test_the_truth_counts_where_a_scene_has_one(scenes: list[Scene]) -> None:
         peak_signal_noise_ratio(known[0].photo.numpy(), known[0].target.numpy(), data_range=255), abs=1e-4
     )
     assert np.isnan(table["psnr_truth"][1])
+    assert table["near_ssim"][0] == pytest.approx(
+        ssim(from_uint8(known[0].target[None]), from_uint8(known[0].photo[None])).item(), abs=1e-6
+    )
+    assert np.isnan(table["near_ssim"][1])
 
 
 def test_psnr_is_scikit_images(small_photos: Tensor) -> None:

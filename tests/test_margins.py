@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lpie.evidence.margins import answer, compare
+from lpie.evidence.answers import answer
+from lpie.evidence.margins import compare
 from lpie.evidence.statistics import Interval
 
 

@@ -13,8 +13,9 @@ from lpie.imaging.resampling import reduced
 from lpie.operators import OPERATORS, ToneSettings
 from lpie.operators.local_laplacian import local_laplacian
 from lpie.photos import photographs
+from lpie.photos.photographs import demo_photographs, write_photo
 from lpie.study import targets
-from lpie.study.settings import Shares
+from lpie.study.settings import Photographs, Shares
 from lpie.study.sources import deal, find_sources
 from lpie.study.study_file import find_profile
 
@@ -60,6 +61,24 @@ def test_another_alpha_makes_other_targets(tmp_path: Path) -> None:
     scene = targets.load_scenes(replace(SMALL, settings={"tone": {"alpha": 0.3}}), "tone", tmp_path)[0]
     assert scene.name == "coffee"
     assert (from_uint8(scene.target[None]) - expected).abs().max() <= 0.5 / 255 + 1e-6
+
+
+def test_a_tone_scene_keeps_what_a_person_made_of_it_beside_the_operators_target(tmp_path: Path) -> None:
+    photo = demo_photographs()["coffee"][..., :200, :300]
+    for folder, rendition in (("camera", photo), ("retouched", (1.2 * photo).clamp(max=1))):
+        (tmp_path / folder).mkdir()
+        for index, name in enumerate(("one", "two", "three")):
+            write_photo(rendition.roll(31 * index, -1), tmp_path / folder / f"{name}.png")
+    pairs = Photographs(
+        input=str(tmp_path / "camera"),
+        target=str(tmp_path / "retouched"),
+        split={"train": ["one"], "validation": ["two"], "test": ["three"]},
+    )
+    profile = replace(SMALL, photographs=(pairs,), shortest_side=0)
+    scene = next(one for one in targets.load_scenes(profile, "tone", tmp_path / "targets") if one.split == "test")
+    assert scene.truth is not None
+    assert (from_uint8(scene.truth[None]) - (1.2 * from_uint8(scene.photo[None])).clamp(max=1)).abs().max() < 1.5 / 255
+    assert not torch.equal(scene.target, scene.truth)
 
 
 def test_targets_are_made_again_when_what_the_operators_import_changes() -> None:

@@ -11,7 +11,9 @@ from synthetic_records import JUDGES as JUDGED
 from synthetic_records import invent_study
 
 from lpie.evidence import Evidence
+from lpie.evidence.answers import answers, photographs_needed
 from lpie.evidence.comparisons import comparisons
+from lpie.evidence.statistics import Interval
 from lpie.evidence.verdicts import CLAIMS, verdicts
 from lpie.judges import JUDGES
 
@@ -60,6 +62,45 @@ def test_instruments_without_a_role_decide_nothing_but_a_veto_does(
     assert row["verdict"] == "undecided"
     assert row["found"].startswith("Undecided in 4 of 8 cases")  # the attack is vetoed
     assert row["interval"] == ""
+
+
+def nearer_to_a_person(scores: pd.DataFrame, by: float) -> pd.DataFrame:
+    """The scores with what ColorVideoVDP says of a person's renditions, `by` JOD nearer with a critic than without."""
+    noise = pd.Series(np.random.default_rng(0).normal(0, 0.02, len(scores)), scores.index)
+    taught = scores["run"].str.contains(r"\+")
+    return scores.assign(near_cvvdp=7 + by * taught + noise)
+
+
+def test_where_nobody_knows_what_is_preferred_nearness_to_a_persons_rendition_decides(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in JUDGED:
+        monkeypatch.setitem(JUDGES, name, replace(JUDGES[name], roles=()))
+    runs, scores = invent_study(networks=("parameters",))
+    for by, expected in ((0.5, "supported"), (-0.5, "not supported"), (0.0, "not supported")):
+        table = verdicts(Evidence(runs, nearer_to_a_person(scores, by))).set_index("claim")
+        assert {table.loc[claim, "verdict"] for claim in ("C1", "C2", "C7")} == {expected}
+        assert "nearer to a person's by ColorVideoVDP" in table.loc["C1", "found"]
+
+
+def test_every_instrument_answers_against_its_margin_and_says_whether_it_counts(
+    mixed: tuple[pd.DataFrame, pd.DataFrame],
+) -> None:
+    runs, scores = mixed
+    table = answers(comparisons(Evidence(runs, nearer_to_a_person(scores, 0.05)))).set_index(["claim", "instrument"])
+    vision = table.loc[("C1", "ColorVideoVDP")]
+    assert (vision["role"], vision["verdict"]) == ("human reference", "no difference that matters")
+    assert vision["cases"] == vision["no difference that matters"]
+    niqe = table.loc[("C2", "NIQE")]  # gains with one network, loses with the other
+    assert niqe["role"] == "preference"
+    assert min(niqe["supported"], niqe["contradicted"]) >= 3
+    assert niqe["verdict"] == "undecided"
+
+
+def test_four_times_the_photographs_halve_an_interval() -> None:
+    open_ = Interval(mean=0.2, low=-0.1, high=0.5, n=10)
+    assert photographs_needed(open_, margin=0.05) == 40
+    assert photographs_needed(Interval(0.05, -0.1, 0.2, 10), margin=0.05) == np.inf
 
 
 def test_plain_unexplained_change_vetoes_what_judges_like(mixed: tuple[pd.DataFrame, pd.DataFrame]) -> None:

@@ -15,6 +15,8 @@ from lpie.evidence.statistics import holm, paired_intervals, signed_rank_test, s
 from lpie.networks import FAMILIES
 
 CASE = ["operator", "network", "critic"]
+NEARER = "closer_"
+"""How measures begin that say how much nearer one rendition is to a person's than another."""
 
 
 def comparisons(evidence: Evidence, configurations: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -34,7 +36,8 @@ def comparisons(evidence: Evidence, configurations: pd.DataFrame | None = None) 
         def compare(claim: str, against: str, raters: Sequence[str], ours: pd.DataFrame = ours) -> None:
             theirs = None if against == "target" else evidence.without_critic(ours.iloc[0], against)
             if against == "target" or theirs is not None:
-                rows.extend(_compared(evidence, claim, against, ours, theirs, [f"gain_{name}" for name in raters]))
+                measures = [f"gain_{name}" for name in raters] + [f"{NEARER}{name}" for name in evidence.nearing]
+                rows.extend(_compared(evidence, claim, against, ours, theirs, measures))
 
         compare("C1", fidelity, evidence.judges)
         if fidelity == "l2":
@@ -63,9 +66,11 @@ def _compared(
 ) -> Iterator[dict[str, object]]:
     """Paired differences of photos, each averaged over seeds; against nothing, of the measures themselves."""
     differences = evidence.photo_means(ours)[measures]
-    seeds = ours.groupby("seed")[measures].mean()
     if theirs is not None:
         differences = differences - evidence.photo_means(theirs)[measures]
+    measures = [name for name in measures if differences[name].notna().any()]
+    seeds = ours.groupby("seed")[measures].mean()
+    if theirs is not None:
         their_seeds = theirs.groupby("seed")[measures].mean()
     for measure, interval in zip(measures, paired_intervals(differences[one] for one in measures), strict=True):
         across = (

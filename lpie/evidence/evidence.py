@@ -61,6 +61,12 @@ class Evidence:
         """The judges that scored and have the role *preference*: they alone say which rendition people like."""
         return [name for name in self.judges if "preference" in JUDGES[name].roles]
 
+    @cached_property
+    def nearing(self) -> list[str]:
+        """The judges that measured how near renditions are to a person's, or to the scene without haze."""
+        near = [name for name in JUDGES if f"near_{name}" in self.scores]
+        return [name for name in near if self.scores[f"near_{name}"].notna().any()]
+
     def rows_of(self, case: pd.Series) -> pd.DataFrame:
         """The rows of `gains` that a row of `comparisons` is about."""
         known = (self.gains[name] == case[name] for name in ("operator", "network", "critic", "fidelity", "gamma"))

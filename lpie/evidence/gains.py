@@ -6,6 +6,8 @@ share. Weights are chosen on validation photos by the critic that trained, never
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 
@@ -15,6 +17,8 @@ from lpie.judges import JUDGES
 
 REFERENCES = ("input", "target")
 RIVALS = ("trivial", "universal", "perturbation")
+GAINED = {"score_": "gain_", "survives_": "kept_", "near_": "closer_"}
+"""Columns of scores that are held against the target's, by how they begin, and what the differences are called."""
 CONFIGURATION = ["operator", "network", "fidelity", "critic", "gamma", "objective"]
 
 
@@ -29,16 +33,17 @@ def photo_gains(runs: pd.DataFrame, scores: pd.DataFrame, split: str = "test") -
     """One row per run and photo of `split`: the columns of both tables and the gains over the target.
 
     Added: gain_<rater> for every critic and judge, kept_<critic>_<transformation> for the gain that is left when output
-    and target are both transformed. Raises ValueError when an operator's target was not evaluated.
+    and target are both transformed, closer_<judge> for how much nearer than the target the output is to a person's
+    rendition or to the scene without haze. Raises ValueError when an operator's target was not evaluated.
     """
     rows = scores[scores["split"] == split].merge(runs, on="run", validate="many_to_one")
     targets = rows[rows["network"] == "target"].set_index(["operator", "photo"])
     unmeasured = set(rows["operator"]) - set(targets.index.get_level_values(0))
     if unmeasured:
         raise ValueError(f"The target of {', '.join(sorted(unmeasured))} has no scores: run_studies makes them.")
-    measured = [column for column in map(str, rows) if column.startswith(("score_", "survives_"))]
+    measured = [column for column in map(str, rows) if column.startswith(tuple(GAINED))]
     reference = targets[measured].reindex(pd.MultiIndex.from_frame(rows[["operator", "photo"]])).to_numpy()
-    names = [name.replace("score_", "gain_").replace("survives_", "kept_") for name in measured]
+    names = [re.sub("^[a-z]+_", lambda prefix: GAINED[prefix[0]], name) for name in measured]
     gains = pd.DataFrame(rows[measured].to_numpy() - reference, columns=names, index=rows.index)
     return pd.concat([rows.replace({"psnr": {np.inf: np.nan}}), gains], axis=1)
 

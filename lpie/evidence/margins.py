@@ -13,27 +13,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from lpie.evidence.answers import answer
 from lpie.evidence.statistics import Interval, paired_interval
+from lpie.judges import JUDGES
 
-MARGINS = {"score_technical": 0.05, "score_niqe": 0.1, "expert_c": 0.1}
+MARGINS = {f"score_{name}": JUDGES[name].margin for name in ("technical", "niqe")} | {"expert_c": 0.1}
 """Less than this is no difference that matters: points, points, CIEDE2000 (lower is better there)."""
 SHOWN = ("psnr", "color_shift", "score_compact", "score_ava", "score_robust")
 """Measures that are shown without a verdict."""
 LOWER_IS_BETTER = ("expert_c", "color_shift")
-
-
-def answer(difference: Interval, margin: float) -> str:
-    """`better` or `worse` by more than the margin, `no difference that matters`, or `undecided`.
-
-    `difference`: higher is better. The whole interval must lie beyond the margin, or within it.
-    """
-    if difference.low > margin:
-        return "better"
-    if difference.high < -margin:
-        return "worse"
-    if -margin <= difference.low and difference.high <= margin:
-        return "no difference that matters"
-    return "undecided"
 
 
 def compare(scores: pd.DataFrame, runs: list[str], controls: list[str]) -> pd.DataFrame:

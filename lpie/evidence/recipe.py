@@ -18,7 +18,7 @@ def recipe_check(evidence: Evidence, configuration: pd.Series) -> pd.DataFrame:
     """Whether a configuration is an enhancement: one row per criterion, with value, bound, interval and `passed`.
 
     Veto: little unexplained change. Visible difference: near enough to the operator's target. Human reference: not
-    farther from a person's rendition than the target; no study measures it yet. Preference: every judge not below the
+    farther from a person's rendition than the target, by more than a margin. Preference: every judge not below the
     target, some above it, and above the trivial edit with the largest PSNR that is not above the configuration's, so
     that it may change as much or more.
     """
@@ -32,7 +32,11 @@ def recipe_check(evidence: Evidence, configuration: pd.Series) -> pd.DataFrame:
         value = across(rows, column) if measured else UNKNOWN
         text = f"{role}: {JUDGES[name].label}, at most" + ("" if measured else " (not measured)")
         checks.append(_check(text, value, bound, "most"))
-    checks.append(_check("human reference: not farther than the target (not measured)", UNKNOWN, 0.0, "most"))
+    for name in evidence.nearing:
+        text = f"human reference: not farther than the target ({JUDGES[name].label})"
+        checks.append(_check(text, across(rows, f"closer_{name}"), -JUDGES[name].margin, "low"))
+    if not evidence.nearing:
+        checks.append(_check("human reference: not farther than the target (not measured)", UNKNOWN, 0.0, "most"))
     judged = {name: across(rows, f"gain_{name}") for name in evidence.preferring}
     if not judged:
         checks.append(_check("preference: above the target (no instrument)", UNKNOWN, 0.0, "above"))

@@ -13,10 +13,12 @@ import numpy as np
 import pandas as pd
 
 from lpie.evidence import labels
-from lpie.evidence.comparisons import CASE, comparisons
+from lpie.evidence.answers import answer, interval_of
+from lpie.evidence.comparisons import CASE, NEARER, comparisons
 from lpie.evidence.criteria import Criteria
 from lpie.evidence.evidence import Evidence
 from lpie.evidence.statistics import SIGNIFICANCE, paired_ratio_interval
+from lpie.judges import JUDGES
 from lpie.networks import FAMILIES
 
 CLAIMS = {
@@ -29,7 +31,7 @@ CLAIMS = {
     "C7": "The critic adds what SSIM, MS-SSIM and their mix with L1 do not give.",
 }
 
-NOBODY = "no instrument with the role of preference was measured"
+NOBODY = "no instrument with the role of preference or of human reference decides"
 
 PAIRED_TEST = (
     "Wilcoxon signed-rank over photos, Holm over the claim's comparisons, and the interval across seeds where both "
@@ -99,16 +101,20 @@ def _tally(cases: pd.DataFrame) -> str:
 def _judged_cases(rows: pd.DataFrame, key: list[str], evidence: Evidence) -> pd.DataFrame:
     """Cases in which no judge with the role *preference* loses, one gains, and none with the role *veto* objects.
 
-    Without such a judge a case that is not vetoed stays open, `holds` None.
+    Without such a judge those with the role *human reference* decide: some finds the rendition nearer to a person's by
+    more than its margin, none farther. Where they cannot either, a case that is not vetoed stays open, `holds` None.
     """
     cases, speaking = [], [f"gain_{name}" for name in evidence.preferring]
+    speaking = speaking or [f"{NEARER}{name}" for name in evidence.nearing]
     for _, case in rows.groupby(key, sort=False):
         judged = case[case["measure"].isin(speaking)]
         holds: bool | None = None
         if evidence.vetoed(evidence.rows_of(case.iloc[0])):
             holds = False
-        elif len(judged):
+        elif len(judged) and evidence.preferring:
             holds = bool((judged["low"] >= evidence.criteria.judge_slack).all() and _gains(judged).any())
+        elif len(judged):
+            holds = _nearer(judged)
         shown = judged if len(judged) else case
         worst = shown.iloc[int(shown["difference"].argmin())]
         listed = ", ".join(f"{_name(row)} {row['difference']:+.2f}" for _, row in judged.iterrows())
@@ -116,6 +122,15 @@ def _judged_cases(rows: pd.DataFrame, key: list[str], evidence: Evidence) -> pd.
         interval = f"{_name(worst)} {_bounds(worst)}" if len(judged) else ""
         cases.append(_case(case.iloc[0], key, holds, float(worst["difference"]), detail, interval, worst))
     return pd.DataFrame(cases)
+
+
+def _nearer(judged: pd.DataFrame) -> bool | None:
+    """Whether a rendition is nearer to a person's, by the answers of all that measured it; None where they are open."""
+    margins = [JUDGES[name.removeprefix(NEARER)].margin for name in judged["measure"]]
+    found = {answer(interval_of(case), margin) for (_, case), margin in zip(judged.iterrows(), margins, strict=True)}
+    if "better" in found or "worse" in found:
+        return "worse" not in found
+    return None if "undecided" in found else False
 
 
 def _gains(row: Any) -> Any:
@@ -139,7 +154,7 @@ def _served_cases(rows: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
             name = f"{labels.network_label(network)} ({critic})"
             detail = (
                 f"Best case, {name}: serves {' and '.join(served) or 'neither operator'}."
-                if evidence.preferring
+                if evidence.preferring or evidence.nearing
                 else ""
             )
             cases.append({**worst, "operator": "", "holds": holds, "name": name, "detail": detail})
@@ -250,7 +265,10 @@ def _label(case: pd.Series, key: list[str]) -> str:
 
 
 def _name(row: pd.Series) -> str:
-    return str(row["measure"]).removeprefix("gain_")
+    measure = str(row["measure"])
+    if measure.startswith(NEARER):
+        return f"nearer to a person's by {JUDGES[measure.removeprefix(NEARER)].label}"
+    return measure.removeprefix("gain_")
 
 
 def _bounds(row: pd.Series) -> str:

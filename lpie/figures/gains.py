@@ -17,6 +17,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from lpie.evidence import Evidence, labels
+from lpie.evidence.comparisons import NEARER
 from lpie.evidence.gains import RIVALS
 from lpie.figures.style import (
     GAIN_COLORS,
@@ -165,8 +166,9 @@ def claim_figure(compared: pd.DataFrame, claim: str, slack: float) -> Figure:
             panel.errorbar(shown["difference"][of], heights[of] + offset, xerr=bars, fmt="o", ms=3.5, lw=1,
                            color=colors[variant], label=f"against {labels.fidelity_label(variant)}")  # fmt: skip
         panel.axvline(0, color="0.4", linewidth=0.8)
-        panel.axvline(slack, color="0.4", linewidth=0.8, linestyle=":")
-        panel.set_title(measure.replace("gain_", "judge: "))
+        if not measure.startswith(NEARER):
+            panel.axvline(slack, color="0.4", linewidth=0.8, linestyle=":")
+        panel.set_title(measure.replace("gain_", "judge: ").replace(NEARER, "nearer: "))
     names = [f"{labels.operator_label(o)}, {labels.network_label(n)}, {c}" for o, n, c in cases]
     axes[0, 0].set_yticks(range(len(cases)), names)
     axes[0, 0].invert_yaxis()

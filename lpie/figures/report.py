@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from lpie.evidence import Evidence, labels
+from lpie.evidence.answers import answers
 from lpie.evidence.comparisons import comparisons
 from lpie.evidence.recipe import recipe_summary, recipe_table
 from lpie.evidence.results import collect_results, crop_path, read_logs
@@ -63,6 +64,11 @@ TABLES = {
     "headline": (
         "every objective",
         "Means over test photographs; ± is half the 95 % interval, across seeds, or across photographs for one seed.",
+    ),
+    "answers": (
+        "C1, C2 and C7 by instrument",
+        "In how many cases each instrument finds a difference beyond its margin, within it, or neither, and how many "
+        "photographs would decide an open case. Those without a role are shown and do not count.",
     ),
     "recipe_summary": (
         "recipes",
@@ -110,6 +116,7 @@ def write_tables(evidence: Evidence) -> dict[str, pd.DataFrame]:
         "recipe_summary": recipe_summary(checks),
         "recipe": checks,
         "comparisons": compared,
+        "answers": answers(compared),
         "time": time_table(evidence.runs),
     }
     if (folder / "confirmation").exists():

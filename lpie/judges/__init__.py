@@ -32,7 +32,9 @@ __all__ = [
     "Role",
     "available_raters",
     "available_references",
+    "human_references",
     "load_judge",
+    "load_nearness",
     "load_rater",
 ]
 
@@ -66,6 +68,8 @@ class Judge:
     """In which it speaks in a verdict: those for which `results/published/instruments.csv` is evidence."""
     plain: float = math.inf
     """Of a judge with the role *veto*: the number above which what it sees is plain, and it objects."""
+    margin: float = 0.0
+    """Less than this is no difference that matters, in the judge's own unit; set before a study is run."""
 
 
 def _nima(name: str, device: Any) -> Any:
@@ -114,11 +118,15 @@ _REFERENCE: tuple[Role, ...] = (*_VISIBLE, "human reference")
 JUDGES: dict[str, Judge] = {
     row.name: row
     for row in (
-        Judge("technical", "technical NIMA", partial(_nima, "technical"), "TID2013: 25 photographs, damaged"),
-        Judge("niqe", "NIQE", _niqe, "BSDS500: statistics of photographs, no ratings", higher_is_better=False),
+        Judge(
+            "technical", "technical NIMA", partial(_nima, "technical"), "TID2013: 25 photographs, damaged", margin=0.05
+        ),
+        Judge(
+            "niqe", "NIQE", _niqe, "BSDS500: statistics of photographs, no ratings", higher_is_better=False, margin=0.1
+        ),
         _against("psnr", "PSNR", partial(_full_reference, "psnr"), roles=_VISIBLE),
-        _against("ssim", "SSIM", partial(_similarity, "ssim"), roles=_REFERENCE),
-        _against("ms_ssim", "MS-SSIM", partial(_similarity, "ms_ssim"), roles=_REFERENCE),
+        _against("ssim", "SSIM", partial(_similarity, "ssim"), roles=_REFERENCE, margin=0.01),
+        _against("ms_ssim", "MS-SSIM", partial(_similarity, "ms_ssim"), roles=_REFERENCE, margin=0.005),
         _against(
             "lpips",
             "LPIPS",
@@ -145,6 +153,7 @@ JUDGES: dict[str, Judge] = {
             "XR-DAVID, LIVEHDR and UPIQ: people's judgments of distortions",
             package="pycvvdp",
             roles=_REFERENCE,
+            margin=0.1,
         ),
         _against(
             "unexplained",
@@ -169,6 +178,15 @@ def load_judge(name: str, device: str | torch.device = "cpu") -> Callable[..., A
     return find(JUDGES, name, "judge").load(device)
 
 
+def load_nearness(name: str, device: str | torch.device = "cpu") -> Callable[..., Any]:
+    """The judge with a reference called `name`: photos and references to (N,), higher is nearer, without gradient.
+
+    Errors as `load_judge`.
+    """
+    measure = load_judge(name, device)
+    return measure if JUDGES[name].higher_is_better else lambda photo, reference: -measure(photo, reference)
+
+
 def load_rater(name: str, device: str | torch.device = "cpu") -> Callable[..., Any]:
     """The critic or the judge without a reference called `name`: photos to (N,), higher is better, without gradient.
 
@@ -191,6 +209,11 @@ def available_raters() -> tuple[str, ...]:
     raters = (*CRITICS, *(name for name, row in JUDGES.items() if not row.needs_reference))
     here = [name for name in raters if name in shipped or name not in REGISTERED or find_file(REGISTERED[name])]
     return tuple(here)
+
+
+def human_references() -> tuple[str, ...]:
+    """Of `available_references`, those whose distance to a person's rendition counts."""
+    return tuple(name for name in available_references() if "human reference" in JUDGES[name].roles)
 
 
 def available_references() -> tuple[str, ...]:

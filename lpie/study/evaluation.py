@@ -24,7 +24,7 @@ from torch.nn import functional
 from lpie.critic import CRITICS
 from lpie.imaging.color import luma
 from lpie.imaging.pixels import from_uint8, to_uint8
-from lpie.judges import available_references
+from lpie.judges import available_references, human_references, load_nearness
 from lpie.judges.full_reference import cvvdp, psnr
 from lpie.judges.lpips import alexnet_is_here, lpips
 from lpie.judges.robustness import SURVIVAL, octave_energy
@@ -100,7 +100,8 @@ def measure(
     Columns
         run, photo, split: which output this is.
         psnr: dB to the target, over all pixels and channels; infinite where equal. psnr_truth: to the photo without
-        haze, where a scene has one.
+        haze or as a person finished it, where a scene has one.
+        near_<judge>: how near it is to that photo, by every judge with the role *human reference*; higher is nearer.
         ssim, ms_ssim: to the target; ms_ssim is not a number where a side is below 161 px.
         lpips: to the target, lower is closer; not a number where AlexNet's weights are missing.
         cvvdp: to the target, in JOD: 10 where equal, one less is plainly seen. unexplained: the share of the area with
@@ -144,7 +145,6 @@ def _measure_batch(
     target = from_uint8(torch.stack([scene.target for scene in scenes]).to(device))
     columns = {
         "psnr": psnr(output, target),
-        "psnr_truth": _psnr_to_truth(output, scenes),
         "ssim": ssim(output, target),
         "ms_ssim": ms_ssim(output, target) if min(output.shape[-2:]) >= SMALLEST_SIDE else _unknown(output),
         "lpips": lpips(output, target) if alexnet_is_here() else _unknown(output),
@@ -158,6 +158,7 @@ def _measure_batch(
         columns["unexplained"] = unexplained_change(
             from_uint8(torch.stack([s.photo for s in scenes]).to(device)), output
         )
+    columns |= _nearness_to_truth(output, scenes)
     change = change_spectrum(output - target)
     columns |= {f"change_{octave + 1}": change[:, octave] for octave in range(OCTAVES)}
     columns |= {f"score_{name}": judge(output) for name, judge in judges.items()}
@@ -207,11 +208,18 @@ def _hann(size: int, like: Tensor) -> Tensor:
     return torch.hann_window(size + 2, periodic=False, dtype=like.dtype, device=like.device)[1:-1]
 
 
-def _psnr_to_truth(output: Photo, scenes: list[Scene]) -> PerPhoto:
-    values = _unknown(output)
+def _nearness_to_truth(output: Photo, scenes: list[Scene]) -> dict[str, PerPhoto]:
+    """How near each output is to the photo without haze or as a person finished it; not a number without one."""
+    names = human_references()
+    values = {column: _unknown(output) for column in ("psnr_truth", *(f"near_{name}" for name in names))}
     for place, scene in enumerate(scenes):
-        if scene.truth is not None and scene.truth.shape == scene.target.shape:
-            values[place] = psnr(output[place, None], from_uint8(scene.truth[None].to(output.device)))[0]
+        if scene.truth is None or scene.truth.shape != scene.target.shape:
+            continue
+        pair = output[place, None], from_uint8(scene.truth[None].to(output.device))
+        values["psnr_truth"][place] = psnr(*pair)[0]
+        for name in names:
+            if name != "ms_ssim" or min(output.shape[-2:]) >= SMALLEST_SIDE:
+                values[f"near_{name}"][place] = load_nearness(name, output.device)(*pair)[0]
     return values
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy import stats
 
 from lpie import registry
@@ -23,7 +22,7 @@ from lpie.critic import CRITICS
 from lpie.evidence.statistics import paired_interval
 from lpie.imaging.pixels import quantize
 from lpie.imaging.resampling import resize
-from lpie.judges import JUDGES, Role, available_raters, available_references, load_judge, load_rater
+from lpie.judges import JUDGES, Role, available_raters, available_references, load_nearness, load_rater
 from lpie.judges.full_reference import NO_DIFFERENCE, cvvdp
 from lpie.operators.local_laplacian import local_laplacian
 from lpie.operators.settings import ToneSettings
@@ -100,7 +99,7 @@ def answers(profile: Profile) -> pd.DataFrame:
     """
     demo = all(rows.set == "demo" for rows in profile.photographs)
     raters = {name: load_rater(name) for name in available_raters()}
-    references = {name: _nearness(name) for name in available_references()}
+    references = {name: load_nearness(name) for name in available_references()}
     asked: list[Callable[..., Iterator[Answer]]] = [_about_damage]
     if not demo:
         asked += [_about_renditions, _about_degraded, _about_pairs, _about_persons]
@@ -152,11 +151,6 @@ def roles(table: pd.DataFrame) -> dict[str, tuple[Role, ...]]:
         name: tuple(shown.loc[(shown["instrument"] == name) & shown["shows"], "role"])
         for name in judged["instrument"].unique()
     }
-
-
-def _nearness(name: str) -> Callable[[Photo, Photo], torch.Tensor]:
-    judge, sign = load_judge(name), 1 if JUDGES[name].higher_is_better else -1
-    return lambda photo, reference: sign * judge(photo, reference)
 
 
 def _about_renditions(raters: Mapping, references: Mapping, demo: bool) -> Iterator[Answer]:

@@ -166,7 +166,7 @@ class Photographs:
     set: str = ""  # demo (photographs inside scikit-image and scikit-learn), or a folder of the registry
     folder: str = ""
     input: str = ""  # a folder, or a folder of the registry; of the same photographs as `target`
-    target: str = ""  # what pairs make of `input`; for dehazing, the scenes without haze
+    target: str = ""  # what pairs make of `input`; for dehazing, scenes without haze; else a person's renditions
     name: str = ""  # put before the names of its photographs; the folder's own when left out
     split: Annotated[Split | Lists | Shares, BeforeValidator(_split)] = field(default_factory=Shares)
     start: NonNegativeInt = 0  # the first of the sorted photographs that is taken

@@ -50,7 +50,7 @@ class Scene:
     target: Tensor
     airlight: Tensor | None = None  # (3,) float32, estimated by the operator
     transmission: Tensor | None = None  # (1, H, W), estimated by the operator, 255 stands for 1
-    truth: Tensor | None = None  # the photo without haze, where it is known
+    truth: Tensor | None = None  # the photo without haze, or as a person finished it, where that is known
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,8 @@ def _make_scene(making: Making) -> Scene:
         return replace(scene, target=_stored(other, making))
     try:
         if operator.estimate is None:
-            return replace(scene, target=_stored(operator.apply(photo, making.settings), making))
+            target = _stored(operator.apply(photo, making.settings), making)
+            return replace(scene, target=target, truth=None if other is None else _stored(other, making))
         clear = operator.estimate(photo, making.settings)
     except Exception as error:
         what = f"{type(error).__name__}: {error}"
