@@ -27,6 +27,8 @@ PAGE := results/$(PROFILE)/report.html
 TEST_ARGS ?= -m "not slow"
 LAB_ARGS ?=
 
+unexport PYTHONDONTWRITEBYTECODE  # ten notebooks would compile PyTorch ten times
+
 .PHONY: study test lab bench published pages docs open fuzz
 .DELETE_ON_ERROR:
 

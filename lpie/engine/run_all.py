@@ -42,22 +42,22 @@ from lpie.study.study_file import asked_profile
 def study_graph(operators: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Each notebook and the ones whose results it reads; `learning` comes once for each operator.
 
-    What follows a hyphen in a name is the parameter `operator` of the notebook before it.
+    Of those that can run, the first of it do: training, on which others wait, comes before the rest. What follows a
+    hyphen in a name is the parameter `operator` of the notebook before it.
     """
-    learning = {f"learning-{operator}": TARGETS.get(operator, ()) for operator in operators}
-    checks = {name: () for names in learning.values() for name in names}
+    learning = {f"learning-{operator}": () for operator in operators}
     return {
-        **checks,
-        "aesthetic_scores": (),
-        "taste": (),
-        "instruments": (),
         **learning,
         "gamma": tuple(learning),
-        "comparison": ("gamma", "aesthetic_scores"),
+        "aesthetic_scores": (),
+        "instruments": (),
+        "comparison": ("gamma", "aesthetic_scores", "instruments"),
+        **{TARGETS[operator]: () for operator in operators if operator in TARGETS},
+        "taste": (),
     }
 
 
-TARGETS: dict[str, tuple[str, ...]] = {"tone": ("tone_targets",), "dehaze": ("haze_targets",)}
+TARGETS = {"tone": "tone_targets", "dehaze": "haze_targets"}
 """The notebook that holds an operator against its papers."""
 
 GRAPH = study_graph(("tone", "dehaze"))
@@ -214,19 +214,22 @@ class _Run:
             self.say("", said)
 
     def everything(self, force: bool) -> None:
-        """Each notebook as soon as those it builds on are done; returns when none is left that can run."""
+        """Each notebook once those it builds on are done, the first of the graph first; returns when none can run."""
         order = TopologicalSorter(self.graph)
         order.prepare()
         running: dict[Future[None], str] = {}
+        waiting: dict[str, tuple[str, fingerprints.Fingerprint]] = {}
         pool = ThreadPoolExecutor(self.workers)
         try:
             while order.is_active():
                 for name in order.get_ready():
                     now = self._fingerprint(name)
                     if reason := self._reason_to_run(name, now, force):
-                        running[pool.submit(self._execute, name, reason, now)] = name
+                        waiting[name] = reason, now
                     else:
                         order.done(name)
+                for name in [name for name in self.graph if name in waiting][: self.workers - len(running)]:
+                    running[pool.submit(self._execute, name, *waiting.pop(name))] = name
                 for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
                     future.result()
                     order.done(running.pop(future))
