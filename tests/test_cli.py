@@ -29,7 +29,7 @@ def test_help_and_data_do_not_wait_for_torch() -> None:
     ("arguments", "said"),
     [
         (["study", "run", "smok"], "Unknown profile 'smok', did you mean 'smoke'?"),
-        (["study", "run", "-p", "gama=1"], "no parameter 'gama'"),
+        (["study", "run", "-p", "gama=1"], "Unknown parameter of the study 'gama', did you mean 'gammas'"),
         (["study", "run", "-p", "gamma"], "Expected name=value"),
         (["study", "train", "--name", "tone-can24-l3-s0"], "did you mean 'tone-can24-l"),
         (["data", "fetch"], "Name the sets to fetch"),

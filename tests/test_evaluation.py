@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import ndimage
@@ -15,12 +16,8 @@ from lpie.losses.similarity import ssim
 from lpie.study.evaluation import (
     OCTAVES,
     change_spectrum,
-    color_shift,
     detail_energy,
-    evaluate,
-    evaluate_references,
     measure,
-    psnr,
     render,
 )
 from lpie.study.targets import Scene
@@ -48,6 +45,10 @@ class Darker(nn.Module):
         return photo * self.factor
 
 
+def evaluated(network: nn.Module, scenes: list[Scene]) -> pd.DataFrame:
+    return measure("run", render(network, scenes, "cpu"), scenes, JUDGES, "cpu")
+
+
 @pytest.fixture
 def scenes(small_photos: Tensor) -> list[Scene]:
     """Three photos of two sizes; the target is half as bright."""
@@ -58,7 +59,7 @@ def scenes(small_photos: Tensor) -> list[Scene]:
 
 
 def test_every_scene_has_one_row_in_its_place(scenes: list[Scene]) -> None:
-    table = evaluate(Darker(), "run", scenes, JUDGES, "cpu")
+    table = evaluated(Darker(), scenes)
     assert table["photo"].tolist() == ["photo0", "photo1", "photo2"]
     assert table["split"].tolist() == ["validation", "test", "test"]
     means = [10 * float(scene.photo.float().mul(0.5).round().mean()) / 255 for scene in scenes]
@@ -66,18 +67,18 @@ def test_every_scene_has_one_row_in_its_place(scenes: list[Scene]) -> None:
 
 
 def test_scores_are_of_the_eight_bits_that_a_file_would_hold(scenes: list[Scene]) -> None:
-    faint = evaluate(Darker(0.001), "run", scenes, JUDGES, "cpu")
+    faint = evaluated(Darker(0.001), scenes)
     assert (faint["score_compact"] == 0).all()
 
 
 def test_values_outside_the_range_are_clipped_and_values_that_are_no_numbers_refused(scenes: list[Scene]) -> None:
-    assert (evaluate(Darker(-1.0), "run", scenes, JUDGES, "cpu")["score_oasis"] == 0).all()
+    assert (evaluated(Darker(-1.0), scenes)["score_oasis"] == 0).all()
     with pytest.raises(ValueError, match="not finite"):
         render(Darker(float("nan")), scenes, "cpu")
 
 
 def test_only_critics_are_asked_again_after_each_transformation(scenes: list[Scene]) -> None:
-    table = evaluate(Darker(), "run", scenes, JUDGES, "cpu")
+    table = evaluated(Darker(), scenes)
     asked = [column for column in table if column.startswith("survives_")]
     assert asked == [f"survives_compact_{name}" for name in ("jpeg90", "half", "shift", "blur")]
     for column in asked:  # brightness survives them all
@@ -85,10 +86,8 @@ def test_only_critics_are_asked_again_after_each_transformation(scenes: list[Sce
 
 
 def test_small_photos_have_no_ms_ssim_and_the_same_photo_is_perfect(scenes: list[Scene]) -> None:
-    table = evaluate_references(scenes, JUDGES, "cpu", prefix="tone-")
-    assert table["run"].unique().tolist() == ["tone-input", "tone-target"]
-    target = table[table["run"] == "tone-target"]
-    assert table["ms_ssim"].isna().all()
+    target = measure("tone-target", [scene.target for scene in scenes], scenes, JUDGES, "cpu")
+    assert target["ms_ssim"].isna().all()
     assert np.isinf(target["psnr"]).all()
     assert (target["ssim"] == 1).all()
     assert (target["color_shift"] == 0).all()
@@ -107,20 +106,6 @@ def test_the_truth_counts_where_a_scene_has_one(scenes: list[Scene]) -> None:
         ssim(from_uint8(known[0].target[None]), from_uint8(known[0].photo[None])).item(), abs=1e-6
     )
     assert np.isnan(table["near_ssim"][1])
-
-
-def test_psnr_is_scikit_images(small_photos: Tensor) -> None:
-    noisy = (small_photos + 0.05 * torch.randn_like(small_photos)).clamp(0, 1)
-    expected = [
-        peak_signal_noise_ratio(a, b, data_range=1) for a, b in zip(small_photos.numpy(), noisy.numpy(), strict=True)
-    ]
-    assert psnr(small_photos, noisy).tolist() == pytest.approx(expected, abs=1e-4)
-
-
-def test_the_color_shift_of_black_to_white_is_one_hundred() -> None:
-    black = torch.zeros(3, 4, 5, dtype=torch.uint8)
-    assert color_shift(black, black) == 0
-    assert color_shift(black, 255 - black) == pytest.approx(100, abs=0.01)
 
 
 def test_detail_energy_is_what_a_binomial_blur_takes_away(small_photos: Tensor) -> None:
@@ -175,7 +160,7 @@ def test_rendering_leaves_the_networks_mode_as_it_was(scenes: list[Scene]) -> No
 def test_photos_measured_together_have_the_rows_they_have_alone(
     scenes: list[Scene], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    together = evaluate(Darker(), "run", scenes, JUDGES, "cpu").drop(columns=["run", "photo", "split"])
+    together = evaluated(Darker(), scenes).drop(columns=["run", "photo", "split"])
     monkeypatch.setattr("lpie.study.evaluation.PIXELS_AT_ONCE", 1)
-    alone = evaluate(Darker(), "run", scenes, JUDGES, "cpu").drop(columns=["run", "photo", "split"])
+    alone = evaluated(Darker(), scenes).drop(columns=["run", "photo", "split"])
     np.testing.assert_allclose(together.to_numpy(), alone.to_numpy(), rtol=2e-4, atol=1e-9)

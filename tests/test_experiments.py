@@ -203,7 +203,7 @@ def test_the_headline_stage_follows_the_ladders_choice(folder: Path) -> None:
     target = {"run": "tone-target", "photo": "a", "split": "validation", "psnr": 99.0, "score_compact": 5.0}
     pd.DataFrame([target]).to_csv(place / "scores.csv", index=False)
     assert Evidence.read(folder).choices["gamma"].tolist() == [1e-2]
-    studies = experiments.stage_studies(profile, "tone", "headline", folder)
+    studies = experiments.chosen_studies(profile, "tone", folder)
     assert {study.gamma for study in studies} == {1e-2}
 
 

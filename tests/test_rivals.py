@@ -10,9 +10,9 @@ from torch import Tensor
 
 from lpie.evidence.results import read_results
 from lpie.imaging.pixels import to_uint8
+from lpie.judges.full_reference import psnr
 from lpie.judges.robustness import universal_perturbation
 from lpie.study import experiments, rivals
-from lpie.study.evaluation import psnr
 from lpie.study.rivals import GlobalEdit, add_universal, run_rivals, train_perturbation, tune_trivial_edit
 from lpie.study.study_file import find_profile
 from lpie.study.targets import Scene

@@ -58,9 +58,9 @@ def _first_studies(profile: Profile, operator: str, folder: Path) -> list[Study]
 
 
 def _headline_studies(profile: Profile, operator: str, folder: Path) -> Iterable[Study]:
-    from lpie.study.experiments import stage_studies
+    from lpie.study.experiments import chosen_studies
 
-    return stage_studies(profile, operator, "headline", folder) if profile.critics else ()
+    return chosen_studies(profile, operator, folder) if profile.critics else ()
 
 
 def _not_evaluated(profile: Profile, studies: Iterable[Study], folder: Path) -> Iterator[tuple[str, Study | str]]:

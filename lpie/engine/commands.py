@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import sys
-from dataclasses import replace
+from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,9 @@ app = typer.Typer(no_args_is_help=True, help="Write, check and run a study, or t
 
 StudyArgument = Annotated[str, typer.Argument(help="A study file, or smoke, demo, study or fivek.")]
 OutputOption = Annotated[Path | None, typer.Option(help="Results folder; results/<name> when left out.")]
+ParameterOption = Annotated[
+    list[str] | None, typer.Option("--parameter", "-p", help="name=value instead of the study's, such as seeds=[0, 1].")
+]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu or cuda; a GPU if there is one when left out.")]
 
 
@@ -33,9 +37,7 @@ class Stage(StrEnum):
 def run(
     study: StudyArgument = "demo",
     output: OutputOption = None,
-    parameter: Annotated[
-        list[str] | None, typer.Option("--parameter", "-p", help="name=value for the notebooks that declare it.")
-    ] = None,
+    parameter: ParameterOption = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Notebooks at a time; two on two cores or more.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Run what is unchanged too.")] = False,
     scheduler: Annotated[
@@ -96,45 +98,41 @@ def train(
     study: StudyArgument = "demo",
     name: Annotated[str, typer.Option(help="Only this network; the digest of its name may be left out.")] = "",
     stage: Annotated[Stage | None, typer.Option(help="Only this part of the study.")] = None,
+    parameter: ParameterOption = None,
     output: OutputOption = None,
     device: DeviceOption = None,
     together: Annotated[int, typer.Option(min=1, help="Networks that train at once on a GPU.")] = 8,
-    operator: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
-    network: Annotated[list[str] | None, typer.Option(help="Instead of the study's.")] = None,
-    fidelity: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
-    critic: Annotated[list[str] | None, typer.Option(help="Instead of the study's; who judges stays the same.")] = None,
-    gamma: Annotated[list[float] | None, typer.Option(help="Instead of the study's.")] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="Instead of the study's.")] = None,
     list_studies: Annotated[bool, typer.Option("--list", help="Print the names of the networks.")] = False,
 ) -> None:
-    """Train and evaluate networks of a study; same seed and device, same bytes."""
+    """Train and evaluate networks of a study; same seed and device, same bytes. Who judges, no parameter changes."""
     from lpie.records import results_folder
     from lpie.study import settings
-    from lpie.study.study_file import find_profile
+    from lpie.study.study_file import SWEPT, asked_profile, find_profile
 
-    profile = find_profile(study)
-    given = {"networks": network, "critics": critic, "gammas": gamma, "seeds": seed}
-    swept: dict[str, Any] = {key: tuple(values) for key, values in given.items() if values}
-    if seed and profile.fewer_seeds:
-        swept["fewer_seeds"] = tuple(kept for kept in profile.fewer_seeds if kept in seed)
-    asked = replace(profile, **swept, operators=tuple(operator or profile.operators))
+    given = dict(map(_parameter, parameter or ()))
+    for key in given:
+        find(dict.fromkeys(SWEPT), key, "parameter of training")
+    profile, (asked, _) = find_profile(study), asked_profile({"profile": study, **given})
     folder = output or results_folder(profile.name)
     if stage is Stage.RIVALS:
         from lpie.study.rivals import run_rivals
 
-        for one in asked.operators:
-            run_rivals(profile, one, folder, asked.critics, device)
+        for operator in asked.operators:
+            run_rivals(profile, operator, folder, asked.critics, device)
         return
-    if stage is Stage.HEADLINE and not gamma:
-        from lpie.study.experiments import stage_studies
+    kind: Callable[[settings.Profile, str], tuple[settings.Study, ...]] = {
+        Stage.FIDELITY: settings.fidelity_studies,
+        Stage.LADDER: settings.ladder_studies,
+        Stage.HEADLINE: settings.headline_at,
+        None: settings.every_study,
+    }[stage]
+    if stage is Stage.HEADLINE and "gammas" not in given:
+        from lpie.study.experiments import chosen_studies
 
-        studies = [found for one in asked.operators for found in stage_studies(asked, one, stage, folder)]
-    else:
-        kinds = {Stage.FIDELITY: settings.fidelity_studies, Stage.LADDER: settings.ladder_studies}
-        kind = kinds.get(stage, settings.headline_at) if stage else None
-        every = settings.every_study(asked)
-        studies = [found for one in asked.operators for found in kind(asked, one)] if kind else list(every)
-    studies = [found for found in studies if not fidelity or found.fidelity in fidelity]
+        kind = partial(chosen_studies, folder=folder)
+    studies = [found for operator in asked.operators for found in kind(asked, operator)]
+    if "fidelities" in given:
+        studies = [found for found in studies if found.fidelity in asked.fidelities]
     named = {found.name.rpartition("-")[0]: found for found in studies} | {found.name: found for found in studies}
     if list_studies:
         print("\n".join(found.name for found in studies))
@@ -142,7 +140,7 @@ def train(
     if name:
         studies = [find(named, name, "network of this study")]
     if not studies:
-        raise ValueError("No network of the study is left by these filters.")
+        raise ValueError("No network of the study is left by these parameters.")
     from lpie.study.experiments import run_studies
 
     run_studies(profile, studies, folder, device, together)

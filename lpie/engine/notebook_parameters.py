@@ -7,9 +7,8 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from lpie.evidence.results import is_gathered
+from lpie.names import find
 from lpie.records import results_folder, write_json
 from lpie.study.settings import Profile, digest_of
 from lpie.study.study_file import CHOOSING, SWEPT, asked_profile
@@ -40,20 +40,6 @@ def cells_of(notebook: Path) -> list[dict[str, Any]]:
         return [{**cell, "source": "".join(cell["source"])} for cell in cells]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{notebook}: expected a Jupyter notebook in format 4 ({error!r}).") from error
-
-
-def check_names(given: Iterable[str], declared: Mapping[str, Any], where: str) -> None:
-    """Raises ValueError for the first given name that is not declared, with the nearest one that is."""
-    for name in given:
-        if name not in declared:
-            known = ", ".join(declared) or "none"
-            raise ValueError(f"{where} has no parameter {name!r}.{nearest(name, declared)} It has: {known}.")
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A sentence that offers the name most like `name`, with a space before it; empty if none is like it."""
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
-    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def start_study(given: Mapping[str, Any]) -> tuple[Profile, Path]:
@@ -106,7 +92,9 @@ def start_notebook() -> None:
     ran: list[str] = shell.user_ns.get("In", []) if shell else []
     for declaring, injected in pairwise(ran):
         if injected.startswith("# Parameters\n"):
-            check_names(_assignments(injected), _assignments(declaring), "This notebook")
+            declared = _assignments(declaring)
+            for name in _assignments(injected):
+                find(declared, name, "parameter of this notebook")
 
 
 def _assignments(source: str) -> dict[str, Any]:

@@ -28,17 +28,14 @@ PACKAGES = (
 """The packages whose versions can change a number or a picture."""
 
 
-def provenance(study: Profile, parameters: Mapping[str, Any], seconds: float | None = None) -> dict[str, Any]:
-    """Everything needed to run the study again and compare: JSON types only.
-
-    `seconds` is the wall time of the whole run, None while it is not known.
-    """
+def provenance(study: Profile, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything needed to run the study again and compare, JSON types only; `wall_seconds` is not known yet."""
     return {
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "profile": study.name,
         "parameters": dict(parameters),
         "seeds": list(study.seeds),
-        "wall_seconds": seconds,
+        "wall_seconds": None,
         "source": source_state(),
         "lock_sha256": file_digest(PROJECT / "requirements.lock"),
         "versions": versions(),

@@ -25,7 +25,6 @@ from lpie.engine.manifest import Manifest
 from lpie.engine.notebook_parameters import (
     STUDY_PARAMETERS,
     cells_of,
-    check_names,
     declared_parameters,
     folder_of,
     start_notebook,
@@ -33,6 +32,7 @@ from lpie.engine.notebook_parameters import (
 )
 from lpie.engine.provenance import PROJECT, provenance, usable_cores
 from lpie.evidence.results import read_results
+from lpie.names import find
 from lpie.records import atomic_path, exclusive, write_json
 from lpie.study.settings import Profile
 from lpie.study.sources import find_sources, refuse_overlaps
@@ -108,7 +108,8 @@ def run_all(
     source = Path(notebooks) if notebooks else notebooks_folder()
     files = {name: _existing(_notebook_of(source, name)) for name in graph}
     declared = {name: declared_parameters(path) for name, path in files.items()}
-    check_names(overrides, {key: None for names in declared.values() for key in names}, "The study")
+    for name in overrides:
+        find({key: None for names in declared.values() for key in names}, name, "parameter of the study")
     folder = (Path(output) if output else folder_of(settings.name, overrides)).resolve()
     asked = {
         name: {

@@ -11,13 +11,10 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import TypeAlias
 
-import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, UInt8
-from skimage.color import deltaE_ciede2000, rgb2lab
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -25,7 +22,7 @@ from lpie.critic import CRITICS
 from lpie.imaging.color import luma
 from lpie.imaging.pixels import from_uint8, to_uint8
 from lpie.judges import available_references, human_references, load_nearness
-from lpie.judges.full_reference import cvvdp, psnr
+from lpie.judges.full_reference import ciede2000, cvvdp, psnr
 from lpie.judges.lpips import alexnet_is_here, lpips
 from lpie.judges.robustness import SURVIVAL, octave_energy
 from lpie.judges.robustness import Score as Judge
@@ -35,22 +32,10 @@ from lpie.operators.nonlocal_dehazing import Dehazed
 from lpie.study.targets import Scene
 from lpie.vocabulary import Luminance, PerPhoto, Photo
 
-PixelPhoto: TypeAlias = UInt8[Tensor, "3 h w"]
-
 OCTAVES = 6
 """Rings of the spectrum of a change, finest first: from 1/4 cycle per pixel up, 1/8 to 1/4 and so on."""
 
 PIXELS_AT_ONCE = 4_000_000  # bounds the memory of one pass over photos of equal size
-
-
-def evaluate(
-    network: nn.Module, run: str, scenes: Sequence[Scene], judges: Mapping[str, Judge], device: torch.device | str
-) -> pd.DataFrame:
-    """One row per scene for what `network` makes of it; the columns are those of `measure`.
-
-    `judges` (critics among them) must already be on `device`.
-    """
-    return measure(run, render(network, scenes, device), scenes, judges, device)
 
 
 @torch.inference_mode()
@@ -73,18 +58,6 @@ def render(network: nn.Module, scenes: Sequence[Scene], device: torch.device | s
         outputs.append(to_uint8(enhanced.float().clamp(0, 1))[0].cpu())
     network.train(training)
     return outputs
-
-
-def evaluate_references(
-    scenes: Sequence[Scene], judges: Mapping[str, Judge], device: torch.device | str, prefix: str = ""
-) -> pd.DataFrame:
-    """The rows of two pseudo-runs, `input` and `target`: the operator's photo and its rendition, unlearned.
-
-    `prefix` comes before both names, such as `tone-`, so that two operators can share one table.
-    """
-    shown = {"input": [scene.photo for scene in scenes], "target": [scene.target for scene in scenes]}
-    tables = [measure(f"{prefix}{name}", outputs, scenes, judges, device) for name, outputs in shown.items()]
-    return pd.concat(tables, ignore_index=True)
 
 
 @torch.inference_mode()
@@ -121,17 +94,14 @@ def measure(
                 f"Output for {scene.name!r} must be uint8 of shape {tuple(scene.target.shape)}, the target's; "
                 f"got {output.dtype} of shape {tuple(output.shape)}."
             )
-    cores = os.cpu_count()  # NumPy lets other threads run inside its loops
-    with ThreadPoolExecutor(cores) as background, ThreadPoolExecutor(cores) as pool:
-        color_shifts = background.map(color_shift, outputs, [scene.target for scene in scenes])
-        rows: dict[int, dict[str, float]] = {}
+    rows: dict[int, dict[str, float]] = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy lets other threads run inside its loops
         for members in _equal_sizes(scenes):
             batch = [outputs[i] for i in members], [scenes[i] for i in members]
             columns = _measure_batch(*batch, judges, device, pool)
             for place, index in enumerate(members):
                 rows[index] = {name: values[place] for name, values in columns.items()}
-        table = pd.DataFrame([rows[index] for index in range(len(scenes))])
-        table["color_shift"] = list(color_shifts)
+    table = pd.DataFrame([rows[index] for index in range(len(scenes))])
     table.insert(0, "run", run)
     table.insert(1, "photo", [scene.name for scene in scenes])
     table.insert(2, "split", [scene.split for scene in scenes])
@@ -150,7 +120,7 @@ def _measure_batch(
         "lpips": lpips(output, target) if alexnet_is_here() else _unknown(output),
         "cvvdp": _unknown(output),
         "unexplained": _unknown(output),
-        "color_shift": _unknown(output),  # holds the column's place
+        "color_shift": torch.cat(list(pool.map(ciede2000, output.split(1), target.split(1)))),
         "detail_energy": detail_energy(luma(output)) / detail_energy(luma(target)),
     }
     if "cvvdp" in available_references():
@@ -167,12 +137,6 @@ def _measure_batch(
         transformed = torch.cat(list(pool.map(transform, output.split(1))))  # JPEG works on the CPU, photo by photo
         columns |= {f"survives_{name}_{transformation}": judge(transformed) for name, judge in survivors.items()}
     return {name: values.double().cpu().tolist() for name, values in columns.items()}
-
-
-def color_shift(output: PixelPhoto, target: PixelPhoto) -> float:
-    """CIEDE2000 color difference, averaged over pixels; about 1 is just noticeable. D65, by scikit-image."""
-    lab = [rgb2lab(photo.permute(1, 2, 0).numpy().astype(np.float32) / 255) for photo in (output, target)]
-    return float(deltaE_ciede2000(*lab).mean())
 
 
 def detail_energy(luminance: Luminance) -> PerPhoto:

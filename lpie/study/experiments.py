@@ -3,7 +3,7 @@
 A run's folder holds all that is known of it: weights, log, record, scores and crops, so that nothing else needs to
 know how the work was divided.
 
-    lpie study train --profile study --stage fidelity --operator tone --network grid --output FOLDER
+    lpie study train study --stage fidelity -p operators=tone -p networks=grid --output FOLDER
 """
 
 from __future__ import annotations
@@ -241,21 +241,12 @@ def run_ladder(profile: Profile, folder: Path) -> Evidence:
 
 def run_headline(profile: Profile, folder: Path) -> Evidence:
     """Train and evaluate the weights that validation chooses, at every seed; raises as `run_studies`."""
-    studies = [
-        study for operator in profile.operators for study in stage_studies(profile, operator, "headline", folder)
-    ]
+    studies = [study for operator in profile.operators for study in chosen_studies(profile, operator, folder)]
     return Evidence(*run_studies(profile, studies, folder), folder, Criteria.read(folder))
 
 
-def stage_studies(profile: Profile, operator: str, stage: str, folder: Path) -> tuple[Study, ...]:
-    """The studies of a stage; the headline's weights are chosen from the ladder's results in `folder`.
-
-    Of the headline, those networks and critics that the profile has.
-    """
-    if stage == "fidelity":
-        return fidelity_studies(profile, operator)
-    if stage == "ladder":
-        return ladder_studies(profile, operator)
+def chosen_studies(profile: Profile, operator: str, folder: Path) -> tuple[Study, ...]:
+    """The headline of those networks and critics of `profile` whose weights the results in `folder` choose."""
     choices = Evidence.read(folder).choices
     chosen = choices[choices["operator"] == operator][["network", "critic", "gamma"]].itertuples(index=False)
     weights: list[tuple[Any, Any, float]] = [tuple(row) for row in chosen]

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lpie.imaging.checks import check_photo
 from lpie.imaging.resampling import reduced
+from lpie.judges.full_reference import psnr
 from lpie.losses.similarity import ssim
 from lpie.operators.airlight import estimate_airlight, haze_presence
 from lpie.operators.haze_model import Dehazed
@@ -25,7 +26,6 @@ from lpie.operators.nonlocal_dehazing import dehaze
 from lpie.photos.photographs import demo_depth, demo_photographs, read_photo
 from lpie.registry import files_of
 from lpie.study.dark_channel import brightest_pixel_airlight, dark_channel_airlight, dark_channel_dehaze
-from lpie.study.evaluation import psnr
 from lpie.study.kept_tables import if_available, kept
 from lpie.study.settings import Profile
 from lpie.study.synthetic_haze import HazyScene, add_haze, depth_proxy

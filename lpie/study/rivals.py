@@ -24,10 +24,10 @@ from lpie.critic.nima import NIMA
 from lpie.evidence.results import is_gathered
 from lpie.imaging.pixels import from_uint8, quantize, to_uint8
 from lpie.imaging.resampling import resize
+from lpie.judges.full_reference import psnr
 from lpie.judges.robustness import Score as Judge
 from lpie.judges.robustness import universal_perturbation
 from lpie.operators import adjustments
-from lpie.study.evaluation import psnr
 from lpie.study.experiments import is_evaluated, load_judges, save_pseudo_run
 from lpie.study.settings import Profile
 from lpie.study.targets import Scene, load_scenes

@@ -244,17 +244,6 @@ class Profile:
         return digest_of(asdict(self))
 
 
-def every_study(profile: Profile) -> tuple[Study, ...]:
-    """All that the notebooks may train: the baselines, the ladder, and the headline at any weight of the ladder."""
-    studies = [
-        study
-        for operator in profile.operators
-        for found in (fidelity_studies, ladder_studies, headline_at)
-        for study in found(profile, operator)
-    ]
-    return tuple(dict.fromkeys(studies))
-
-
 def digest_of(parts: Any) -> str:
     """Eight hex digits of anything that JSON can hold."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
@@ -307,6 +296,12 @@ def headline_at(profile: Profile, operator: str) -> tuple[Study, ...]:
     """The headline of every network and critic of `profile` at each of its weights, whatever validation chose."""
     weights = product(profile.networks, profile.critics, profile.gammas)
     return tuple(study for weight in weights for study in headline_studies(profile, operator, *weight))
+
+
+def every_study(profile: Profile, operator: str) -> tuple[Study, ...]:
+    """All that the notebooks may train: the baselines, the ladder, and the headline at any weight of the ladder."""
+    kinds = (fidelity_studies, ladder_studies, headline_at)
+    return tuple(dict.fromkeys(study for kind in kinds for study in kind(profile, operator)))
 
 
 def preview_studies(profile: Profile, operator: str) -> tuple[Study, ...]:

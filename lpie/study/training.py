@@ -26,6 +26,7 @@ from lpie.losses.objective import PerceptualObjective
 from lpie.networks.bilateral_grid import roughness
 from lpie.records import read_tensors, write_csv, write_json, write_tensors
 from lpie.study.photograph_pool import Batch, PhotographPool, draw_photographs
+from lpie.study.resuming import optimizer_tensors
 from lpie.study.settings import Study
 from lpie.study.targets import Scene
 from lpie.weights import open_weights
@@ -212,9 +213,7 @@ class Run:
     def _state(self) -> dict[str, Tensor]:
         """Every tensor that the next step depends on; the live ones, not copies."""
         state = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        for index, moments in enumerate(self.optimizer.state.values()):
-            state.update({f"adam.{index}.{name}": tensor for name, tensor in moments.items()})
-        return state | {"counter": self.counter, "history": self.history}
+        return state | optimizer_tensors(self.optimizer) | {"counter": self.counter, "history": self.history}
 
     def _prepare_optimizer(self) -> None:
         """Lets Adam make its state with a step of zero gradients and zero rate, then resets its clock."""
