@@ -172,11 +172,14 @@ def sheet(
     networks: Annotated[list[str], typer.Argument(help="Shipped names or safetensors files; the last one is judged.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("sheet.html"),
     operator: Annotated[str, typer.Option(help=f"One of {', '.join(OPERATORS)}.")] = "tone",
+    pictures: Annotated[
+        Path | None, typer.Option(help="The folder `contact` of a study: its report shows what may be published.")
+    ] = None,
 ) -> None:
     """Make a contact sheet of thirty photographs: input, operator, networks, where they changed; the worst first."""
     from lpie.study.sheet import write_sheet
 
-    for name, change in write_sheet(output, networks, operator=operator):
+    for name, change in write_sheet(output, networks, operator=operator, pictures=pictures):
         print(f"{change:.3f}  {name}")
     print(f"{output}: look at it before you believe a number")
 

@@ -38,6 +38,15 @@ def reduced(photo: Float[Tensor, "n c h w"], shortest_side: int) -> Float[Tensor
     return resize(photo, round(height * scale), round(width * scale))
 
 
+def within(photo: Float[Tensor, "n c h w"], longest_side: int) -> Float[Tensor, "n c height width"]:
+    """The photo with its longer side reduced to `longest_side` px, where it is longer, in [0, 1]."""
+    height, width = photo.shape[-2:]
+    if max(height, width) <= longest_side:
+        return photo
+    scale = longest_side / max(height, width)
+    return resize(photo, max(1, round(height * scale)), max(1, round(width * scale))).clamp(0, 1)
+
+
 def bilinear_weights(
     length: int, size: int, device: torch.device | str = "cpu", outputs: tuple[int, int] | None = None
 ) -> Float[Tensor, "outputs length"]:

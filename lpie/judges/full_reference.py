@@ -16,8 +16,9 @@ from lpie.vocabulary import Luminance, PerPhoto, Photo
 
 __all__ = ["ciede2000", "cvvdp", "flip", "lpips", "psnr", "visible_difference"]
 
-DISPLAY = "standard_4k"
-"""Where ColorVideoVDP supposes the photos are seen: a 30-inch 4K screen of 200 cd/m2 at 0.75 m, 75 px a degree."""
+DISPLAY = "standard_fhd"
+"""Where ColorVideoVDP supposes the photos are seen, a pixel for a pixel: a 24-inch screen of 1920x1080 px and 200 cd/m2
+at 0.6 m, 38 px a degree. At the 75 px a degree of a 4K screen a weave of two pixels' period is hardly seen."""
 
 NO_DIFFERENCE = 10.0
 """Just-objectionable differences that ColorVideoVDP gives equal photos; one less is seen by three of four people."""

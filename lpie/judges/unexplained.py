@@ -23,7 +23,7 @@ from torch import Tensor
 
 from lpie.imaging.color import luma
 from lpie.imaging.pyramids import expand, gaussian_pyramid
-from lpie.imaging.resampling import resize
+from lpie.imaging.resampling import within
 from lpie.judges.full_reference import visible_difference
 from lpie.operators.local_laplacian import RATIO_FLOOR, filtered_luminance
 from lpie.operators.nonlocal_dehazing import dehaze
@@ -39,7 +39,7 @@ VEIL = (3, 5, 7)
 """Levels of the pyramid of the darkest color, which says how much haze lies on a place."""
 
 SAMPLES = 12  # of the local Laplacian filters: enough for a basis
-FITTED = 30_000  # pixels that the rendition is fitted on
+FITTED = 10_000  # pixels that the rendition is fitted on
 PASSES = 5  # of robust least squares
 LUMA_SCALE, COLOR_SCALE = 0.02, 2.0  # residuals beyond which a pixel counts little: of luma, and in Lab
 RIDGE = 1e-6
@@ -64,7 +64,8 @@ def unexplained_map(photo: Photo, enhanced: Photo) -> Luminance:
 
     Source: Weibull psychometric function, Watson, Probability summation over time, Vision Research 1979.
     """
-    photo, enhanced = _on_a_screen(photo, enhanced)
+    _check(photo, enhanced)
+    photo, enhanced = within(photo, LARGEST_SIDE), within(enhanced, LARGEST_SIDE)
     seen = visible_difference(enhanced, explained_rendition(photo, enhanced))
     return 1 - torch.exp2(-(seen.clamp(min=0) ** STEEPNESS))
 
@@ -194,16 +195,6 @@ def _from_lab(lab: Float[Tensor, "3 h w"]) -> Photo:
         warnings.filterwarnings("ignore", "Conversion from CIE-LAB")  # colors that no photo has are clipped
         colors = lab2xyz(lab.cpu().permute(1, 2, 0).numpy().astype(np.float64).clip(-200, 200))
     return torch.from_numpy(xyz2rgb(colors)).permute(2, 0, 1)[None].to(lab).clamp(0, 1)
-
-
-def _on_a_screen(photo: Photo, enhanced: Photo) -> tuple[Photo, Photo]:
-    _check(photo, enhanced)
-    height, width = photo.shape[-2:]
-    if max(height, width) <= LARGEST_SIDE:
-        return photo, enhanced
-    scale = LARGEST_SIDE / max(height, width)
-    size = max(1, round(height * scale)), max(1, round(width * scale))
-    return resize(photo, *size).clamp(0, 1), resize(enhanced, *size).clamp(0, 1)
 
 
 def _check(photo: Photo, enhanced: Photo) -> None:

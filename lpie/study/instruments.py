@@ -21,7 +21,7 @@ from lpie import registry
 from lpie.critic import CRITICS
 from lpie.evidence.statistics import paired_interval
 from lpie.imaging.pixels import quantize
-from lpie.imaging.resampling import resize
+from lpie.imaging.resampling import within
 from lpie.judges import JUDGES, Role, available_raters, available_references, load_nearness, load_rater
 from lpie.judges.full_reference import NO_DIFFERENCE, cvvdp
 from lpie.operators.local_laplacian import local_laplacian
@@ -184,7 +184,7 @@ def _about_pairs(raters: Mapping, references: Mapping, demo: bool) -> Iterator[A
     del references, demo
     for question, pairs in (("finished", finished_pairs()), ("haze-free", clear_pairs())):
         for group, before, after in pairs:
-            photos = [reduced(read_photo(path)) for path in (before, after)]
+            photos = [within(read_photo(path), LONGEST_SIDE) for path in (before, after)]
             for name, rate in raters.items():
                 yield question, name, group, _in_order(1, float(rate(photos[1])) - float(rate(photos[0])))
 
@@ -195,7 +195,7 @@ def _about_damage(raters: Mapping, references: Mapping, demo: bool) -> Iterator[
     It is compared with itself undamaged, and with a much stronger rendition: whoever takes change for damage is wrong.
     """
     for place, (group, photo) in enumerate(damage_photographs(demo).items()):
-        photo = quantize(reduced(photo))
+        photo = quantize(within(photo, LONGEST_SIDE))
         whole = quantize(enhance(photo, operator="tone", weights="operator"))
         losses: list[float] = []
         nearness: dict[str, list[float]] = {name: [] for name in references}
@@ -223,7 +223,7 @@ def _about_damage(raters: Mapping, references: Mapping, demo: bool) -> Iterator[
 def _about_persons(raters: Mapping, references: Mapping, demo: bool) -> Iterator[Answer]:
     del raters, demo
     for place, (group, before, after) in enumerate(finished_pairs()):
-        photo, finished = (quantize(reduced(read_photo(path))) for path in (before, after))
+        photo, finished = (quantize(within(read_photo(path), LONGEST_SIDE)) for path in (before, after))
         height, width = (min(sides) for sides in zip(photo.shape[-2:], finished.shape[-2:], strict=True))
         photo, finished = photo[..., :height, :width], finished[..., :height, :width]  # some differ by a pixel or two
         whole = quantize(enhance(photo, operator="tone", weights="operator"))
@@ -276,13 +276,6 @@ def _ratings(folder: str) -> tuple[pd.DataFrame, Path]:
     registry.files_of(f"{folder}/images")
     path = registry.fetch(f"{folder}/ratings.csv")
     return pd.read_csv(path), path.parent
-
-
-def reduced(photo: Photo) -> Photo:
-    """The photo with its longer side at most that long, for instruments that look at one size."""
-    height, width = photo.shape[-2:]
-    scale = LONGEST_SIDE / max(height, width)
-    return photo if scale >= 1 else resize(photo, round(height * scale), round(width * scale)).clamp(0, 1)
 
 
 def _in_order(truth: float, said: float) -> float:

@@ -1,7 +1,10 @@
 """A contact sheet: what a person looks at before believing a number.
 
-Thirty fixed photographs, each as it came, as the operator and the networks render it, with the maps of visible and of
-unexplained change of the last network; the worst first, in one HTML page that loads nothing.
+    lpie sheet tone-grid-plain tone-grid-nima          # shipped names, or weights.safetensors of a run's folder
+
+Thirty photographs that no shipped network trained on, each as it came and as the operator and the networks render it;
+beneath a network's rendition, where it visibly differs from the operator's and where it changed the photo without
+explanation. The worst first, in one HTML page that loads nothing; a click shows a picture at its own size.
 """
 
 from __future__ import annotations
@@ -13,68 +16,84 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
+import pandas as pd
 from PIL import Image
 
 from lpie import registry
-from lpie.imaging.pixels import to_uint8
-from lpie.imaging.resampling import resize
+from lpie.imaging.pixels import quantize, to_uint8
+from lpie.imaging.resampling import within
 from lpie.judges import JUDGES
 from lpie.judges.full_reference import visible_difference
 from lpie.judges.unexplained import unexplained_map
 from lpie.photos.enhancement import enhance
 from lpie.photos.photographs import demo_photographs, read_photo
-from lpie.records import atomic_path
+from lpie.records import atomic_path, write_csv
 from lpie.vocabulary import Luminance, Photo
 
 log = logging.getLogger(__name__)
 
-SHEET: Mapping[str, tuple[str, ...]] = {
-    "faces": ("kodak24/04.png", "kodak24/15.png", *(f"unsplash800/{n}.jpg" for n in ("1108", "2889", "3242"))),
-    "plain skies": tuple(f"unsplash800/{n}.jpg" for n in ("0843", "1403", "2034", "2387", "2697", "3414")),
-    "night": tuple(f"unsplash800/{n}.jpg" for n in ("0028", "1736", "2183", "3105", "3252")),
-    "fog": tuple(f"unsplash800/{n}.jpg" for n in ("0515", "1996", "2277")),
-    "foliage": tuple(f"unsplash800/{n}.jpg" for n in ("0537", "2771", "2845")),
-    "text": ("kodak24/10.png", "unsplash800/1206.jpg"),
-    "walls": ("kodak24/01.png", "kodak24/02.png", "kodak24/08.png"),
-    "animals": ("kodak24/23.png", "unsplash800/0665.jpg", "unsplash800/3006.jpg"),
+_LARGE = {  # of unsplash800: 800 px on the longer side
+    "faces": ("1864", "2889", "3242"),
+    "plain skies": ("1016", "1961", "2636", "3345"),
+    "night": ("0028", "0701", "2183", "2300", "3252"),
+    "fog": ("0515", "1595", "2937"),
+    "foliage": ("1389", "2917", "3481"),
+    "text": ("1206", "1615", "3261"),
+    "walls": ("2489",),
+    "animals": ("1910", "2456"),
 }
-"""The photographs by what they show, all near 800 px. Those of unsplash800 may have trained; see the study's splits."""
+SHEET: Mapping[str, tuple[str, ...]] = {kind: tuple(f"unsplash800/{n}.jpg" for n in of) for kind, of in _LARGE.items()}
+SHEET = {
+    **SHEET,
+    "faces": (*SHEET["faces"], "fivek/1080p/000001.png", "kodak24/04.png", "kodak24/15.png"),
+    "plain skies": (*SHEET["plain skies"], "kodak24/20.png"),
+    "walls": (*SHEET["walls"], "fivek/1080p/000005.png", "kodak24/01.png"),
+}
+"""The photographs by what they show: 800 px and larger, and Kodak's of 768 px, whose pictures may be published."""
 
-SHOWN = 480  # px of the longer side in the page
+PUBLISHABLE = "kodak24/"
+LONGEST_SIDE = 1024  # px: a larger photo is reduced to what a screen shows
 PLAINLY_VISIBLE = 3.0  # JOD that the map of visible change shows as white
+QUALITY = 88  # of the pictures
 
 STYLE = """body{margin:1rem;background:#222;color:#eee;font:15px/1.4 system-ui,sans-serif}
-section{display:flex;gap:.4rem;overflow-x:auto;margin-bottom:1.2rem}figure{margin:0}img{display:block}
+section{display:flex;gap:.4rem;overflow-x:auto;margin-bottom:1.2rem}div{flex:none}figure{margin:0 0 .4rem}
+img{display:block;width:30rem;height:auto;cursor:zoom-in}img.full{width:auto;cursor:zoom-out}
 h2{font-size:1rem;margin:.2rem 0}figcaption{font-size:.85rem}.plain{color:#fa8}"""
+SCRIPT = 'document.addEventListener("click",e=>e.target.matches("img")&&e.target.classList.toggle("full"))'
 
 
 def write_sheet(
-    out: Path, networks: Sequence[str], *, operator: str = "tone", photographs: Mapping[str, Photo] | None = None
+    out: Path,
+    networks: Sequence[str],
+    *,
+    operator: str = "tone",
+    photographs: Mapping[str, Photo] | None = None,
+    pictures: Path | None = None,
 ) -> list[tuple[str, float]]:
     """Write the page for `networks`, shipped names or files, from the plain to the judged one; the worst first.
 
-    `photographs` replace the thirty of `SHEET`. Returns each photograph's name with the unexplained change of the last
-    network. Raises ValueError without a network; errors of reading photographs and weights pass through.
+    `photographs` replace the thirty of `SHEET`. `pictures` is the folder `contact` of a study, which gets a strip of
+    every photograph that may be published, for the study's report. Returns each photograph's name with the unexplained
+    change of the last network. Raises ValueError without a network; errors of reading photographs and weights pass
+    through.
     """
     if not networks:
         raise ValueError("Name at least one network: a shipped name, or a safetensors file.")
     rows = []
     for name, photo in (photographs or sheet_photographs()).items():
-        shown = {"input": photo, "operator": enhance(photo, operator=operator, weights="operator")}
-        shown |= {Path(network).stem: enhance(photo, operator=operator, weights=network) for network in networks}
-        last = list(shown.values())[-1]
-        where = unexplained_map(photo, last)
-        visible = visible_difference(last, shown["operator"]) / PLAINLY_VISIBLE
-        shown |= {"visible change to the operator's": _gray(visible), "unexplained change": _gray(where)}
-        rows.append((float(where.mean()), name, _row(name, float(where.mean()), shown)))
-        log.info("%s: %.3f of the area changed without explanation", name, rows[-1][0])
+        columns, change = _columns(photo, networks, operator)
+        rows.append((change, name, _section(name, change, columns)))
+        if pictures and PUBLISHABLE in name:
+            _write_strip(pictures, name, change, columns)
+        log.info("%s: %.3f of the area changed without explanation", name, change)
     rows.sort(key=lambda row: -row[0])
     plain = sum(row[0] > JUDGES["unexplained"].plain for row in rows)
     title = f"{html.escape(Path(networks[-1]).stem)}: {plain} of {len(rows)} photographs plainly changed"
     page = f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
+    page += f"<h1>{title}</h1>{''.join(row[2] for row in rows)}<script>{SCRIPT}</script></html>"
     with atomic_path(out) as temporary:
-        temporary.write_text(f"{page}<h1>{title}</h1>" + "".join(row[2] for row in rows) + "</html>", encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8")
     return [(name, change) for change, name, _ in rows]
 
 
@@ -87,25 +106,55 @@ def sheet_photographs() -> dict[str, Photo]:
         return demo_photographs()
 
 
-def _row(name: str, change: float, shown: Mapping[str, Photo]) -> str:
-    figures = "".join(
-        f'<figure><img alt="{html.escape(f"{name}, {label}")}" src="{_jpeg(photo)}">'
-        f"<figcaption>{html.escape(label)}</figcaption></figure>"
-        for label, photo in shown.items()
-    )
+_Columns = list[dict[str, Image.Image]]
+
+
+def _columns(photo: Photo, networks: Sequence[str], operator: str) -> tuple[_Columns, float]:
+    """Pictures by caption, a column for the photo, the operator and each network; the last one's unexplained change."""
+    photo = within(photo, LONGEST_SIDE)
+    target = quantize(enhance(photo, operator=operator, weights="operator"))
+    columns, change = [{"input": _picture(photo)}, {"operator": _picture(target)}], 0.0
+    for network in networks:
+        rendition = quantize(enhance(photo, operator=operator, weights=network))
+        visible, where = visible_difference(rendition, target) / PLAINLY_VISIBLE, unexplained_map(photo, rendition)
+        change, name = float(where.mean()), Path(network).stem
+        maps = {"visible beside the operator's": visible, f"{name}, unexplained {change:.3f}": where}
+        columns.append({name: _picture(rendition)} | {text: _picture(map_) for text, map_ in maps.items()})
+    return columns, change
+
+
+def _picture(photo: Photo | Luminance) -> Image.Image:
+    return Image.fromarray(to_uint8(photo.clamp(0, 1).expand(-1, 3, -1, -1))[0].movedim(0, -1).numpy())
+
+
+def _section(name: str, change: float, columns: _Columns) -> str:
+    shown = ""
+    for column in columns:
+        shown += "<div>"
+        for label, picture in column.items():
+            stored = io.BytesIO()
+            picture.save(stored, "WEBP", quality=QUALITY)
+            source = f"data:image/webp;base64,{base64.b64encode(stored.getvalue()).decode()}"
+            alt, text = html.escape(f"{name}, {label}"), html.escape(label)
+            shown += f'<figure><img alt="{alt}" src="{source}"><figcaption>{text}</figcaption></figure>'
+        shown += "</div>"
     mark = ' class="plain"' if change > JUDGES["unexplained"].plain else ""
-    return f"<h2{mark}>{html.escape(name)}: unexplained {change:.3f}</h2><section>{figures}</section>"
+    return f"<h2{mark}>{html.escape(name)}: unexplained {change:.3f}</h2><section>{shown}</section>"
 
 
-def _gray(where: Luminance) -> Photo:
-    return where.clamp(0, 1).expand(-1, 3, -1, -1)
-
-
-@torch.no_grad()
-def _jpeg(photo: Photo) -> str:
-    height, width = photo.shape[-2:]
-    scale = min(1.0, SHOWN / max(height, width))
-    small = resize(photo, round(height * scale), round(width * scale)).clamp(0, 1)
-    stored = io.BytesIO()
-    Image.fromarray(to_uint8(small)[0].permute(1, 2, 0).cpu().numpy()).save(stored, "JPEG", quality=88)
-    return f"data:image/jpeg;base64,{base64.b64encode(stored.getvalue()).decode()}"
+def _write_strip(folder: Path, name: str, change: float, columns: _Columns) -> None:
+    """One picture of all columns and its line in captions.csv, the worst first."""
+    width, height = columns[0]["input"].size
+    strip = Image.new("RGB", (width * len(columns), height * max(map(len, columns))))
+    for across, column in enumerate(columns):
+        for down, picture in enumerate(column.values()):
+            strip.paste(picture, (across * width, down * height))
+    file = f"{name.split()[-1].replace('/', '-').split('.')[0]}.webp"
+    with atomic_path(folder / file) as temporary:
+        strip.save(temporary, "WEBP", quality=QUALITY)
+    labels = "; ".join(", ".join(column) for column in columns)
+    captions = folder / "captions.csv"
+    known = pd.read_csv(captions) if captions.exists() else pd.DataFrame(columns=["file", "caption", "alt", "change"])
+    line = {"file": file, "caption": f"{name}: unexplained {change:.3f}", "alt": f"From left to right: {labels}"}
+    known = pd.concat([known[known["file"] != file], pd.DataFrame([line | {"change": round(change, 4)}])])
+    write_csv(captions, known.sort_values("change", ascending=False))
