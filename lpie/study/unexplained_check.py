@@ -106,12 +106,12 @@ def main() -> None:
 
 
 def photographs() -> list[tuple[int, Path, str]]:
-    """Place, file and operator of every photograph, those of both operators in turn; even places choose."""
+    """Place, file and operator of every photograph; those at even places choose."""
     tone = [
         (place, path, "tone") for place, path in enumerate(registry.files_of("unsplash800")[2::4]) if place % 4 != 2
     ]
     hazy = [(place, path, "dehaze") for place, path in enumerate(registry.files_of("haze/real"))]
-    return sorted([*tone, *hazy])
+    return [*tone, *hazy]
 
 
 def bound(rows: pd.DataFrame) -> float:
