@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -39,31 +40,26 @@ from lpie.study.sources import find_sources, refuse_overlaps
 from lpie.study.study_file import asked_profile
 
 
-def study_graph(operators: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def study_graph(operators: Iterable[str], own: bool = False) -> dict[str, tuple[str, ...]]:
     """Each notebook and the ones whose results it reads; `learning` comes once for each operator.
 
     Of those that can run, the first of it do: training, on which others wait, comes before the rest. What follows a
-    hyphen in a name is the parameter `operator` of the notebook before it.
+    hyphen in a name is the parameter `operator` of the notebook before it. A study of one's `own` photographs does
+    without the notebooks on operators, critics and judges themselves.
     """
     learning = {f"learning-{operator}": () for operator in operators}
-    return {
+    checks = () if own else ("aesthetic_scores", "instruments")
+    graph = {
         **learning,
         "gamma": tuple(learning),
-        "aesthetic_scores": (),
-        "instruments": (),
-        "comparison": ("gamma", "aesthetic_scores", "instruments"),
-        **{TARGETS[operator]: () for operator in operators if operator in TARGETS},
-        "taste": (),
+        **dict.fromkeys(checks, ()),
+        "comparison": ("gamma", *checks),
     }
+    targets = {"tone": "tone_targets", "dehaze": "haze_targets"}
+    return graph if own else graph | {targets[name]: () for name in operators if name in targets} | {"taste": ()}
 
-
-TARGETS = {"tone": "tone_targets", "dehaze": "haze_targets"}
-"""The notebook that holds an operator against its papers."""
 
 GRAPH = study_graph(("tone", "dehaze"))
-
-CHECKS = ("tone_targets", "haze_targets", "aesthetic_scores", "taste", "instruments")
-"""Notebooks on the operators, critics and judges themselves, which a study of one's own photographs does not need."""
 
 
 class StudyError(RuntimeError):
@@ -101,22 +97,21 @@ def run_all(
     given = {"study": str(Path(profile).absolute())} if str(profile).endswith(".toml") else {"profile": str(profile)}
     settings, _ = asked_profile({name: overrides[name] for name in STUDY_PARAMETERS if name in overrides} | given)
     own = "study" in given
-    if graph is None:
-        every = study_graph(settings.operators)
-        asked_for = [name for name in every if not (own and name in CHECKS)]
-        graph = {name: tuple(other for other in every[name] if other in asked_for) for name in asked_for}
+    graph = graph or study_graph(settings.operators, own)
     source = Path(notebooks) if notebooks else notebooks_folder()
-    files = {name: _existing(_notebook_of(source, name)) for name in graph}
+    files = {name: source / f"{name.partition('-')[0]}.ipynb" for name in graph}
+    for path in files.values():
+        if not path.is_file():
+            raise FileNotFoundError(f"The study's notebook {path} is missing: run from a checkout of the project.")
     declared = {name: declared_parameters(path) for name, path in files.items()}
     for name in overrides:
         find({key: None for names in declared.values() for key in names}, name, "parameter of the study")
     folder = (Path(output) if output else folder_of(settings.name, overrides)).resolve()
-    asked = {
-        name: {
-            key: value for key, value in {**given, **overrides, **_operator_in(name)}.items() if key in declared[name]
-        }
-        for name in graph
-    }
+    asked = {}
+    for name in graph:
+        operator = name.partition("-")[2]
+        wanted = given | overrides | ({"operator": operator} if operator else {})
+        asked[name] = {key: value for key, value in wanted.items() if key in declared[name]}
     if not (folder / "targets").exists():
         for operator in settings.operators:
             refuse_overlaps(find_sources(settings, operator))
@@ -172,40 +167,22 @@ def notebooks_folder() -> Path:
     return checkout if checkout.is_dir() else PROJECT / "lpie" / "notebooks"
 
 
-def _notebook_of(folder: Path, name: str) -> Path:
-    return folder / f"{name.partition('-')[0]}.ipynb"
-
-
-def _operator_in(name: str) -> dict[str, str]:
-    operator = name.partition("-")[2]
-    return {"operator": operator} if operator else {}
-
-
-def _existing(notebook: Path) -> Path:
-    if not notebook.is_file():
-        raise FileNotFoundError(f"The study's notebook {notebook} is missing: run from a checkout of the project.")
-    return notebook
-
-
+@dataclass
 class _Run:
     """One pass over the graph."""
 
-    def __init__(
-        self,
-        files: Mapping[str, Path],
-        folder: Path,
-        graph: Mapping[str, tuple[str, ...]],
-        parameters: Mapping[str, Mapping[str, Any]],
-        settings: Profile,
-        workers: int,
-        lock: int,
-    ) -> None:
-        self.files, self.folder, self.graph, self.parameters = files, folder, graph, parameters
-        self.settings = settings
-        self.workers, self.lock = workers, lock
+    files: Mapping[str, Path]
+    folder: Path
+    graph: Mapping[str, tuple[str, ...]]
+    parameters: Mapping[str, Mapping[str, Any]]
+    settings: Profile
+    workers: int
+    lock: int
+
+    def __post_init__(self) -> None:
         self.began = time.monotonic()
         self.speaking = threading.Lock()
-        self.manifest = Manifest(folder)
+        self.manifest = Manifest(self.folder)
         self.digests: dict[str, str] = {}
         self.children: set[subprocess.Popen[str]] = set()
         self.stopping = False
@@ -278,12 +255,12 @@ class _Run:
         """Run one notebook in its own process; its executed copy takes its name only when all cells have run."""
         self.say(name, f"runs: {reason}")
         self.manifest.begin(name, reason, now)
-        running, failed = self.folder / f".{name.replace(':', '.')}.running.ipynb", self._copy(name, "failed")
-        record = self._record(name)
+        failed = self._copy(name, "failed")
+        running, record = (failed.with_name(f".{failed.stem}{end}") for end in (".running.ipynb", ".outputs"))
         for leftover in (running, record):
             leftover.unlink(missing_ok=True)
         began = time.monotonic()
-        with self._start(name, running) as child:
+        with self._start(name, running, record) as child:
             self.children.add(child)
             last = self._retell(name, child.stdout or ())
             status = child.wait()
@@ -303,19 +280,11 @@ class _Run:
             self.manifest.fail(name, seconds, _error_in(failed) or last)
             self.say(name, f"failed after {_clock(seconds)}: {self.manifest.states[name]['error']}")
 
-    def _start(self, name: str, output: Path) -> subprocess.Popen[str]:
+    def _start(self, name: str, output: Path, record: Path) -> subprocess.Popen[str]:
         threads = str(max(1, usable_cores() // self.workers))
         parameters = json.dumps(dict(self.parameters[name]))
         return subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "lpie.engine.notebook_run",
-                self.files[name],
-                str(output),
-                parameters,
-                str(self.lock),
-            ],
+            [sys.executable, "-m", "lpie.engine.notebook_run", self.files[name], output, parameters, str(self.lock)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -324,16 +293,12 @@ class _Run:
                 **os.environ,
                 "LPIE_RESULTS": str(self.folder),
                 "LPIE_LOCKED": str(self.folder),
-                "LPIE_OUTPUTS": str(self._record(name)),
+                "LPIE_OUTPUTS": str(record),  # where the notebook's process notes what it writes
                 "OMP_NUM_THREADS": threads,
             },
             pass_fds=(self.lock,) if os.name == "posix" else (),
             start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the others
         )
-
-    def _record(self, name: str) -> Path:
-        """Where a notebook's process notes what it writes."""
-        return self.folder / f".{name.replace(':', '.')}.outputs"
 
     def _retell(self, name: str, lines: Iterable[str]) -> str:
         """Pass on what the notebook says; returns its last line."""

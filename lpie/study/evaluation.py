@@ -163,13 +163,9 @@ def change_spectrum(change: Photo) -> Float[Tensor, "n octaves"]:
 
     A Hann window keeps the photo's borders from leaking into the high frequencies.
     """
-    height, width = change.shape[-2:]
-    window = _hann(height, change)[:, None] * _hann(width, change)[None, :]
+    rows, columns = (torch.hann_window(side + 2, False, device=change.device)[1:-1] for side in change.shape[-2:])
+    window = rows[:, None] * columns
     return octave_energy(change * window, OCTAVES) / (3 * window.square().sum())
-
-
-def _hann(size: int, like: Tensor) -> Tensor:
-    return torch.hann_window(size + 2, periodic=False, dtype=like.dtype, device=like.device)[1:-1]
 
 
 def _nearness_to_truth(output: Photo, scenes: list[Scene]) -> dict[str, PerPhoto]:

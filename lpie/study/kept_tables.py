@@ -1,4 +1,4 @@
-"""Tables that a notebook need not compute again when it was stopped, or says why it cannot compute them."""
+"""What the notebooks on operators show: tables that are computed once or cannot be, and pictures to be drawn."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from torch import Tensor
 
 from lpie.records import write_csv
 from lpie.registry import data_root
@@ -15,6 +18,13 @@ from lpie.study.settings import Profile, digest_of
 from lpie.study.targets import operator_source
 
 Found = TypeVar("Found")
+Rows = dict[str, dict[str, NDArray[np.float32]]]
+"""Rows of pictures with their titles, as `figures.picture_rows` draws them."""
+
+
+def pixels(photo: Tensor) -> NDArray[np.float32]:
+    """One photo as it is drawn: (H, W, 3), or (H, W) of a single channel."""
+    return photo[0].clamp(0, 1).permute(1, 2, 0).squeeze(-1).numpy()
 
 
 def kept(folder: Path, name: str, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:

@@ -8,15 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lpie.study.settings import (
-    Profile,
-    Schedule,
-    Study,
-    fidelity_studies,
-    headline_studies,
-    ladder_studies,
-    preview_studies,
-)
+from lpie.study.settings import Profile, Schedule, Study, every_study, ladder_studies
 from lpie.study.sources import find_sources, refuse_overlaps
 
 if TYPE_CHECKING:
@@ -55,14 +47,12 @@ def check_study(profile: Profile) -> tuple[list[str], list[str]]:
 
 def _studies(profile: Profile) -> list[Study]:
     """What is trained if validation chooses the middle of the weights, first phases among it."""
-    studies: list[Study] = []
-    for operator in profile.operators:
-        for kind in (fidelity_studies, preview_studies, ladder_studies):
-            studies += kind(profile, operator)
-        for network in profile.networks if profile.gammas else ():
-            for critic in profile.critics:
-                middle = profile.gammas[len(profile.gammas) // 2]
-                studies += headline_studies(profile, operator, network, critic, middle)
+    middle = replace(profile, gammas=profile.gammas[len(profile.gammas) // 2 :][:1])
+    studies = [
+        study
+        for operator in profile.operators
+        for study in (*every_study(middle, operator), *ladder_studies(profile, operator))
+    ]
     return list(dict.fromkeys([*(study.first for study in studies if study.first), *studies]))
 
 

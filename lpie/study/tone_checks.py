@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lpie.imaging.color import luma
@@ -25,15 +24,14 @@ from lpie.imaging.pixels import quantize
 from lpie.imaging.pyramids import full_depth
 from lpie.imaging.remapping import NOISE, remap
 from lpie.imaging.resampling import resize
+from lpie.judges.full_reference import psnr
 from lpie.operators.local_laplacian import SAMPLES, filtered_luminance, local_laplacian
 from lpie.operators.local_laplacian_plain import exact
 from lpie.operators.tone_mapping import tone_map
 from lpie.photos.photographs import demo_photographs, read_photo
 from lpie.registry import fetch, files_of
-from lpie.study.kept_tables import if_available, kept
+from lpie.study.kept_tables import Rows, if_available, kept, pixels
 from lpie.vocabulary import Photo
-
-Rows = dict[str, dict[str, NDArray[np.float32]]]
 
 SWEEPS: dict[str, tuple[float, ...]] = {
     "alpha": (0.25, 0.5, 1.0, 2.0),
@@ -69,7 +67,7 @@ def setting_renditions(photo: Photo, setting: Setting) -> Rows:
     for name, values in SWEEPS.items():
         settings = [{**setting._asdict(), **kept[name], name: value} for value in values]
         results = zip(values, (local_laplacian(photo, **one) for one in settings), strict=True)
-        rows[name] = {f"{name} = {value:g}": _pixels(result) for value, result in results}
+        rows[name] = {f"{name} = {value:g}": pixels(result) for value, result in results}
     return rows
 
 
@@ -83,7 +81,7 @@ def mode_renditions(photo: Photo, setting: Setting) -> Rows:
         "log": local_laplacian(photo, **setting._replace(sigma_r=ratio)._asdict(), mode="log"),
         "rgb": local_laplacian(photo, **setting._asdict(), mode="rgb"),
     }
-    return {"": {name: _pixels(rendition) for name, rendition in renditions.items()}}
+    return {"": {name: pixels(rendition) for name, rendition in renditions.items()}}
 
 
 def remap_curves(setting: Setting) -> pd.DataFrame:
@@ -153,10 +151,10 @@ def _output_row(path: Path, levels: int) -> dict[str, float]:
     )
     return {
         **setting._asdict(),
-        "input": _psnr(photo, published),
-        "luminance": _psnr(quantize(local_laplacian(photo, **setting._asdict(), levels=levels)), published),
-        "log": _psnr(quantize(logarithmic), published),
-        "log, contrast fitted": _psnr(_contrast_fitted(logarithmic, published), published),
+        "input": psnr(photo, published).item(),
+        "luminance": psnr(quantize(local_laplacian(photo, **setting._asdict(), levels=levels)), published).item(),
+        "log": psnr(quantize(logarithmic), published).item(),
+        "log, contrast fitted": psnr(_contrast_fitted(logarithmic, published), published).item(),
     }
 
 
@@ -168,8 +166,8 @@ def rendition_table() -> pd.DataFrame:
     setting, rows = fitted_setting(), []
     for index, (name, photo, published) in enumerate(_published_renditions()):
         ours = quantize(local_laplacian(photo, **setting._asdict()))
-        psnr = {"input": _psnr(photo, published), "ours": _psnr(ours, published)}
-        rows.append({"scene": name, "fitted": index % 2 == 0, **psnr, **setting._asdict()})
+        closeness = {"input": psnr(photo, published).item(), "ours": psnr(ours, published).item()}
+        rows.append({"scene": name, "fitted": index % 2 == 0, **closeness, **setting._asdict()})
     return pd.DataFrame(rows).sort_values("fitted", kind="stable", ignore_index=True)
 
 
@@ -223,7 +221,7 @@ def read_radiance(path: Path) -> Float[Tensor, "1 3 h w"]:
 def radiance_renditions(betas: tuple[float, ...] = (1.0, 0.5, 0.0)) -> Rows:
     """A scene of high dynamic range, tone compressed more and more; raises as `registry.fetch`."""
     scene = read_radiance(fetch("llf/input/designCenter.hdr"))
-    return {"": {f"beta = {beta:g}": _pixels(tone_map(scene, beta=beta)) for beta in betas}}
+    return {"": {f"beta = {beta:g}": pixels(tone_map(scene, beta=beta)) for beta in betas}}
 
 
 def _contrast_fitted(photo: Photo, target: Photo) -> Photo:
@@ -231,11 +229,3 @@ def _contrast_fitted(photo: Photo, target: Photo) -> Photo:
     x, y = photo.double() - photo.double().mean(), target.double() - target.double().mean()
     gain = (x * y).mean() / x.square().mean()
     return (gain * x + target.double().mean()).clamp(0, 1).to(photo)
-
-
-def _psnr(a: Tensor, b: Tensor) -> float:
-    return -10 * math.log10((a - b).square().mean().clamp_min(1e-10).item())
-
-
-def _pixels(photo: Photo) -> NDArray[np.float32]:
-    return photo[0].clamp(0, 1).permute(1, 2, 0).numpy()
