@@ -52,6 +52,19 @@ def test_the_weight_is_the_smallest_that_gains_enough_and_keeps_the_picture(
     assert Evidence(*_ladder(psnrs, gains)).choices["gamma"].tolist() == [gamma]
 
 
+def test_a_weight_that_loses_too_much_or_is_vetoed_is_not_chosen() -> None:
+    runs, scores = _ladder([36, 34, 30], [0.1, 0.2, 0.3])
+    plain = {"run": "plain", "operator": "tone", "network": "grid", "fidelity": "l2", "critic": "none", "gamma": 0.0}
+    runs = pd.concat([runs, pd.DataFrame([plain | {"seed": 0, "objective": "l2"}])], ignore_index=True)
+    alone = scores[scores["run"] == "r0"].assign(run="plain", psnr=37.0)
+    scores = pd.concat([scores, alone], ignore_index=True)
+    for most_lost, gamma in ((np.inf, 1e-1), (3.5, 1e-2), (1.5, 1e-3)):
+        chosen = Evidence(runs, scores, criteria=Criteria(most_lost=most_lost)).choices
+        assert chosen["gamma"].tolist() == [gamma]
+    plainly = scores.assign(unexplained=np.where(scores["run"] == "r2", 0.2, 0.0))
+    assert Evidence(runs, plainly).choices["gamma"].tolist() == [1e-2]
+
+
 def test_the_choice_sees_neither_judges_nor_test_photos(study: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     runs, scores = study
     blind = scores[scores["split"] == "validation"].drop(columns=[f"score_{judge}" for judge in JUDGED])

@@ -52,27 +52,33 @@ def choose_gammas(gains: pd.DataFrame, criteria: Criteria) -> pd.DataFrame:
     """The weight of each operator, network and critic, by one rule on validation photos and the critic's score alone.
 
     `gains`: `photo_gains` of the validation split. Of the weights on the ladder (L2, first seed) with a mean PSNR of
-    at least `criteria.lowest_psnr`, the smallest whose critic gains `criteria.safe_gain` over the target; where none
-    does, the one that gains most; where none keeps the PSNR, the smallest.
+    at least `criteria.lowest_psnr`, at most `criteria.most_lost` below the network without a critic, and without plain
+    unexplained change, the smallest whose critic gains `criteria.safe_gain` over the target; where none does, the one
+    that gains most; where none is faithful enough, the smallest.
 
     Columns: operator, network, critic, gamma, psnr and critic_gain on validation photos, reason.
     """
-    ladder = gains[(gains["gamma"] > 0) & (gains["fidelity"] == "l2") & (gains["seed"] == gains["seed"].min())]
+    l2 = gains[(gains["fidelity"] == "l2") & (gains["seed"] == gains["seed"].min())]
+    ladder, without = l2[l2["gamma"] > 0], l2[l2["gamma"] == 0].groupby(["operator", "network"])["psnr"].mean()
     choices = []
     for (operator, network, critic), rows in ladder.groupby(["operator", "network", "critic"], sort=False):
-        steps = rows.groupby("gamma", as_index=False)[["psnr", f"gain_{critic}"]].mean()
+        steps = rows.groupby("gamma", as_index=False).mean(numeric_only=True)
         steps = steps.rename(columns={f"gain_{critic}": "critic_gain"}).sort_values("gamma")
-        row, reason = _choose(steps, criteria)
+        lost = without.get((operator, network), -np.inf) - steps["psnr"]
+        faithful = (steps["psnr"] >= criteria.lowest_psnr) & (lost <= criteria.most_lost)
+        if "unexplained" in steps:
+            faithful &= ~(steps["unexplained"] > criteria.most_unexplained)
+        row, reason = _choose(steps[["gamma", "psnr", "critic_gain"]], faithful, criteria)
         choices.append({"operator": operator, "network": network, "critic": critic, **row, "reason": reason})
     columns = ["operator", "network", "critic", "gamma", "psnr", "critic_gain", "reason"]
     return pd.DataFrame(choices, columns=columns).astype({"gamma": float})
 
 
-def _choose(steps: pd.DataFrame, criteria: Criteria) -> tuple[pd.Series, str]:
-    faithful = steps[steps["psnr"] >= criteria.lowest_psnr]
+def _choose(steps: pd.DataFrame, kept: pd.Series, criteria: Criteria) -> tuple[pd.Series, str]:
+    faithful = steps[kept]
     enough = faithful[faithful["critic_gain"] >= criteria.safe_gain]
     if len(enough):
         return enough.iloc[0], f"smallest that gains {criteria.safe_gain}"
     if len(faithful):
         return faithful.iloc[int(faithful["critic_gain"].argmax())], f"gains most; none gains {criteria.safe_gain}"
-    return steps.iloc[0], f"smallest; none keeps {criteria.lowest_psnr:g} dB"
+    return steps.iloc[0], "smallest; none is faithful enough"
