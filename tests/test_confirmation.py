@@ -16,7 +16,7 @@ from lpie.judges import JUDGES
 from lpie.study import confirmation, experiments, rivals
 from lpie.study.confirmation import confirm
 from lpie.study.rivals import GlobalEdit
-from lpie.study.settings import Schedule, Study
+from lpie.study.settings import STUDIED, Schedule, Study
 from lpie.study.sources import find_sources
 from lpie.study.study_file import find_profile
 from lpie.study.targets import Scene
@@ -90,6 +90,8 @@ def test_an_objective_that_was_not_trained_is_named(folder: Path) -> None:
 
 def test_fresh_photographs_are_none_of_the_study(data: Path) -> None:
     profile = find_profile("study")
-    study, fresh = ({source.path for source in find_sources(profile, "tone", kind)} for kind in (False, True))
+    study, fresh = (
+        {source.path for source in find_sources(profile, "tone", kind)} for kind in (STUDIED, ("confirmation",))
+    )
     assert len(fresh) == 140 + 150
     assert not study & fresh

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tomllib
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,9 @@ import pytest
 from lpie.evidence.answers import answer
 from lpie.evidence.margins import compare
 from lpie.evidence.statistics import Interval
+from lpie.figures.pictures import PUBLISHED
+from lpie.judges import JUDGES
+from lpie.study.study_file import find_profile
 
 
 @pytest.mark.parametrize(
@@ -40,3 +45,13 @@ def test_seeds_are_averaged_and_a_larger_distance_to_the_expert_is_worse() -> No
     assert table.loc["score_niqe", "answer"] == "no difference that matters"
     with pytest.raises(ValueError, match="No scores of nobody"):
         compare(pd.DataFrame(rows), ["nobody"], ["l2-s0"])
+
+
+def test_the_next_plan_states_the_margins_and_the_rule_that_the_code_keeps() -> None:
+    plan = tomllib.loads((PUBLISHED / "next_plan.toml").read_text(encoding="utf-8"))
+    assert plan["margins"] == {name: JUDGES[name].margin for name in plan["margins"]}
+    assert str(JUDGES["unexplained"].plain) in plan["instruments"]["veto"]
+    profile = find_profile("study")
+    assert f"lose at most {profile.criteria['most_lost']:g} dB" in plan["weights"]["rule"]
+    assert f"{profile.first_phases['can24'].steps:,}" in plan["training"]["can24"]
+    assert f"{profile.own_schedules['can24'].steps:,}" in plan["training"]["can24"]

@@ -54,7 +54,7 @@ def confirm(
     profile = profile or find_profile("study")
     records = _wanted(folder, operator, network, objectives)
     judges = load_judges(profile, device)
-    kept = load_scenes(profile, operator, folder / "targets", confirmation=True)
+    kept = load_scenes(profile, operator, folder / "targets", ("confirmation",))
     scenes = [replace(scene, split="test") for scene in kept]  # here they report
     with sharing(folder):
         for record in records:

@@ -26,6 +26,7 @@ from lpie.operators import OPERATORS
 Split = Literal["train", "validation", "test", "confirmation"]
 """Which photographs train, which choose, which report, and which only a confirmation reads."""
 SPLITS: tuple[Split, ...] = get_args(Split)
+STUDIED: tuple[Split, ...] = ("train", "validation", "test")
 
 
 def _row_of(table: Mapping[str, Any], what: str) -> AfterValidator:

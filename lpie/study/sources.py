@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lpie.names import ProblemsError
 from lpie.registry import files_of, registered
-from lpie.study.settings import SPLITS, Lists, Photographs, Profile, Shares, Split
+from lpie.study.settings import SPLITS, STUDIED, Lists, Photographs, Profile, Shares, Split
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".jp2", ".avif", ".heic", ".ppm")
 DEMO = ("astronaut", "chelsea", "coffee", "rocket", "motorcycle", "china", "flower")
@@ -38,8 +38,8 @@ class Source:
     registered: bool = False  # its bytes are those of the registry
 
 
-def find_sources(profile: Profile, operator: str, confirmation: bool = False) -> list[Source]:
-    """Every photograph of `profile` for `operator`, or those that only a confirmation reads.
+def find_sources(profile: Profile, operator: str, splits: Sequence[Split] = STUDIED) -> list[Source]:
+    """Every photograph of `profile` for `operator` in one of `splits`.
 
     Raises FileNotFoundError and ValueError that name the folder or photograph: nothing there, pairs that do not match,
     one name twice, a list with a name that is not there, a split without any.
@@ -49,7 +49,7 @@ def find_sources(profile: Profile, operator: str, confirmation: bool = False) ->
         for rows in profile.photographs
         if not rows.operators or operator in rows.operators
         for source in photographs_in(rows)
-        if (source.split == "confirmation") == confirmation
+        if source.split in splits
     ]
     if operator == "pairs" and (lonely := [source.name for source in sources if source.other is None]):
         raise ValueError(f"Operator pairs needs photographs with an input and a target, {lonely[0]} has no target.")
@@ -58,7 +58,7 @@ def find_sources(profile: Profile, operator: str, confirmation: bool = False) ->
         if source.name not in twice:
             raise ValueError(f"Two photographs are called {source.name}: give their folders different names.")
         twice.discard(source.name)
-    for split in ("confirmation",) if confirmation else ("train", "validation", "test"):
+    for split in splits:
         if not any(source.split == split for source in sources):
             raise ValueError(f"No photograph of {operator} is in the split {split}, of {len(sources)} in all.")
     return sources

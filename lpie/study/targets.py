@@ -31,7 +31,7 @@ from lpie.records import read_tensors, write_tensors
 from lpie.study import synthetic_haze
 from lpie.study.dependencies import modules_in, reachable, source_digests
 from lpie.study.pairs import LARGEST_SHIFT, aligned
-from lpie.study.settings import HazeSettings, Profile, Split, digest_of
+from lpie.study.settings import STUDIED, HazeSettings, Profile, Split, digest_of
 from lpie.study.sources import Source, find_sources, refuse_overlaps
 from lpie.vocabulary import Photo
 
@@ -70,17 +70,17 @@ class Making:
         return f"{self.source.name}@{self.side}" if self.side else self.source.name
 
 
-def load_scenes(profile: Profile, operator: str, folder: Path, confirmation: bool = False) -> list[Scene]:
+def load_scenes(profile: Profile, operator: str, folder: Path, splits: Sequence[Split] = STUDIED) -> list[Scene]:
     """Every scene of `profile` for `operator`, from the cache in `folder` or computed and kept there.
 
-    Those that train come once for each side at which the profile trains, of which they are large enough;
-    `confirmation`: those that only a confirmation reads, instead. Always computed on the CPU, so that scenes do not
-    depend on the device that trains; many at once, one a core. Raises what `find_sources`, `refuse_overlaps` and
-    reading raise, and ValueError that names the photograph where an operator fails, or pairs do not fit.
+    Those that train come once for each side at which the profile trains, of which they are large enough. Always
+    computed on the CPU, so that scenes do not depend on the device that trains; many at once, one a core. Raises what
+    `find_sources`, `refuse_overlaps` and reading raise, and ValueError that names the photograph where an operator
+    fails, or pairs do not fit.
     """
     key = [target_settings(profile, operator), operator_source()]
     folder = Path(folder) / f"{operator.replace(':', '.')}-{digest_of(key)}"
-    sources = find_sources(profile, operator, confirmation)
+    sources = find_sources(profile, operator, splits)
     makings = all_makings(profile, operator, sources)
     missing = [making for making in makings if not _path(folder, making).exists()]
     if missing:
