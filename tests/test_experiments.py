@@ -168,7 +168,7 @@ def test_unavailable_judges_are_named_in_the_log(
     with caplog.at_level(logging.WARNING, "lpie"):
         judges = experiments.load_judges(find_profile("study"), "cpu")
     assert judges == {"niqe": brightness}
-    assert "compact, ava, robust, technical" in caplog.text
+    assert "compact, robust, technical" in caplog.text
 
 
 def test_the_headline_has_l2_at_every_seed_and_l1_at_fewer_at_the_chosen_weight() -> None:
@@ -205,6 +205,8 @@ def test_the_headline_stage_follows_the_ladders_choice(folder: Path) -> None:
     assert Evidence.read(folder).choices["gamma"].tolist() == [1e-2]
     studies = experiments.chosen_studies(profile, "tone", folder)
     assert {study.gamma for study in studies} == {1e-2}
+    for others in ({"networks": ("grid",)}, {"critics": ("robust",)}):
+        assert not experiments.stage_studies(replace(profile, **others), "tone", "headline", folder)
 
 
 def test_the_headline_can_be_had_at_a_weight_that_validation_did_not_choose() -> None:

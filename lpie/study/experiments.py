@@ -248,6 +248,8 @@ def run_headline(profile: Profile, folder: Path) -> Evidence:
 def chosen_studies(profile: Profile, operator: str, folder: Path) -> tuple[Study, ...]:
     """The headline of those networks and critics of `profile` whose weights the results in `folder` choose."""
     choices = Evidence.read(folder).choices
-    chosen = choices[choices["operator"] == operator][["network", "critic", "gamma"]].itertuples(index=False)
+    of_profile = choices["network"].isin(profile.networks) & choices["critic"].isin(profile.critics)
+    chosen = choices[(choices["operator"] == operator) & of_profile]
+    chosen = chosen[["network", "critic", "gamma"]].itertuples(index=False)
     weights: list[tuple[Any, Any, float]] = [tuple(row) for row in chosen]
     return tuple(study for weight in weights for study in headline_studies(profile, operator, *weight))
