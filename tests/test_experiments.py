@@ -205,7 +205,7 @@ def test_the_headline_stage_follows_the_ladders_choice(folder: Path) -> None:
     assert Evidence.read(folder).choices["gamma"].tolist() == [1e-2]
     studies = experiments.chosen_studies(profile, "tone", folder)
     assert {study.gamma for study in studies} == {1e-2}
-    for others in ({"networks": ("grid",)}, {"critics": ("robust",)}):
+    for others in ({"networks": ("can32",)}, {"critics": ("robust",)}):
         assert not experiments.stage_studies(replace(profile, **others), "tone", "headline", folder)
 
 
