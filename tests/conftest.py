@@ -12,6 +12,7 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
+from real_photos import photograph
 from synthetic_records import JUDGES as JUDGED
 from torch import Tensor
 
@@ -71,14 +72,9 @@ def chromium() -> str:
 @pytest.fixture(scope="session")
 def small_photos() -> Tensor:
     """Three 64x96 crops of real photographs: (3, 3, 64, 96) float32 sRGB in [0, 1]."""
-    from skimage import data as photographs
-
-    crops = [
-        photographs.astronaut()[80:144, 160:256],
-        photographs.chelsea()[90:154, 110:206],
-        photographs.coffee()[120:184, 250:346],
-    ]
-    return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
+    places = {"astronaut": (80, 160), "chelsea": (90, 110), "coffee": (120, 250)}
+    crops = [photograph(name, slice(y, y + 64), slice(x, x + 96)) for name, (y, x) in places.items()]
+    return torch.cat(crops)
 
 
 @pytest.fixture(autouse=True)

@@ -34,16 +34,16 @@ def network_agrees(device: str) -> None:
             for parameter in plain.parameters():
                 parameter.add_(0.1 * torch.randn_like(parameter))
         plain = plain.to(device, memory_format=torch.channels_last)  # as it is while training
-        photo, slope = torch.rand(shape, device=device), torch.randn(shape, device=device)
-        photo, slope = (each.to(memory_format=torch.channels_last) for each in (photo, slope))
+        photo, upstream = torch.rand(shape, device=device), torch.randn(shape, device=device)
+        photo, upstream = (each.to(memory_format=torch.channels_last) for each in (photo, upstream))
         expected = plain.double()(photo.double())
-        (expected * slope).sum().backward()
+        (expected * upstream).sum().backward()
         gradients = {name: parameter.grad for name, parameter in plain.named_parameters()}
         plain.float().zero_grad()
         convolutions = [convolution.weight for convolution in plain.convolutions]
         weights = gpu.pack(convolutions, list(plain.normalizations), plain.last.weight, plain.last.bias)
         found = gpu.enhance_with_gradient(photo, weights, dilations, torch.float32)
-        (found * slope).sum().backward()
+        (found * upstream).sum().backward()
         check("output", found, expected, 1e-5)
         for name, parameter in plain.named_parameters():
             if gradients[name].norm() > 1e-6:
@@ -104,15 +104,15 @@ def half_precision_gradients_agree(device: str, draws: int = 16) -> None:
         with torch.no_grad():
             for parameter in plain.parameters():
                 parameter.add_(0.1 * torch.randn_like(parameter))
-        photo, slope = torch.rand(2, 3, 5, 70), torch.randn(2, 3, 5, 70)
-        photo, slope = (each.to(device, memory_format=torch.channels_last) for each in (photo, slope))
+        photo, upstream = torch.rand(2, 3, 5, 70), torch.randn(2, 3, 5, 70)
+        photo, upstream = (each.to(device, memory_format=torch.channels_last) for each in (photo, upstream))
         plain = plain.to(device, memory_format=torch.channels_last).double()
-        (plain.plain(photo.double()) * slope).sum().backward()
+        (plain.plain(photo.double()) * upstream).sum().backward()
         exact = {name: parameter.grad for name, parameter in plain.named_parameters()}
         plain.float().zero_grad()
         convolutions = [convolution.weight for convolution in plain.convolutions]
         weights = gpu.pack(convolutions, list(plain.normalizations), plain.last.weight, plain.last.bias)
-        (gpu.enhance_with_gradient(photo, weights, (1, 2), torch.float16) * slope).sum().backward()
+        (gpu.enhance_with_gradient(photo, weights, (1, 2), torch.float16) * upstream).sum().backward()
         for name, parameter in plain.named_parameters():
             errors[name] += (parameter.grad.double() - exact[name]).square().sum().item()
             sizes[name] += exact[name].square().sum().item()

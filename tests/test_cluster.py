@@ -54,7 +54,7 @@ def test_two_workers_one_of_them_killed_make_the_bytes_of_one_process_and_a_seco
 ) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     studies = [study for kind in (fidelity_studies, preview_studies, ladder_studies) for study in kind(SMALL, "tone")]
-    monkeypatch.setattr(cluster, "_sees", lambda _: False)  # as on other machines: photographs are sent
+    monkeypatch.setattr(cluster, "sees", lambda _: False)  # as on other machines: photographs are sent
     with (
         distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as machines,
         distributed.Client(machines) as client,
@@ -91,6 +91,8 @@ def test_a_scheduler_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: 
 
 
 def test_a_run_that_came_back_is_whole_only_with_its_record(tmp_path: Path) -> None:
-    cluster._keep(tmp_path / "run", {"run.json": json.dumps({}).encode(), "crops/a.png": b"x", "scores.csv": b"run\n"})
+    cluster.keep_run(
+        tmp_path / "run", {"run.json": json.dumps({}).encode(), "crops/a.png": b"x", "scores.csv": b"run\n"}
+    )
     assert pd.read_csv(tmp_path / "run" / "scores.csv").empty
     assert (tmp_path / "run" / "crops" / "a.png").read_bytes() == b"x"

@@ -197,12 +197,12 @@ def test_gradient_passes_gradcheck_in_float64() -> None:
 @pytest.mark.parametrize("size", [(70, 41), (9, 8), (1, 1)])
 def test_the_cpu_form_agrees_with_the_plain_form_forward_and_backward(size: tuple[int, int]) -> None:
     network = scrambled(6, (1, 33, 40, 2)).double()
-    photo, slope = torch.rand(2, 3, *size).double(), torch.randn(2, 3, *size).double()
+    photo, upstream = torch.rand(2, 3, *size).double(), torch.randn(2, 3, *size).double()
     expected, enhanced = network.plain(photo), network(photo)
     torch.testing.assert_close(enhanced, expected)
     parameters = list(network.parameters())
-    exact = torch.autograd.grad((expected * slope).sum(), parameters)
-    for found, wanted in zip(torch.autograd.grad((enhanced * slope).sum(), parameters), exact, strict=True):
+    exact = torch.autograd.grad((expected * upstream).sum(), parameters)
+    for found, wanted in zip(torch.autograd.grad((enhanced * upstream).sum(), parameters), exact, strict=True):
         torch.testing.assert_close(found, wanted)
     with torch.no_grad():
         torch.testing.assert_close(network(photo), expected)

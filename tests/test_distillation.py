@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from skimage import data as photographs
+from real_photos import photograph
 
 from lpie.critic.nima import NIMA
 from lpie.critic_training.distillation import (
@@ -18,6 +18,7 @@ from lpie.critic_training.distillation import (
 )
 from lpie.critic_training.measures import measure_critic, quick_measures
 from lpie.critic_training.settings import Distillation
+from lpie.imaging.pixels import to_uint8
 
 TINY = Distillation(input_size=32, batch=4, minutes=0.02, attack_steps=2)
 
@@ -30,8 +31,8 @@ def teacher():
 
 @pytest.fixture(scope="module")
 def album():
-    cut = (photographs.astronaut()[40:200, 150:278], photographs.coffee()[100:260, 100:260])
-    return [torch.from_numpy(pixels.copy()).permute(2, 0, 1) for pixels in cut]
+    windows = (("astronaut", slice(40, 200), slice(150, 278)), ("coffee", slice(100, 260), slice(100, 260)))
+    return [to_uint8(photograph(*window))[0] for window in windows]
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_features_on_fewer_cells_are_compared_with_what_the_teacher_saw_there():
     assert unexplained_variance(right, wanted) > 3
 
 
-def test_shift_between_views_is_in_deviations_so_that_a_narrow_scale_does_not_lower_it():
+def test_shift_between_views_is_in_standard_deviations_so_that_a_narrow_scale_does_not_lower_it():
     scores, moved = torch.tensor([4.0, 5.0, 6.0]), torch.tensor([4.5, 5.5, 5.5])
     assert relative_shift(scores, moved) == pytest.approx(0.5)
     assert relative_shift(scores / 10, moved / 10) == pytest.approx(0.5)
@@ -126,14 +127,13 @@ def test_second_start_goes_on_from_the_first(teacher, album, tmp_path):
 
 def test_critic_agrees_with_itself_and_is_measured_beside_itself():
     critic = NIMA("mobilenet_v1", input_size=32).freeze()
-    crops = [photographs.astronaut()[y : y + 60, 150:230] for y in (0, 60, 120)]
-    photos = [torch.from_numpy(p.copy()).permute(2, 0, 1)[None].float() / 255 for p in crops]
+    photos = [photograph("astronaut", slice(y, y + 60), slice(150, 230)) for y in (0, 60, 120)]
     measures = measure_critic(critic, critic, photos, photos[:1], universal_steps=1)
     assert measures["srcc_clean"] == pytest.approx(1)
     assert measures["srcc_varied"] == pytest.approx(1)
     assert measures["attack_gain"] == measures["ava_attack_gain"] >= 0
-    deviation = torch.cat([critic.mean_score(photo) for photo in photos]).std().item()
-    assert measures["attack_in_standard_deviations"] == pytest.approx(measures["attack_gain"] / deviation)
+    spread = torch.cat([critic.mean_score(photo) for photo in photos]).std().item()
+    assert measures["attack_in_standard_deviations"] == pytest.approx(measures["attack_gain"] / spread)
     assert measures["ava_attack_in_standard_deviations"] == pytest.approx(measures["attack_in_standard_deviations"])
     assert measures["shift_rounding"] == pytest.approx(0, abs=1e-5)
 

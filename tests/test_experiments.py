@@ -104,9 +104,9 @@ def test_a_new_judge_scores_every_run_again(folder: Path, monkeypatch: pytest.Mo
 
 def test_results_are_read_in_the_order_in_which_they_are_shown(folder: Path) -> None:
     study = STUDIES[0]
-    taught = replace(study, critic="compact", gamma=1e-3)
-    runs, scores = run_studies(find_profile("smoke"), [taught, STUDIES[1], study], folder, "cpu")
-    trained = [STUDIES[1].name, study.name, taught.name]
+    with_critic = replace(study, critic="compact", gamma=1e-3)
+    runs, scores = run_studies(find_profile("smoke"), [with_critic, STUDIES[1], study], folder, "cpu")
+    trained = [STUDIES[1].name, study.name, with_critic.name]
     assert runs["run"].tolist() == [*trained, "tone-input", "tone-target"]
     assert scores["run"].unique().tolist() == runs["run"].tolist()
 

@@ -159,10 +159,10 @@ def test_crops_show_input_target_and_every_loss_with_their_scores(crops: Evidenc
     said += [("compact", f"{row['score_compact']:.2f}"), ("technical", f"{row['score_technical']:.2f}")]
     assert tiles[WITH_CRITIC].scores == [*said, ("NIQE", f"{-row['score_niqe']:.2f}")]
     order = list(crops.runs["run"])
-    taught, plain = (order.index(f"tone-can32-l2{term}-s0") for term in ("+0.01compact", ""))
-    assert abs(int(pixels_of(tiles[WITH_CRITIC])[0, 0, 0]) - taught) <= 1
+    with_critic, plain = (order.index(f"tone-can32-l2{term}-s0") for term in ("+0.01compact", ""))
+    assert abs(int(pixels_of(tiles[WITH_CRITIC])[0, 0, 0]) - with_critic) <= 1
     change = pixels_of(tiles["change by the critic, x4"])[0, 0, 0]
-    assert abs(int(change) - (128 + 4 * (taught - plain))) <= 1
+    assert abs(int(change) - (128 + 4 * (with_critic - plain))) <= 1
     names = [tile.name for group in crop_groups(crops) for tile in group.tiles]
     assert len(names) == len(set(names))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from skimage import data as photographs
+from real_photos import photograph
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio
 
@@ -14,7 +14,7 @@ from lpie.judges.full_reference import ciede2000, cvvdp, psnr, visible_differenc
 
 @pytest.fixture(scope="module")
 def photo() -> torch.Tensor:
-    return torch.from_numpy(photographs.chelsea()[:176, 100:292]).permute(2, 0, 1)[None].float() / 255
+    return photograph("chelsea", slice(176), slice(100, 292))
 
 
 @pytest.fixture(params=[name for name, row in JUDGES.items() if row.needs_reference])

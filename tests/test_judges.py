@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 import torch
+from real_photos import photograph
 
 from lpie.critic import CRITICS
 from lpie.critic.nima import NIMA
@@ -43,13 +44,11 @@ def test_every_judge_scores_each_photo_alone_and_without_gradient(judge, small_p
 
 @pytest.mark.parametrize("name", RATERS)
 def test_judges_of_the_picture_prefer_a_photograph_to_its_ruin(name):
-    from skimage import data as photographs
-
     if name not in available_raters():
         pytest.skip(f"{name} is neither shipped nor under LPIE_DATA")
     judge = load_rater(name)
 
-    photo = torch.from_numpy(photographs.chelsea()).permute(2, 0, 1)[None].float() / 255
+    photo = photograph("chelsea")
     ruined = (photo + 0.4 * torch.randn_like(photo)).clamp(0, 1)
     assert judge(photo) > judge(ruined)
 
@@ -96,12 +95,8 @@ def test_shipped_critic_is_small_and_frozen(name):
 
 
 def test_robust_critic_is_hard_to_fool_and_asks_for_no_noise():
-    from skimage import data as photographs
-
-    photos = [photographs.astronaut(), photographs.chelsea(), photographs.coffee()]
-    squares = torch.cat(
-        [resize(torch.from_numpy(p).permute(2, 0, 1)[None].float() / 255, ATTACKED_SIZE, ATTACKED_SIZE) for p in photos]
-    )
+    photos = map(photograph, ("astronaut", "chelsea", "coffee"))
+    squares = torch.cat([resize(photo, ATTACKED_SIZE, ATTACKED_SIZE) for photo in photos])
     gains = {}
     for name in ("compact", "robust"):
         score = NIMA.from_pretrained(name).mean_score

@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from real_photos import photograph
 from torch import Tensor
 
 from lpie.imaging.pyramids import expand, expansion, full_depth, reduce, reduction
@@ -61,11 +62,9 @@ def literal(image: Tensor, levels: int, alpha: float, beta: float, sigma_r: floa
 
 def natural_crops() -> list[Tensor]:
     """Luma of 64x64 crops of photographs, (1, 1, 64, 64) float64."""
-    from skimage import data
-
     places = {"astronaut": (80, 180), "chelsea": (90, 120), "coffee": (150, 250), "rocket": (200, 280)}
-    photos = [getattr(data, name)()[y : y + 64, x : x + 64] for name, (y, x) in places.items()]
-    return [luma(torch.from_numpy(photo / 255.0).permute(2, 0, 1)[None]) for photo in photos]
+    crops = [photograph(name, slice(y, y + 64), slice(x, x + 64)) for name, (y, x) in places.items()]
+    return [luma(crop.double()) for crop in crops]
 
 
 def exact(luminance: Tensor, alpha: float, beta: float, sigma_r: float) -> Tensor:

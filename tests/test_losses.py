@@ -206,9 +206,9 @@ def test_photo_far_off_pulls_no_harder_than_one_that_is_near_in_ms_ssim():
     torch.manual_seed(0)
     target = torch.rand(1, 3, 176, 176) * 0.5 + 0.25
     noise = torch.rand_like(target) * 0.5 - 0.25
-    slopes = {}
+    lengths = {}
     for share in (0.3, 0.02, -0.02, -0.1, -1.0):  # of the target's detail; the rest is noise, below 0 inverted
         photo = (0.5 + share * (target - 0.5) + (1 - abs(share)) * noise).requires_grad_()
         ms_ssim_loss(photo, target).backward()
-        slopes[share] = photo.grad.norm().item()
-    assert all(0 < slope < 4 * slopes[0.3] for slope in slopes.values())
+        lengths[share] = photo.grad.norm().item()
+    assert all(0 < length < 4 * lengths[0.3] for length in lengths.values())

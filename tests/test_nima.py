@@ -29,7 +29,7 @@ def test_distribution_sums_to_one_for_any_size_and_aspect(critic):
         torch.testing.assert_close(distribution.sum(1), torch.ones(2))
 
 
-def test_mean_and_deviation_are_those_of_numpy():
+def test_mean_and_standard_deviation_are_those_of_numpy():
     distribution = torch.rand(4, 10, dtype=torch.float64).softmax(1)
     for p, mean, deviation in zip(
         distribution.numpy(), mean_score(distribution), score_standard_deviation(distribution), strict=True
@@ -39,13 +39,13 @@ def test_mean_and_deviation_are_those_of_numpy():
         assert deviation.item() == pytest.approx(np.average((np.arange(1, 11) - expected) ** 2, weights=p) ** 0.5)
 
 
-def test_certain_rating_has_no_deviation():
+def test_a_certain_rating_has_no_standard_deviation():
     certain = torch.eye(10)
     torch.testing.assert_close(mean_score(certain), torch.arange(1.0, 11.0))
     assert score_standard_deviation(certain).abs().max() < 1e-6
 
 
-def test_deviation_has_a_slope_where_the_rating_is_certain():
+def test_the_standard_deviation_has_a_gradient_where_the_rating_is_certain():
     certain = torch.eye(10, requires_grad=True)
     score_standard_deviation(certain).sum().backward()
     assert certain.grad.isfinite().all()
@@ -134,7 +134,7 @@ def test_gradient_reaches_every_pixel_and_no_weight(height, width):
     assert all(parameter.grad is None for parameter in critic.parameters())
 
 
-def test_gradient_is_the_slope_of_the_score():
+def test_the_gradient_is_that_of_finite_differences():
     critic = NIMA(input_size=32).freeze().double()
     photo = torch.rand(1, 3, 20, 41, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(critic.mean_score, (photo,), fast_mode=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from real_photos import photograph
 from scipy import ndimage
 from scipy.optimize import brentq
 from scipy.special import gamma
@@ -18,13 +19,7 @@ from lpie.judges.niqe import NaturalScenes, natural_scene_features, niqe
 
 @pytest.fixture(scope="module")
 def photos() -> dict[str, Tensor]:
-    from skimage import data as photographs
-
-    names = ("astronaut", "chelsea", "coffee")
-    return {
-        name: torch.from_numpy(getattr(photographs, name)()[:, :, :3]).permute(2, 0, 1)[None].float() / 255
-        for name in names
-    }
+    return {name: photograph(name) for name in ("astronaut", "chelsea", "coffee")}
 
 
 def literal_asymmetric_gaussian(values: np.ndarray) -> list[float]:

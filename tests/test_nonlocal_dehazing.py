@@ -207,7 +207,7 @@ def test_coarse_operators_are_galerkin_products(small_photos: Tensor) -> None:
     weight = torch.rand(1, 1, 15, 18, dtype=torch.float64) + 0.1
     data, links = weight, gradient_links(luma(small_photos[:1])[..., :15, :18].double(), 0.1)
     for _ in range(2):
-        shares = solver._interpolation(data, links)
+        shares = solver.interpolation(data, links)
         height, width = data.shape[2:]
         coarse_shape = (height + 1) // 2, (width + 1) // 2
 
@@ -217,14 +217,14 @@ def test_coarse_operators_are_galerkin_products(small_photos: Tensor) -> None:
 
         def product(x: Tensor, data: Tensor = data, links: solver.Links = links) -> Tensor:
             r = torch.zeros_like(x)
-            solver._subtract_flows(data, links, x, r)
+            solver.subtract_flows(data, links, x, r)
             return -r
 
-        prolongation = columns(lambda u, shares=shares: solver._prolong(shares, u), coarse_shape)
-        restriction = columns(lambda u, shares=shares: solver._restrict(shares, u), (height, width))
+        prolongation = columns(lambda u, shares=shares: solver.prolong(shares, u), coarse_shape)
+        restriction = columns(lambda u, shares=shares: solver.restrict(shares, u), (height, width))
         torch.testing.assert_close(restriction, prolongation.T)
         matrix = columns(product, (height, width))
-        data, links = solver._coarse_operator(data, links, shares)
+        data, links = solver.coarse_operator(data, links, shares)
         coarse = columns(lambda u, data=data, links=links: product(u, data, links), coarse_shape)
         torch.testing.assert_close(coarse, prolongation.T @ matrix @ prolongation, atol=1e-8, rtol=1e-8)
 

@@ -18,9 +18,9 @@ from lpie.judges.lpips import alexnet_is_here, fetch_alexnet, lpips
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty hub cache; networks loaded from it are forgotten afterwards."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    perceptual_distance._network.cache_clear()
+    perceptual_distance.network_on.cache_clear()
     yield tmp_path / "checkpoints"
-    perceptual_distance._network.cache_clear()
+    perceptual_distance.network_on.cache_clear()
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_lpips_is_its_definition(features: torch.nn.Sequential) -> None:
 
     mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 1, 3, 1, 1)
     a, b = (photo - mean) / deviation, (reference - mean) / deviation
-    heads = perceptual_distance._network("cpu").lins
+    heads = perceptual_distance.network_on("cpu").lins
     expected, layer = torch.zeros(2), 0
     for module in features:
         a, b = module(a), module(b)

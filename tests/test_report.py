@@ -35,10 +35,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory, people_agree_with_the_judge
     runs, scores = invent_study(networks=("parameters",), operators=("tone",), seeds=2, rivals=True)
     write_csv(place / "runs.csv", runs)
     write_csv(place / "scores.csv", scores)
-    taught = runs.loc[runs["network"] == "parameters", "run"]
+    with_critic = runs.loc[runs["network"] == "parameters", "run"]
     write_csv(
         place / "logs.csv.xz",
-        pd.DataFrame({"run": taught, "step": 10, "loss": 0.1, "fidelity": 0.1, "validation_psnr": 38.0}),
+        pd.DataFrame({"run": with_critic, "step": 10, "loss": 0.1, "fidelity": 0.1, "validation_psnr": 38.0}),
     )
     for run in runs["run"]:
         (place / "crops" / run).mkdir(parents=True)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lpie.critic_training.retouching import _choices, overdone, ranked_as_people_do
+from lpie.critic_training.retouching import overdone, preferences, ranked_as_people_do
 from lpie.critic_training.tables import read_published
 
 
@@ -16,7 +16,7 @@ def test_an_overdone_edit_goes_twice_as_far():
 
 
 def test_the_finished_photograph_is_preferred_to_the_one_that_came_and_to_the_overdone_one():
-    assert _choices(np.array([0, 2])).choices.tolist() == [[0, 1], [6, 7], [0, 2], [6, 8]]
+    assert preferences(np.array([0, 2])).choices.tolist() == [[0, 1], [6, 7], [0, 2], [6, 8]]
 
 
 def test_only_renditions_that_people_rated_apart_are_asked_about():

@@ -146,7 +146,7 @@ def test_percentile_is_the_share_of_lower_reference_means():
 
 def test_reference_scores_belong_to_exact_weights(critic, monkeypatch):
     row = {"fingerprint": fingerprint(critic), "percentiles": list(np.linspace(1, 10, 51))}
-    monkeypatch.setattr(reference_scores, "_table", lambda: {"photographs": 9, "critics": {"this": row}})
+    monkeypatch.setattr(reference_scores, "reference_table", lambda: {"photographs": 9, "critics": {"this": row}})
     assert ReferenceScores.of("this", critic).percentile(5.5) == pytest.approx(50)
     assert ReferenceScores.of("that", critic) is None
     changed = NIMA(input_size=64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from skimage import data as photographs
+from real_photos import photograph
 from skimage.metrics import structural_similarity
 from torch import Tensor
 from torchmetrics.functional.image import (
@@ -27,18 +27,9 @@ from lpie.losses.similarity import (
 
 def pair(height: int, width: int, count: int = 1) -> tuple[Tensor, Tensor]:
     """Real photographs and noisy, blurred or darkened renditions of them."""
-    named = [photographs.astronaut, photographs.coffee, photographs.chelsea]
-    a = torch.cat(
-        [
-            F.interpolate(
-                torch.from_numpy(named[index % 3]()).permute(2, 0, 1)[None].float() / 255,
-                (height, width),
-                mode="bilinear",
-                antialias=True,
-            ).clamp(0, 1)
-            for index in range(count)
-        ]
-    )
+    photos = [photograph(("astronaut", "coffee", "chelsea")[index % 3]) for index in range(count)]
+    a = torch.cat([F.interpolate(photo, (height, width), mode="bilinear", antialias=True) for photo in photos])
+    a = a.clamp(0, 1)
     spoiled = [
         lambda p: (p + 0.05 * torch.randn_like(p)).clamp(0, 1),
         lambda p: F.avg_pool2d(p, 5, 1, 2),

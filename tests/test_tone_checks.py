@@ -19,7 +19,7 @@ def test_fit_finds_the_setting_that_made_the_renditions(small_photos: Tensor) ->
     made_with = Setting(0.7, 0.8, 0.25)
     before = luma(0.2 + 0.6 * small_photos[..., :48, :48])
     pairs = [(one, filtered_luminance(one, **made_with._asdict())) for one in before.split(1)]
-    assert np.allclose(tone_checks._fit(pairs), made_with, rtol=0.05)
+    assert np.allclose(tone_checks.fitted(pairs), made_with, rtol=0.05)
 
 
 def test_remapping_crosses_its_center_and_the_edges_of_detail() -> None:
@@ -50,9 +50,9 @@ def test_published_outputs_are_closer_to_ours_than_to_the_photo(data: Path) -> N
 
 def test_published_renditions_are_closer_to_ours_than_to_the_photo(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On scenes that took no part in the fit, here a short one on small copies."""
-    whole = tone_checks._published_renditions()[:2]
+    whole = tone_checks.published_renditions()[:2]
     small = [(name, *(torch.nn.functional.avg_pool2d(x, 4) for x in pair)) for name, *pair in whole]
-    monkeypatch.setattr(tone_checks, "_published_renditions", lambda: small)
+    monkeypatch.setattr(tone_checks, "published_renditions", lambda: small)
     monkeypatch.setattr(tone_checks, "FIT_STEPS", 5)
     tone_checks.fitted_setting.cache_clear()
     held_out = tone_checks.rendition_table().query("not fitted")

@@ -69,14 +69,14 @@ def test_an_interrupted_run_ends_with_the_bytes_of_an_undisturbed_one(
     scenes: list[Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training.train([STUDY], scenes, tmp_path / "whole", "cpu")
-    step = training.Run._one_step
+    step = training.Run.one_step
 
     def stop_at_five(run: training.Run, frame: int) -> None:
         if run.step == 5:
             raise KeyboardInterrupt
         step(run, frame)
 
-    monkeypatch.setattr(training.Run, "_one_step", stop_at_five)
+    monkeypatch.setattr(training.Run, "one_step", stop_at_five)
     with pytest.raises(KeyboardInterrupt):
         training.train([STUDY], scenes, tmp_path / "broken", "cpu")
     assert not (tmp_path / "broken" / STUDY.name / "run.json").exists()
@@ -105,14 +105,14 @@ def test_a_killed_training_ends_with_the_bytes_of_an_undisturbed_one(scenes: lis
         for path in sorted(here.glob("scene*.safetensors")):
             parts, about = read_tensors(path)
             scenes.append(Scene(path.stem, about["split"], **parts))
-        step = training.Run._one_step
+        step = training.Run.one_step
 
         def killed_at_five(run, frame):
             if run.step == 5:
                 os.kill(os.getpid(), signal.SIGKILL)
             step(run, frame)
 
-        training.Run._one_step = killed_at_five
+        training.Run.one_step = killed_at_five
         training.train([STUDY], scenes, here / "killed", "cpu")
     """)
     done = subprocess.run([sys.executable, "-c", script], check=False)

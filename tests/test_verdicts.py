@@ -143,10 +143,10 @@ def test_a_difference_that_one_seed_made_counts_for_nothing(mixed: tuple[pd.Data
     assert "operator parameters 4 of 4" in verdicts(Evidence(runs, scores)).set_index("claim").loc["C2", "found"]
     judges = [column for column in scores if column.startswith("score_")]
     seeds = scores["run"].map(runs.set_index("run")["seed"])
-    taught = scores["run"].isin(runs.loc[runs["gamma"] > 0, "run"])
+    with_critic = scores["run"].isin(runs.loc[runs["gamma"] > 0, "run"])
     uneven = scores.copy()
-    uneven.loc[taught & (seeds == 1), judges] += 3  # the mean is higher than before, and no longer certain
-    uneven.loc[taught & (seeds == 2), judges] -= 2
+    uneven.loc[with_critic & (seeds == 1), judges] += 3  # the mean is higher than before, and no longer certain
+    uneven.loc[with_critic & (seeds == 2), judges] -= 2
     assert "operator parameters 0 of 4" in verdicts(Evidence(runs, uneven)).set_index("claim").loc["C2", "found"]
 
 

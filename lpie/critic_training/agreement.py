@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,11 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from lpie.critic.nima import mean_score, score_standard_deviation
-from lpie.evidence.statistics import student_interval
+from lpie.evidence.statistics import bootstrap_bounds, student_interval
 from lpie.losses.fidelity import earth_movers_distance
 
 GOOD = 5.0  # a mean above it makes a photograph good, in the two-class accuracy of the AVA literature
-MANY = 2000  # photographs above which the percentile bootstrap is as good as BCa, whose jackknife then takes minutes
 Numbers = NDArray[np.floating[Any]]
 
 
@@ -26,7 +24,6 @@ def agreement(
     predicted: Float[ArrayLike, "n 10"],
     rated: Float[ArrayLike, "n 10"],
     resamples: int = 1000,
-    confidence: float = 0.95,
 ) -> pd.DataFrame:
     """One row per measure: `measure, estimate, low, high, n`.
 
@@ -53,7 +50,7 @@ def agreement(
     measures["accuracy"] = (np.mean, (same_side.double().numpy(),))
     rows = []
     for name, (statistic, samples) in measures.items():
-        low, high = bootstrap_interval(statistic, samples, resamples, confidence)
+        low, high = bootstrap_interval(statistic, samples, resamples)
         found = {"estimate": float(statistic(*samples)), "low": low, "high": high, "n": len(estimates)}
         rows.append({"measure": name, **found})
     return pd.DataFrame(rows)
@@ -85,21 +82,10 @@ def _correlation(a: Numbers, b: Numbers) -> float:
 
 
 def bootstrap_interval(
-    statistic: Callable[..., float], samples: tuple[Numbers, ...], resamples: int = 1000, confidence: float = 0.95
+    statistic: Callable[..., float], samples: tuple[Numbers, ...], resamples: int = 1000
 ) -> tuple[float, float]:
     """Both ends of the interval of `statistic` over photographs, of which `samples` hold one number each."""
-    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        found = stats.bootstrap(
-            samples,
-            statistic,
-            paired=len(samples) > 1,
-            vectorized=False,
-            n_resamples=resamples,
-            confidence_level=confidence,
-            method="BCa" if len(samples[0]) <= MANY else "percentile",
-            rng=np.random.default_rng(0),
-        ).confidence_interval
+    found = bootstrap_bounds(statistic, samples, resamples)
     if np.isnan(found.low):  # the same in every resample, as for perfect predictions
         return (float(statistic(*samples)),) * 2
     return float(found.low), float(found.high)

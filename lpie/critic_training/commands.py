@@ -1,4 +1,4 @@
-"""The commands `lpie critic ...`: train critics, and say what they are worth.
+"""The commands `lpie critic ...`: train critics and measure them.
 
 Several processes share one training, on one machine or many:
 
@@ -18,7 +18,7 @@ import typer
 
 from lpie.critic_training.settings import Distillation, RatingTraining
 
-app = typer.Typer(no_args_is_help=True, help="Train critics on ratings, harden them, and measure what they are worth.")
+app = typer.Typer(no_args_is_help=True, help="Train critics on ratings, harden them against attacks, and measure them.")
 
 KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
 OutOption = Annotated[Path, typer.Option(help="Folder of results; the same command goes on where one was stopped.")]
@@ -51,8 +51,8 @@ def with_settings(settings: type) -> Callable[[Callable[..., None]], Callable[..
         hints = get_type_hints(settings, include_extras=True)
         parameters = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
         for field in fields(settings):
-            kind, *said = get_args(hints[field.name]) or (hints[field.name],)
-            option = typer.Option(field.default, help=" ".join(said))
+            kind, *about = get_args(hints[field.name]) or (hints[field.name],)
+            option = typer.Option(field.default, help=" ".join(about))
             parameters.append(inspect.Parameter(field.name, KEYWORD_ONLY, default=option, annotation=kind))
         own = [parameter.replace(kind=KEYWORD_ONLY) for parameter in parameters]
         called.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
@@ -74,9 +74,9 @@ def train(
     ] = None,
     device: DeviceOption = None,
 ) -> None:
-    """Train a NIMA on a dataset of people's ratings, or on your own, and say how well it agrees with unseen ones."""
+    """Train a NIMA on a dataset of people's ratings, or on your own, and report how well it predicts unseen ones."""
     if (dataset is None) == (ratings is None):
-        raise ValueError("Name a dataset (ava, oasis) or your own --ratings FILE, one of the two.")
+        raise ValueError("Name either a dataset (ava, oasis) or your own --ratings FILE.")
     if ratings:
         from lpie.critic_training.opinions import read_opinions
         from lpie.critic_training.taste import learn_taste
@@ -86,7 +86,7 @@ def train(
         print(out / "critic.safetensors")
         return
     if data is None:
-        raise ValueError(f"Say with --data where the photographs and ratings of {dataset} lie.")
+        raise ValueError(f"Name the folder of the photographs and ratings of {dataset} with --data.")
     from lpie.critic_training.training import learn_ratings
 
     learn_ratings(settings, str(dataset), data, out, _device(device))
@@ -101,7 +101,7 @@ def distill(
     photos: Annotated[int, typer.Option(help="Use only so many photographs of each set; 0 for all.")] = 0,
     device: DeviceOption = None,
 ) -> None:
-    """Train a critic that says what the AVA network says and is hard to fool."""
+    """Train a critic that agrees with the AVA network and is hard to fool."""
     from lpie.critic_training.distillation import distill_critic
 
     distill_critic(settings, out, _device(device), more, photos)
@@ -136,7 +136,7 @@ def tables(
 def retouching(
     out: Annotated[Path | None, typer.Option(help="Folder for the CSV file; results/published when left out.")] = None,
 ) -> None:
-    """Write the table that says what a critic learns from photographs before and after a human's hand."""
+    """Write the table of what a critic learns from photographs before and after retouching."""
     from lpie.critic_training.retouching import write_retouching_table
     from lpie.critic_training.tables import PUBLISHED
 
@@ -161,7 +161,7 @@ def niqe_statistics() -> None:
 
 @app.command()
 def reference_scores() -> None:
-    """Score the reference photographs with every critic: where `lpie score` says that a score lies."""
+    """Score the reference photographs with every critic, so that `lpie score` can rank a score among them."""
     import numpy as np
 
     from lpie.critic.nima import NIMA

@@ -1,13 +1,12 @@
-"""Train a critic until it is hard to fool: what the AVA network says, read from what survives small changes.
+"""Train a critic that is hard to fool: a student repeats the scores of the AVA network, also under attack.
 
-The student starts from the AVA network's own weights (Apache-2.0); both see the whole view through an antialiased
-filter, the student on fewer pixels. They look at crops, mixtures and strong photographic variations of the training
-photographs. A second copy of each of the student's views is made worse by what should not matter (half size and back,
-JPEG, a shift by a pixel) and then moved, pixel by pixel within `epsilon`, to where the student's mean score is highest
-or lowest; it must be scored as if nothing had happened, and like the first, by a distance measured in standard
-deviations of the student's own scores: in points, the quickest way is to call all photographs alike. The student
-repeats the teacher's last features as well as its scores, cell by cell before they are averaged over the photo: with
-ten numbers each, or a thousand, so few photographs are learned by heart. `epsilon` rises in the first part of the time.
+The student starts from the AVA network's own weights (Apache-2.0) and sees each view on fewer pixels. Views are crops,
+mixtures and strong photographic variations of the training photographs. A second copy of each is changed in ways that
+should not matter (half size and back, JPEG, a shift by a pixel), then attacked: moved, within `epsilon` a pixel, to
+where the student's mean score is highest or lowest. Its scores must stay those of the teacher and of the first copy.
+The distance between the copies is measured in standard deviations of the student's scores, because in points it would
+be smallest if all photographs scored alike. The student also repeats the teacher's last features, cell by cell: ten
+scores alone would let it memorize so few photographs. `epsilon` rises in the first part of the training.
 
 The folder of results gets `critic.safetensors` (half precision), `log.csv`, `measures.json` and `state.safetensors`,
 written every minute, from which the same command goes on; once `minutes` are used up it only measures again.
@@ -58,7 +57,7 @@ Rated: TypeAlias = tuple[ScoreDistribution, Float[Tensor, "n features _ _"]]  # 
 
 
 def distill_critic(settings: Distillation, out: Path, device: str, more: Sequence[Path] = (), limit: int = 0) -> None:
-    """Train, write the critic with its measures to `out`; `limit` photographs of each set, 0 for all."""
+    """Train, and write the critic and its measures to `out`; uses `limit` photographs of each set, 0 for all."""
     teacher = NIMA.from_pretrained("ava").to(device)
     photographs = training_photographs(more, device, limit)
     log.info("%d training photographs on %s; %s", len(photographs), device, settings)
@@ -81,7 +80,7 @@ def distill(
 ) -> NIMA:
     """The running mean of the student's weights, frozen, on the teacher's device.
 
-    Goes on from `out/state.safetensors` if it is there. `held_out` only show, every minute, what it is worth.
+    Goes on from `out/state.safetensors` if it is there. On `held_out` it is measured every minute, for the log.
     """
     state = State(settings, teacher, out)
     torch.manual_seed(settings.seed + state.step)
@@ -110,7 +109,7 @@ def distill(
 def _losses(
     settings: Distillation, student: NIMA, teacher: NIMA, views: Photo, side: int, epsilon: float
 ) -> dict[str, Tensor]:
-    """What one batch of views costs: the student's first look, its attacked second, and how far they are apart."""
+    """The losses of one batch: of its clean views, of the attacked ones, and of the distance between both."""
     seen, second = (resize(photo, side, side) for photo in (views, made_worse(views)))
     with torch.no_grad():
         wanted = scores_and_features(teacher, resize(views, teacher.input_size, teacher.input_size))
@@ -135,7 +134,7 @@ def _losses(
 
 
 def made_worse(photo: Photo) -> Photo:
-    """What should hardly move a score: a shift by a pixel, every other photo at half size and back, each third JPEG."""
+    """Changes that should hardly move a score: a shift by a pixel; half size and back for some; JPEG for others."""
     worse = photo.roll((int(torch.randint(3, ())) - 1, int(torch.randint(3, ())) - 1), (2, 3))
     worse[::2] = half_size_and_back(worse[::2])
     worse[1::3] = jpeg(worse[1::3].clamp(0, 1), int(torch.randint(80, 98, ())))
@@ -153,9 +152,9 @@ def scores_and_features(critic: NIMA, photo: Photo) -> Rated:
 
 
 def attack(student: NIMA, photo: Photo, epsilon: float, steps: int, unmoved: float = 0.0) -> Photo:
-    """Each photo moved within `epsilon`, from a random start, to where its mean score is higher or, for some, lower.
+    """Photos moved within `epsilon`, from a random start, to a higher mean score, or a lower one for a quarter of them.
 
-    A random share `unmoved` of the photos stays as it is. No weight takes a gradient.
+    A random share `unmoved` of the photos stays as it is. No weight gets a gradient.
     """
     trained = next(student.parameters()).requires_grad
     student.requires_grad_(False)
@@ -191,7 +190,7 @@ def _decorrelation(estimate: ScoreDistribution, wanted: ScoreDistribution) -> Te
 
 
 class State:
-    """The student, the running mean of its weights, Adam's moments, the steps and seconds spent, and the log."""
+    """A training: student, running mean of its weights, optimizer, steps and seconds spent, and the log."""
 
     def __init__(self, settings: Distillation, teacher: NIMA, folder: Path) -> None:
         """From the teacher's weights, or from what an earlier start left in `folder`."""

@@ -1,4 +1,4 @@
-"""What a critic is worth: how closely it follows the AVA network on unseen photographs, how easily it is fooled."""
+"""How closely a critic agrees with the AVA network on unseen photographs, and how easily it is fooled."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def measure_critic(
 
 
 def fooling(score: Judge, photos: Iterable[Tensor], others: Iterable[Tensor], universal_steps: int) -> dict[str, float]:
-    """How far attacks within 2/255 raise a score over `photos`, reduced to 224 px, and where its gradient lies.
+    """How far attacks within 2/255 raise the score of `photos`, reduced to 224 px, and where its gradient lies.
 
     `attack_gain`: ten steps of projected gradient ascent on each; `universal_gain`: one perturbation for all, learned
     on `others`; `octave_ratio`: the gradient's energy in the highest octave of spatial frequency over the next.
@@ -88,7 +88,7 @@ def fooling(score: Judge, photos: Iterable[Tensor], others: Iterable[Tensor], un
 
 @torch.no_grad()
 def shifts(score: Judge, photos: Iterable[Tensor]) -> dict[str, float]:
-    """Mean distance, in points, that what should not matter moves a score: JPEG 90, half size, a pixel, rounding."""
+    """Mean change of a score, in points, by what should not matter: JPEG 90, half size, a pixel's shift, rounding."""
     moved = {
         name: [float((score(change(photo)) - score(photo)).abs()) for photo in photos]
         for name, change in INVARIANCE.items()
@@ -97,7 +97,7 @@ def shifts(score: Judge, photos: Iterable[Tensor]) -> dict[str, float]:
 
 
 def quick_measures(critic: NIMA, teacher: NIMA, photos: list[Tensor]) -> dict[str, float]:
-    """The numbers to watch while a critic trains: agreement with the teacher, gain of an attack, spread of scores."""
+    """Numbers to watch during training: agreement with the teacher, gain of an attack, spread of scores."""
     squares = torch.cat([resize(photo, ATTACKED_SIZE, ATTACKED_SIZE) for photo in photos[:32]])
     own = scores(critic, photos)
     return {

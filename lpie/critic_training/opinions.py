@@ -30,13 +30,13 @@ class Opinions:
     choices: NDArray[np.int64]
 
     def of(self, kept: NDArray[np.int64]) -> Opinions:
-        """What was said of the photographs at the positions `kept` alone; their positions stay as they are."""
+        """The opinions about the photographs at the positions `kept` alone; positions stay as they are."""
         known = np.isin(np.arange(len(self.photos)), kept)
         rated = known[self.rated]
         return Opinions(self.photos, self.rated[rated], self.ratings[rated], self.choices[known[self.choices].all(1)])
 
     def groups(self, fewest: int = 5) -> NDArray[np.int64]:
-        """A number for each photograph; compared ones share theirs, unless fewer than `fewest` groups came out."""
+        """A group for each photograph; compared ones share theirs, unless that leaves fewer than `fewest` groups."""
         count = len(self.photos)
         links = coo_array((np.ones(len(self.choices)), (*self.choices.T,)), shape=(count, count))
         found, labels = connected_components(links, directed=False)
@@ -44,7 +44,7 @@ class Opinions:
 
 
 def read_opinions(file: Path, folder: Path | None = None) -> Opinions:
-    """A CSV file with columns `photo, rating` or `preferred, other`, or all four; the last word on a photo counts.
+    """A CSV file with columns `photo, rating` or `preferred, other`, or all four; of repeated ones the last counts.
 
     Photographs are named relative to `folder`, by default that of the file. Raises ValueError, with the line, for
     other columns or ratings outside 1..10, FileNotFoundError for photographs that are missing.
@@ -68,7 +68,7 @@ def read_opinions(file: Path, folder: Path | None = None) -> Opinions:
     if missing:
         raise FileNotFoundError(
             f"{len(missing)} of the {len(photos)} photographs of {file} are missing, such as {missing[0]}: "
-            "say where they lie with --data."
+            "name their folder with --data."
         )
     pairs = np.array([[place[one], place[other]] for one, other in choices.values()], np.int64).reshape(-1, 2)
     return Opinions(

@@ -32,7 +32,7 @@ class Processes:
 
     @property
     def writes(self) -> bool:
-        """Whether this is the process that writes and speaks."""
+        """Whether this is the process that writes and prints."""
         return self.rank == 0
 
     def rows(self, batch: int) -> slice:

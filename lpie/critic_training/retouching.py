@@ -1,10 +1,10 @@
 """Can a critic learn from retouching which way a photograph gets better, and where to stop?
 
-Pairs of a photograph as it came and as a human finished it (MIT-Adobe FiveK, expert C) are choices like any other:
-the last layer of a critic learns them (`taste`), from the AVA network's features or from those of `robust`, which were
-hardened and stay so. Two things are asked about pairs that it did not see: is the finished photograph ranked above the
-one that came (`direction`), and above one in which every change was made twice as large (`measure`)? And does it rank
-tone-mapped renditions as people did (`renditions`), and how far does an attack raise it (`attack`)?
+Pairs of an original photograph and a retoucher's version (MIT-Adobe FiveK, expert C) are choices like any other: the
+last layer of a critic learns them (`taste`), from the features of the AVA network or of `robust`. On held-out pairs, is
+the retouched photograph ranked above the original (`direction`), and above one with every change twice as large
+(`measure`)? Are tone-mapped renditions ranked as people ranked them (`renditions`), and how far does an attack raise
+the score (`attack`)?
 
 Source: ranking by pairs, Burges et al., Learning to Rank using Gradient Descent, ICML 2005.
 """
@@ -41,7 +41,7 @@ APART = 0.3  # of the ratings 1..7: renditions that people rated closer are not 
 
 
 def overdone(came: Photo, finished: Photo) -> Photo:
-    """The photograph with every change that a human made to it twice as large."""
+    """The photograph with every change of the retoucher twice as large."""
     return (came + 2 * (finished - came)).clamp(0, 1)
 
 
@@ -69,7 +69,7 @@ def write_retouching_table(out: Path) -> pd.DataFrame:
             for _ in range(REPEATS):
                 order = random.permutation(len(pairs))
                 if size:
-                    move = fit(features, logits, _choices(order[kept:][:size]), PENALTY)
+                    move = fit(features, logits, preferences(order[kept:][:size]), PENALTY)
                 scores = moved_scores(features, logits, move).reshape(-1, 3)[order[:kept]]
                 shares["direction"].append(float((scores[:, 0] > scores[:, 1]).mean()))
                 shares["measure"].append(float((scores[:, 0] > scores[:, 2]).mean()))
@@ -89,7 +89,7 @@ def write_retouching_table(out: Path) -> pd.DataFrame:
 
 
 def ranked_as_people_do(scores: NDArray[np.float64], ratings: pd.DataFrame) -> float:
-    """The share of pairs of renditions of a scene, far enough apart for people, that `scores` order as they did."""
+    """The share of pairs of renditions of a scene, rated clearly apart by people, that `scores` order as they did."""
     ordered = [
         scores[better] > scores[worse]
         for _, scene in ratings.groupby("scene")
@@ -99,8 +99,8 @@ def ranked_as_people_do(scores: NDArray[np.float64], ratings: pd.DataFrame) -> f
     return float(np.mean(ordered))
 
 
-def _choices(chosen: NDArray[np.int64]) -> Opinions:
-    """The finished photograph is preferred to the one that came and to the overdone one; three rows a pair."""
+def preferences(chosen: NDArray[np.int64]) -> Opinions:
+    """The finished photograph is preferred to the original and to the overdone one; three rows a pair."""
     pairs = np.concatenate([np.stack([3 * chosen, 3 * chosen + other], 1) for other in (1, 2)])
     return Opinions((), np.empty(0, np.int64), np.empty(0), pairs)
 

@@ -62,7 +62,7 @@ def available_critics() -> dict[str, NIMA]:
 
 
 def scores_of(judges: Mapping[str, Judge], photos: Mapping[str, Tensor]) -> pd.DataFrame:
-    """What each judge says of each photograph: one row a photograph, one column a judge."""
+    """The score of each photograph by each judge: one row a photograph, one column a judge."""
     columns = {name: [float(judge(photo)) for photo in photos.values()] for name, judge in judges.items()}
     return pd.DataFrame(columns, index=pd.Index(photos, name="photo"))
 
@@ -103,7 +103,7 @@ def ease_of_fooling(
 
 
 def gradient_octaves(critics: Mapping[str, NIMA], photos: Mapping[str, Tensor]) -> pd.DataFrame:
-    """Where in the spectrum each critic pulls: `critic, octave, cycles_per_pixel, share`.
+    """The gradient of each critic by spatial frequency: `critic, octave, cycles_per_pixel, share`.
 
     The energy of the gradient of its score with respect to photographs of 224 px, octave 0 the highest, as a share of
     the five octaves; `cycles_per_pixel` is the octave's lower end.
@@ -129,7 +129,7 @@ def kept(table: pd.DataFrame, profile: str, name: str) -> pd.DataFrame:
 
 
 def read_published(name: str) -> pd.DataFrame:
-    """A committed table of this stage, such as `critic_variants`; the commands that write them stand in its README.
+    """A committed table about critics, such as `critic_variants`; results/README.md names the command behind each.
 
     Raises FileNotFoundError where the project was installed without its results.
     """

@@ -1,10 +1,10 @@
 """A critic of one's own: the last layer of a NIMA learns one person's ratings or choices, in a minute on two cores.
 
-The layers below stay as they are, so that a hard-to-fool critic stays hard to fool. To the logit of each rating k is
+The layers below stay as they are, so that a critic that is hard to fool stays so. To the logit of each rating k is
 added (k - 5.5) t, with t linear in the features that the last layer reads: it moves the whole distribution up or down.
 t is found by regression of the mean score on ratings, by logistic regression of its differences on choices, or by both
-at once; how far it may go is chosen by cross-validation. What was learned is told on photographs that a twin of the
-critic, trained without them, had not seen.
+at once; cross-validation chooses the penalty. Agreement is reported on held-out photographs, by copies of the critic
+(`twins`) trained without them.
 
 Source: Bradley & Terry, Rank Analysis of Incomplete Block Designs, Biometrika 1952, for choices.
 """
@@ -35,7 +35,7 @@ from lpie.records import atomic_path, write_csv
 from lpie.vocabulary import Photo
 
 FEWEST = 30
-"""Ratings or choices: with fewer, a rank correlation below 0.36 cannot be told from none at 95 %."""
+"""Ratings or choices: with fewer, a rank correlation below 0.36 is not significant at 95 %."""
 
 FOLDS = 5
 INNER_FOLDS = 3  # within which the penalty is chosen
@@ -62,7 +62,7 @@ class Learned:
 
 
 def learn_taste(opinions: Opinions, out: Path, initial: str = "compact", seed: int = 0) -> list[Learned]:
-    """Write `critic.safetensors`, its card `critic.md` and `predictions.csv` to `out`; what was learned.
+    """Write `critic.safetensors`, its card `critic.md` and `predictions.csv` to `out`; returns what was learned.
 
     `initial` is a critic by name or file. Raises ValueError if there are fewer than 30 ratings and fewer than 30
     choices, or if all ratings are equal.
@@ -91,7 +91,7 @@ def learn_taste(opinions: Opinions, out: Path, initial: str = "compact", seed: i
 
 
 def read_predictions(out: Path) -> pd.DataFrame:
-    """What `learn_taste` left: `photo, before, held_out`, scores of the critic it began with and of unseen twins."""
+    """The table of `learn_taste`: `photo, before, held_out`, scores of the initial critic and of twins."""
     return pd.read_csv(out / "predictions.csv")
 
 
@@ -149,7 +149,7 @@ def moved_critic(start: NIMA, move: Move) -> NIMA:
 
 
 def held_out_scores(features: Tensor, logits: Tensor, opinions: Opinions, seed: int = 0) -> NDArray[np.float64]:
-    """The score of each photo, less the mean of all, by a twin that saw neither it nor what it is compared with."""
+    """The score of each photo, less the mean of all, by a twin that saw neither it nor any photo compared with it."""
     scores = np.zeros(len(features))
     for seen, unseen in _folds(opinions, seed):
         told = opinions.of(seen)
@@ -159,7 +159,7 @@ def held_out_scores(features: Tensor, logits: Tensor, opinions: Opinions, seed: 
 
 
 def _best_penalty(features: Tensor, logits: Tensor, opinions: Opinions, seed: int) -> float:
-    """The penalty with which twins agree best with opinions they have not seen; the largest of equals."""
+    """The penalty with which twins agree best with opinions they have not seen; of equals the largest."""
 
     def agreement(penalty: float) -> float:
         scores = np.zeros(len(features))
@@ -181,7 +181,7 @@ def _folds(opinions: Opinions, seed: int, count: int = FOLDS) -> Iterator[tuple[
 
 
 def _centered(scores: NDArray[np.float64], opinions: Opinions) -> NDArray[np.float64]:
-    """Scores less their mean over all photographs: the level of a twin says which photographs it did not see."""
+    """Scores less their mean over all photographs, because the level of each twin depends on what it saw."""
     return scores - scores[np.union1d(opinions.rated, opinions.choices)].mean()
 
 
@@ -202,7 +202,7 @@ def _check_enough(opinions: Opinions) -> None:
     most, what = max((len(opinions.choices), "choices"), (len(opinions.rated), "ratings"))
     if most < FEWEST:
         raise ValueError(
-            f"At least {FEWEST} ratings or {FEWEST} choices are needed, or nothing can be told from chance; "
+            f"At least {FEWEST} ratings or {FEWEST} choices are needed, or the result could be chance; "
             f"got {most}: give {FEWEST - most} more {what}."
         )
     if len(opinions.rated) and np.ptp(opinions.ratings) == 0:
@@ -210,7 +210,7 @@ def _check_enough(opinions: Opinions) -> None:
 
 
 def last_layer(nima: NIMA) -> nn.Linear:
-    """The last layer."""
+    """The layer that makes logits of features."""
     return [layer for layer in nima.network.modules() if isinstance(layer, nn.Linear)][-1]
 
 

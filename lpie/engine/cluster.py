@@ -88,7 +88,7 @@ def _gather(
     scenes: dict[str, Any] = {}
     for operator in dict.fromkeys(operator for operator, _ in tasks):
         scenes[operator] = load_scenes(profile, operator, folder / "targets")
-        if all(client.run(_sees, str(folder), on_error="return").values()):
+        if all(client.run(sees, str(folder), on_error="return").values()):
             scenes[operator] = folder / "targets"
         else:
             scenes[operator] = client.scatter(scenes[operator], broadcast=True)
@@ -106,7 +106,7 @@ def _gather(
         elif future.status != "finished":
             lost.append(sent[future])
         else:
-            _keep(folder / "runs" / name, future.result())
+            keep_run(folder / "runs" / name, future.result())
             log.info("%s is back", name)
     if failed:
         raise RuntimeError(f"{len(failed)} of {len(sent)} tasks failed: {'; '.join(failed)[:2000]}")
@@ -150,14 +150,15 @@ def _name(wanted: Study | str) -> str:
     return wanted if isinstance(wanted, str) else wanted.name
 
 
-def _keep(place: Path, files: Mapping[str, bytes]) -> None:
+def keep_run(place: Path, files: Mapping[str, bytes]) -> None:
     """Write a run's files; the record last, since its presence says that the run is whole."""
     for name in sorted(files, key=lambda name: name == "run.json"):
         with atomic_path(place / name) as temporary:
             temporary.write_bytes(files[name])
 
 
-def _sees(folder: str) -> bool:
+def sees(folder: str) -> bool:
+    """Whether a worker sees this folder."""
     return (Path(folder) / "study.json").exists()
 
 

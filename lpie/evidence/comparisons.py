@@ -64,7 +64,7 @@ def _fidelity_comparisons(evidence: Evidence) -> Iterator[dict[str, object]]:
 def _compared(
     evidence: Evidence, claim: str, against: str, ours: pd.DataFrame, theirs: pd.DataFrame | None, measures: list[str]
 ) -> Iterator[dict[str, object]]:
-    """Paired differences of photos, each averaged over seeds; against nothing, of the measures themselves."""
+    """Paired differences of photos, each averaged over seeds; the measures themselves where `theirs` is None."""
     differences = evidence.photo_means(ours)[measures]
     if theirs is not None:
         differences = differences - evidence.photo_means(theirs)[measures]

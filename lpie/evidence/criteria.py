@@ -12,7 +12,7 @@ from lpie.judges import JUDGES
 
 @dataclass(frozen=True)
 class Criteria:
-    """What is asked of an enhancement and of a weight."""
+    """Bounds for an enhancement, and for the choice of a weight."""
 
     safe_gain: float = 0.35  # of the critic's score, looked for on validation photos, so that enough remains on others
     lowest_psnr: float = 20.0  # dB on validation photos, below which a weight is not considered
@@ -30,9 +30,9 @@ class Criteria:
 
     @classmethod
     def read(cls, folder: Path) -> Criteria:
-        """Those in `criteria` of the folder's study.json; the defaults where it says nothing.
+        """Those in `criteria` of the folder's study.json, and defaults for the others.
 
-        Raises ValueError for a criterion that there is not.
+        Raises ValueError for an unknown criterion.
         """
         path = Path(folder) / "study.json"
         stored = json.loads(path.read_text(encoding="utf-8")).get("criteria", {}) if path.exists() else {}

@@ -53,7 +53,7 @@ class Evidence:
 
     @cached_property
     def judges(self) -> list[str]:
-        """The judges that scored, small photographs not all of them do; none of them took part in training."""
+        """The judges that scored, none of which took part in training; not every judge scores small photographs."""
         return [name for name in rater_names(self.runs, self.scores)[1] if self.scores[f"score_{name}"].notna().any()]
 
     @cached_property
@@ -73,7 +73,7 @@ class Evidence:
         return self.gains[np.logical_and.reduce([*known])]
 
     def vetoed(self, rows: pd.DataFrame) -> bool:
-        """Whether unexplained change, which has the role *veto*, was measured and is plain in the mean of `rows`."""
+        """Whether unexplained change, which has the role *veto*, was measured and its mean over `rows` is too large."""
         return "unexplained" in rows and bool(rows["unexplained"].mean() > self.criteria.most_unexplained)
 
     @cached_property
@@ -108,8 +108,8 @@ class Evidence:
         return self.chosen[self.chosen["fidelity"] == fidelity]
 
     @cached_property
-    def taught(self) -> pd.DataFrame:
-        """Every configuration that a critic taught, rows of CONFIGURATION columns."""
+    def trained_with_critic(self) -> pd.DataFrame:
+        """Every configuration trained with a critic, rows of CONFIGURATION columns."""
         rows = (self.runs["gamma"] > 0) & self.runs["network"].isin(list(FAMILIES))
         return self.runs.loc[rows, CONFIGURATION].drop_duplicates()
 
@@ -157,7 +157,7 @@ class Evidence:
 
     @cached_property
     def frontier(self) -> pd.DataFrame:
-        """One row per configuration: what it costs in fidelity and gains by critic and judges, with intervals.
+        """One row per configuration: its fidelity and its gains by critic and judges, with intervals.
 
         For psnr and every gain: mean, `_low` and `_high` across photos, `_seed_low` and `_seed_high` across seeds.
         critic_gain is the gain on the critic that trained it; kept_<transformation> is the share of it that survives;

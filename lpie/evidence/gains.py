@@ -23,7 +23,7 @@ CONFIGURATION = ["operator", "network", "fidelity", "critic", "gamma", "objectiv
 
 
 def rater_names(runs: pd.DataFrame, scores: pd.DataFrame) -> tuple[list[str], list[str]]:
-    """The critics and the judges with scores; a column of neither, of an instrument given up, is not read."""
+    """The critics and the judges with scores; columns of other instruments are not read."""
     names = [column.removeprefix("score_") for column in map(str, scores) if column.startswith("score_")]
     critics = [*CRITICS, *(name for name in dict.fromkeys(runs["critic"]) if name not in CRITICS)]
     return [name for name in critics if name in names], [name for name in names if name in JUDGES]

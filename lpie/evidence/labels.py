@@ -1,4 +1,4 @@
-"""What tables and figures call things, for readers who do not know the names in the code.
+"""What tables and figures call things, for readers who do not know the code.
 
 Operators, families, fidelities and critics are called what the rows of their tables say; a name without a row is
 shown as it is.
@@ -24,10 +24,7 @@ OTHERS = {
 """What stands in the column `network` without being one."""
 
 JUDGES = ("technical", "niqe")
-"""Judges in the order of tables."""
-
-TELLING = ("technical", "niqe")
-"""Judges whose numbers stand beneath pictures: those that see the blur and the compression that people see."""
+"""Judges in the order of tables; their numbers stand beneath pictures."""
 
 TRANSFORMATIONS = {"jpeg90": "JPEG 90", "half": "half size and back", "shift": "shift by 1 px", "blur": "mild blur"}
 

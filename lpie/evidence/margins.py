@@ -1,4 +1,4 @@
-"""What a difference between two sets of runs means against a margin that was set before: a table per measure.
+"""Differences between two sets of runs, held against margins that were set before.
 
     python -m lpie.evidence.margins results/published/whole_photographs
 
@@ -8,10 +8,10 @@ with which: label, runs, controls; several seeds, separated by spaces, are avera
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pandas as pd
+import typer
 
 from lpie.evidence.answers import answer
 from lpie.evidence.statistics import Interval, paired_interval
@@ -46,11 +46,8 @@ def compare(scores: pd.DataFrame, runs: list[str], controls: list[str]) -> pd.Da
     return pd.DataFrame(rows)
 
 
-def main() -> None:
+def main(folder: Path) -> None:
     """Print the comparisons of a folder and write them as `comparisons.csv` there."""
-    parser = argparse.ArgumentParser(prog="python -m lpie.evidence.margins", description=__doc__.split("\n")[0])
-    parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
     tables = []
     for name in ("test", "confirmation"):
         scores = pd.read_csv(folder / f"{name}.csv")
@@ -70,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

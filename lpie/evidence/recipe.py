@@ -1,7 +1,7 @@
 """What an enhancement must pass, role by role, and which configurations pass it.
 
-Read off the test photos at weights that validation chose, by the bounds of `Evidence.criteria`. Only instruments speak
-that have the role (`lpie.judges.JUDGES`); where none that has it was measured, the criterion is not passed and says so.
+Measured on the test photos at weights that validation chose, against the bounds of `Evidence.criteria`. A criterion
+uses the instruments that have its role (`lpie.judges.JUDGES`); where none of them was measured, it is not passed.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def recipe_table(evidence: Evidence) -> pd.DataFrame:
     """
     chosen = {tuple(row) for row in evidence.chosen.itertuples(index=False)}
     tables = []
-    for _, configuration in evidence.taught.iterrows():
+    for _, configuration in evidence.trained_with_critic.iterrows():
         known = {**configuration, "chosen": tuple(configuration) in chosen}
         check = recipe_check(evidence, configuration)
         tables.append(pd.DataFrame([known] * len(check)).join(check))

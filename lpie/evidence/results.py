@@ -33,7 +33,7 @@ RUN_COLUMNS = [
     "validation_psnr",
     "device",
 ]
-"""Columns of runs.csv. A pseudo-run, which no study made, says in `network` what it is: input, target, trivial, ..."""
+"""Columns of runs.csv. In `network`, a reference that is no trained network is named: input, target, trivial, ..."""
 
 
 def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -57,7 +57,7 @@ def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def read_scores(place: Path, rows: int | None = None) -> pd.DataFrame:
-    """The scores in a run's folder, or its first `rows`; raises ValueError, naming the file, where it is damaged."""
+    """The scores in a run's folder, or the first `rows`; raises ValueError, naming the file, if it is damaged."""
     path = place / "scores.csv"
     try:
         table = pd.read_csv(path, nrows=rows)
@@ -90,10 +90,10 @@ def _in_order(runs: pd.DataFrame) -> pd.DataFrame:
         return column.map(lambda value: order.index(value) if value in order else len(order)) if order else column
 
     critics = runs["critic"].ne("none")
-    ordered = runs.assign(taught=critics).sort_values(
-        ["operator", "network", "taught", "critic", "gamma", "fidelity", "seed", "run"], key=rank, kind="stable"
+    ordered = runs.assign(with_critic=critics).sort_values(
+        ["operator", "network", "with_critic", "critic", "gamma", "fidelity", "seed", "run"], key=rank, kind="stable"
     )
-    return ordered.drop(columns="taught").reset_index(drop=True)
+    return ordered.drop(columns="with_critic").reset_index(drop=True)
 
 
 def collect_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -58,7 +58,7 @@ def confirmation_tables(folder: Path) -> dict[str, pd.DataFrame]:
     return {
         "confirmation": recipe_table(evidence).drop(columns="chosen"),  # nothing is chosen there
         "confirmation_headline": headline(evidence),
-        "confirmation_comparisons": comparisons(evidence, evidence.taught),
+        "confirmation_comparisons": comparisons(evidence, evidence.trained_with_critic),
     }
 
 

@@ -213,7 +213,7 @@ def _surviving_cases(evidence: Evidence) -> pd.DataFrame:
         gained = means[f"gain_{critic}"].mean() > 0  # without a gain there is no share of it
         survives = bool(gained and faithful and all(share.low >= criteria.surviving_share for share in kept.values()))
         liked = [evidence.across_photos(rows, f"gain_{judge}").low > 0 for judge in evidence.preferring]
-        holds = survives and any(liked) if liked or not survives else None  # the critic speaks of its own work alone
+        holds = survives and any(liked) if liked or not survives else None  # the critic alone cannot judge its own work
         share = f"{least.mean:.0%} of the gain is left after {labels.TRANSFORMATIONS[name]}"
         text = (f"Best case, {_label(configuration, CASE)}: {share if gained else 'the critic gains nothing'}, "
                 f"fine detail {detail_energy:.2f} of the target's, color shift {shift:.1f}.")  # fmt: skip

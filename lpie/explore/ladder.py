@@ -21,7 +21,7 @@ from lpie.vocabulary import Photo
 
 OWN = "(your own)"
 Rung = Callable[[], tuple[bytes, bytes, str]]
-"""The operator's output and the network's, as picture files, and what raters say of the second."""
+"""The operator's output and the network's, as picture files, and the scores of the second."""
 
 
 def explore_gamma(

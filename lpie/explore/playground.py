@@ -251,17 +251,17 @@ def _share(name: str) -> ipywidgets.FloatSlider:
     return ipywidgets.FloatSlider(value=0.5, min=0, max=1, step=0.01, description=name, readout=False)
 
 
-def _table(before: dict[str, float], after: dict[str, float], taught: str) -> str:
-    """What each rater says of both, and which of them trained the network that made the second."""
+def _table(before: dict[str, float], after: dict[str, float], trained: str) -> str:
+    """The scores of both photos by each rater, and which rater trained the network that made the second."""
     rows = []
     for name in after:
         label = (CRITICS[name] if name in CRITICS else JUDGES[name]).label
         sign = -1 if name == "niqe" else 1  # scores hold minus NIQE, so that more is better everywhere
         label += ", less is better" * (sign < 0)
-        kind = "trained this network" if name == taught else "critic" if name in CRITICS else "judge"
+        kind = "trained this network" if name == trained else "critic" if name in CRITICS else "judge"
         old, new = sign * before[name], sign * after[name]
         cells = f"<td>{kind}</td><td>{old:.2f}</td><td>{new:.2f}</td><td>{new - old:+.2f}</td>".replace("-", "−")
-        style = " style=opacity:0.6" * (name == taught)
+        style = " style=opacity:0.6" * (name == trained)
         rows.append(f'<tr{style}><th scope="row" style="text-align: left">{html.escape(label)}</th>{cells}</tr>')
     head = "".join(f'<th scope="col">{name}</th>' for name in ("rater", "", "before", "after", "change"))
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"

@@ -156,7 +156,7 @@ class Renditions:
 
 
 def said_of(photo: Photo) -> dict[str, float]:
-    """What every rater that can be asked here says of one photo."""
+    """The scores of one photo by every rater that is available here."""
     return {name: float(_rater(name)(photo)) for name in available_raters()}
 
 

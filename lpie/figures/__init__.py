@@ -8,8 +8,7 @@ require("study")
 __getattr__ = exports(  # what notebooks draw
     __name__,
     gains="gamma_figure spectrum_figure training_figure",
-    haze_operators="picture_rows",
-    operators="BOUND error_figure remap_figure step_figure",
+    operators="BOUND error_figure picture_rows remap_figure step_figure",
     report="PUBLISHED headline read_logs write_report",
     show="show",
     style="save_figure",

@@ -83,7 +83,7 @@ def octave_figure(table: pd.DataFrame) -> Figure:
 
 @mpl.rc_context(STYLE)
 def price_figure(table: pd.DataFrame) -> Figure:
-    """What it costs a critic to be hard to fool: agreement with its teacher against the gain of an attack.
+    """The price of being hard to fool: agreement with the teacher against the gain of an attack.
 
     `table`: columns `critic, split, learned_from, srcc_clean, attack_in_standard_deviations` and
     `ava_attack_in_standard_deviations`, a row for each critic and set of photographs. A color says from how many

@@ -22,7 +22,7 @@ from lpie.evidence.gains import RIVALS
 from lpie.figures.style import (
     GAIN_COLORS,
     STYLE,
-    TAUGHT,
+    TRAINED_COLOR,
     error_bars,
     legend_below,
     look_of,
@@ -130,7 +130,7 @@ def gamma_figure(evidence: Evidence, operator: str) -> Figure:
 
 
 def _draw_gains(panel: Axes, rows: pd.DataFrame, critic: str, judges: Sequence[str]) -> None:
-    lines = [(f"gain_{critic}", "critic in training", TAUGHT, "-")]
+    lines = [(f"gain_{critic}", "critic in training", TRAINED_COLOR, "-")]
     lines += [(f"gain_{name}", f"judge: {name}", look_of(name).color, "--") for name in judges]
     for column, label, color, style in lines:
         panel.plot(rows["gamma"], rows[column], style, color=color, marker=".", label=label, linewidth=1.2)
@@ -153,7 +153,7 @@ def claim_figure(compared: pd.DataFrame, claim: str, slack: float) -> Figure:
     critics = [name for name in measures if name.removeprefix("gain_") in set(rows["critic"])]
     panels = (["the critic itself"] if critics else []) + [name for name in measures if name not in critics]
     figure, axes = new_figure(1, len(panels), 2.3, 0.8 + 0.2 * len(cases), sharey=True)
-    colors = shades(variants) if len(variants) > 1 else {variants[0]: TAUGHT}
+    colors = shades(variants) if len(variants) > 1 else {variants[0]: TRAINED_COLOR}
     for panel, measure in zip(axes[0], panels, strict=True):
         shown = rows[rows["measure"].isin(critics if measure == "the critic itself" else [measure])]
         heights = np.array([cases.index(tuple(case)) for case in shown[["operator", "network", "critic"]].to_numpy()])
@@ -196,7 +196,9 @@ def training_figure(logs: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         for _, run in curves[(curves["operator"] == operator) & (curves["network"] == network)].groupby("run"):
             fidelity, gamma = run.iloc[0][["fidelity", "gamma"]]
             term = run["fidelity_term"].rolling(SMOOTHED, min_periods=1).median()
-            color, label = (TAUGHT, "with NIMA") if gamma else (colors[fidelity], labels.fidelity_label(fidelity))
+            color, label = (
+                (TRAINED_COLOR, "with NIMA") if gamma else (colors[fidelity], labels.fidelity_label(fidelity))
+            )
             panel.plot(run["step"], term / term.iloc[0], color=color, linewidth=0.9, alpha=0.8, label=label)
         panel.set_yscale("log")
     for panel in axes[-1]:

@@ -1,4 +1,4 @@
-"""What the page of a report says in plain words: its answer, its claims, the pictures that a reader sees first."""
+"""The contents of a report's page: its answer, its claims, the pictures that a reader sees first."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _pair(claim: str, groups: list[Group]) -> dict[str, Any] | None:
 
 
 def instruments(folder: Path) -> dict[str, Any] | None:
-    """What is known of the instruments: a table, words about it, votes, contact sheets; None where there is no table.
+    """The section on instruments: table, text, votes, contact sheets; None where there is no table.
 
     Files of `folder`: instruments.csv and .txt, people.csv, contact/*.webp with contact/captions.csv (file, caption,
     alt), of which SHEETS are shown.

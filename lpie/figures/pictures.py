@@ -8,15 +8,16 @@ are from scikit-image, scikit-learn and the Kodak set, which was released for un
 
 from __future__ import annotations
 
-import argparse
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import pandas as pd
+import typer
 from PIL import Image, ImageDraw, ImageFont
 
+from lpie.evidence.labels import JUDGES
 from lpie.records import atomic_path, write_csv
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ COLUMNS = {
 }
 """Renditions of the README's picture, and what stands above them."""
 
-RATERS = ("compact", "technical", "niqe")
+RATERS = ("compact", *JUDGES)
 
 
 def render_pictures(folder: Path) -> pd.DataFrame:
@@ -165,15 +166,12 @@ def _pixels(photo: Photo) -> Image.Image:
     return Image.fromarray(to_pixels(photo, 8))
 
 
-def main() -> None:
+def main(folder: Annotated[Path, typer.Argument()] = PUBLISHED / "pictures") -> None:
     """Render the pictures of report and README."""
-    parser = argparse.ArgumentParser(prog="python -m lpie.figures.pictures", description=__doc__.split("\n")[0])
-    parser.add_argument("folder", type=Path, nargs="?", default=PUBLISHED / "pictures")
-    folder = parser.parse_args().folder
     print(render_pictures(folder).round(3).to_string(index=False))
     with atomic_path(folder / "readme.webp") as temporary:
         readme_picture(folder).save(temporary, "WEBP", quality=QUALITY, method=6)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -9,7 +9,6 @@ The same tables give the same bytes. Nothing here trains, scores or needs torch.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import shutil
@@ -17,9 +16,10 @@ from collections.abc import Callable
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
+import typer
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -135,7 +135,7 @@ def draw_figures(evidence: Evidence, compared: pd.DataFrame) -> tuple[dict[str, 
     Those of PICTURED are also written to the folder's figures.
     """
     slack = evidence.criteria.judge_slack
-    trained = [name for name in evidence.critics if name in set(evidence.taught["critic"])]
+    trained = [name for name in evidence.critics if name in set(evidence.trained_with_critic["critic"])]
     wanted: dict[str, Callable[[], Figure]] = {"frontier": partial(frontier_figure, evidence)}
     for operator, critic in product(evidence.operators, trained):  # one by one, for a page that may be narrow
         wanted[f"frontier--{operator}-{critic}"] = partial(frontier_figure, evidence, [operator], [critic])
@@ -268,14 +268,14 @@ def publish(source: Path, destination: Path) -> None:
     if (source / "confirmation").exists():
         confirmed = Evidence.read(source / "confirmation")
         _gather(confirmed.runs, confirmed.scores, destination / "confirmation")
-        spoken_of.append(confirmed.taught)
+        spoken_of.append(confirmed.trained_with_critic)
     write_csv(destination / "logs.csv.xz", _thinned(read_logs(source)))
     shutil.rmtree(destination / "crops", ignore_errors=True)
-    taught = pd.concat([evidence.chosen, *spoken_of]).drop_duplicates()
+    with_critic = pd.concat([evidence.chosen, *spoken_of]).drop_duplicates()
     for operator in evidence.operators:
         for network in evidence.families(operator):
             tiles = rendition_runs(evidence, operator, network)
-            ours = taught[(taught["operator"] == operator) & (taught["network"] == network)]
+            ours = with_critic[(with_critic["operator"] == operator) & (with_critic["network"] == network)]
             runs = [first_kept(source, evidence.rows(one)["run"].drop_duplicates()) for _, one in ours.iterrows()]
             shown = dict.fromkeys(filter(None, (*tiles.values(), *runs)))
             for run, photo in product(shown, photos_to_compare(evidence, tiles)):
@@ -301,16 +301,12 @@ def _thinned(logs: pd.DataFrame) -> pd.DataFrame:
     return logs[(position % 4 == 0) | logs["validation_psnr"].notna()]
 
 
-def main() -> None:
-    """Draw a results folder again, or publish one."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lpie.figures.report", description="Tables, figures and page of a folder."
-    )
-    parser.add_argument("folder", type=Path, nargs="?", default=PUBLISHED)
-    parser.add_argument("--publish", action="store_true", help="gather its evidence in results/published")
-    chosen = parser.parse_args()
-    folder = chosen.folder
-    if chosen.publish:
+def main(
+    folder: Annotated[Path, typer.Argument(help="A results folder.")] = PUBLISHED,
+    gathered: Annotated[bool, typer.Option("--publish", help="Gather its evidence in results/published.")] = False,
+) -> None:
+    """Draw the tables, figures and page of a results folder."""
+    if gathered:
         publish(folder, PUBLISHED)
         folder = PUBLISHED
     elif list(folder.glob("runs/*/run.json")):
@@ -319,4 +315,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

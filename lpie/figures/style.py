@@ -54,8 +54,8 @@ PALETTES = {
 }
 MARKERS = {"family": "osDv^<>phXd", "rater": "osDv^<>phXd", "rival": "x+*"}
 LINES = ("-", ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
-TAUGHT = "#000000"
-"""A critic that trains, and networks that one trained, where a figure sets them apart from all others."""
+TRAINED_COLOR = "#000000"
+"""Of a critic in training, and of networks trained with one, where a figure sets them apart from all others."""
 GAIN_COLORS = "RdBu"  # red below the target, blue above
 ORDERED_COLORS = "viridis"  # values of a parameter, from low to high
 

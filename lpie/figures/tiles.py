@@ -1,4 +1,4 @@
-"""Photographs side by side, each with its scores and with words for those who do not see it: for page and notebooks."""
+"""Photographs side by side with their scores and alternative texts, for the page and for notebooks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from IPython.display import HTML
 
 AMPLIFIED = 4  # how much the change of the last tile is enlarged about middle gray
-EQUAL = 80.0  # dB; closer pictures are equal to eight bits, and closeness says nothing
+EQUAL = 80.0  # dB; closer pictures are equal in eight bits, and no closeness is shown
 PHOTOS_COMPARED = 1  # crops that a group of tiles shows
 WITH_CRITIC = "L2 + critic"
 TEMPLATES = Environment(loader=PackageLoader("lpie.figures", "page"), undefined=StrictUndefined, autoescape=True)
@@ -171,9 +171,9 @@ def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _change(plain: Path, taught: Path, name: str, title: str) -> Tile:
+def _change(plain: Path, with_critic: Path, name: str, title: str) -> Tile:
     """What the critic's term changed, enlarged about middle gray."""
-    before, after = (np.asarray(Image.open(path).convert("RGB")).astype(float) for path in (plain, taught))
+    before, after = (np.asarray(Image.open(path).convert("RGB")).astype(float) for path in (plain, with_critic))
     pixels = np.clip(128 + AMPLIFIED * (after - before), 0, 255).astype(np.uint8)
     label = f"change by the critic, x{AMPLIFIED}"
     return tile_of(webp(Image.fromarray(pixels), 75), name, label, f"{title}: {label}, about gray", [])
@@ -182,11 +182,11 @@ def _change(plain: Path, taught: Path, name: str, title: str) -> Tile:
 def _crop_scores(evidence: Evidence, run: str, photo: str) -> list[tuple[str, str]]:
     scores = evidence.scores[(evidence.scores["run"] == run) & (evidence.scores["photo"] == photo)].iloc[0]
     critic = evidence.own_critic(evidence.runs[evidence.runs["run"] == run].iloc[0])
-    return list(_said(scores, {name: f"score_{name}" for name in (critic, *labels.TELLING)}))
+    return list(_said(scores, {name: f"score_{name}" for name in (critic, *labels.JUDGES)}))
 
 
 def _said(row: pd.Series, raters: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Six numbers at most beneath a picture: closeness to the operator, the critic, judges that tell."""
+    """The numbers beneath a picture, six at most: closeness to the operator, then critic and judges."""
     for name, column, digits in (("PSNR", "psnr", 1), ("SSIM", "ssim", 3), ("MS-SSIM", "ms_ssim", 3)):
         if np.isfinite(row[column]) and row["psnr"] < EQUAL:
             yield name, f"{row[column]:.{digits}f}" + (" dB" if name == "PSNR" else "")

@@ -32,7 +32,7 @@ SIGNS = {"better": "✓", "worse": "✗", "no difference that matters": "≈", "
 
 
 class WholePhotographs:
-    """What the folder's tables say, as the page says it."""
+    """The numbers, sentences and table that the page takes from the folder's tables."""
 
     def __init__(self, folder: Path) -> None:
         """Read the tables; raises FileNotFoundError for one that is missing."""

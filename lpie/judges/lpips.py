@@ -30,7 +30,7 @@ def lpips(photo: Photo, reference: Photo) -> PerPhoto:
     """
     if not alexnet_is_here():
         raise FileNotFoundError(f"LPIPS needs AlexNet's weights in {_weights_path()}: call fetch_alexnet() first.")
-    distances: PerPhoto = _network(str(photo.device))(photo, reference, normalize=True).flatten()
+    distances: PerPhoto = network_on(str(photo.device))(photo, reference, normalize=True).flatten()
     return distances
 
 
@@ -56,7 +56,8 @@ def _weights_path() -> Path:
 
 
 @lru_cache(maxsize=2)
-def _network(device: str) -> nn.Module:
+def network_on(device: str) -> nn.Module:
+    """LPIPS on a device, loaded once."""
     from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity  # takes seconds
 
     network: nn.Module = LearnedPerceptualImagePatchSimilarity(net_type="alex").net

@@ -75,7 +75,7 @@ def weighted_least_squares(
 
     def step() -> None:  # of conjugate gradients; x, r, p and rz in place
         remainder = r.clone()
-        _subtract_flows(weight, links, p, remainder)
+        subtract_flows(weight, links, p, remainder)
         alpha = _ratio(rz, _dot(p, r - remainder))
         x.addcmul_(alpha, p)
         r.lerp_(remainder, alpha)  # r - alpha A p
@@ -115,7 +115,7 @@ def _ratio(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(b > 0, a / b, torch.zeros_like(b))
 
 
-def _subtract_flows(data: Tensor, links: Links, x: Tensor, r: Tensor) -> None:
+def subtract_flows(data: Tensor, links: Links, x: Tensor, r: Tensor) -> None:
     """r -= A x, as flows along the links: a stored diagonal would swallow data weights that are 1e8 times smaller."""
     r.addcmul_(data, x, value=-1)
     for (here, there), link in zip(_ENDS, links, strict=False):
@@ -130,9 +130,9 @@ def _v_cycle(levels: list[_Level], coarsest: Tensor, r: Tensor) -> Tensor:
         return (coarsest @ r.flatten(1)[..., None]).reshape(r.shape)
     level, r, x = levels[0], r.clone(), torch.zeros_like(r)
     _smooth(level, x, r)
-    correction = _prolong(level.shares, _v_cycle(levels[1:], coarsest, _restrict(level.shares, r)))
+    correction = prolong(level.shares, _v_cycle(levels[1:], coarsest, restrict(level.shares, r)))
     x += correction
-    _subtract_flows(level.data, level.links, correction, r)
+    subtract_flows(level.data, level.links, correction, r)
     _smooth(level, x, r)
     return x
 
@@ -151,11 +151,11 @@ def _smooth(level: _Level, x: Tensor, r: Tensor) -> None:
 def _smooth_step(level: _Level, p: Tensor, x: Tensor, r: Tensor, keep: float, add: float) -> Tensor:
     """x += p and r -= A p in place; the next p = keep p + add scale r."""
     x += p
-    _subtract_flows(level.data, level.links, p, r)
+    subtract_flows(level.data, level.links, p, r)
     return p.mul_(keep).addcmul_(level.scale, r, value=add)
 
 
-def _prolong(shares: Tensor, coarse: Tensor) -> Tensor:
+def prolong(shares: Tensor, coarse: Tensor) -> Tensor:
     """Each fine pixel's share of the four coarse pixels around it."""
     height, width = shares.shape[-2:]
     fine = torch.zeros_like(shares[:, :1])
@@ -166,8 +166,8 @@ def _prolong(shares: Tensor, coarse: Tensor) -> Tensor:
     return fine
 
 
-def _restrict(shares: Tensor, fine: Tensor) -> Tensor:
-    """The transpose of `_prolong`."""
+def restrict(shares: Tensor, fine: Tensor) -> Tensor:
+    """The transpose of `prolong`."""
     blocks = functional.avg_pool2d(shares * fine, 2, ceil_mode=True, divisor_override=1)
     coarse = blocks[:, :1].clone()
     height, width = coarse.shape[-2:]
@@ -184,15 +184,15 @@ def _hierarchy(weight: Luminance, links: Links) -> tuple[list[_Level], Tensor]:
     levels: list[_Level] = []
     data, links = weight.double(), tuple(link.double() for link in links)
     while data.shape[-2] * data.shape[-1] > COARSEST:
-        shares = _interpolation(data, links)
+        shares = interpolation(data, links)
         scale = _scale(data, links)
         levels.append(_Level(data.float(), tuple(link.float() for link in links), scale.float(), shares.float()))
-        data, links = _coarse_operator(data, links, shares)
+        data, links = coarse_operator(data, links, shares)
     photos, _, height, width = data.shape
     units = torch.eye(height * width, dtype=data.dtype, device=data.device).reshape(1, -1, height, width)
     units = units.expand(photos, -1, -1, -1)
     columns = torch.zeros_like(units)
-    _subtract_flows(data, links, units, columns)
+    subtract_flows(data, links, units, columns)
     inverse, _ = torch.linalg.inv_ex(-columns.flatten(2))  # looking for an error would wait for the GPU
     return levels, inverse.float()
 
@@ -212,7 +212,7 @@ def _scale(data: Tensor, links: Links) -> Tensor:
     return 1 / torch.maximum(diagonal, rows / 2)
 
 
-def _interpolation(data: Tensor, links: Links) -> Tensor:
+def interpolation(data: Tensor, links: Links) -> Tensor:
     """The share of each coarse pixel (even row and column) in the fine ones around it, (N, 4, H, W).
 
     A pixel between two coarse ones obeys its own equation, the stencil summed across the line that joins them; a pixel
@@ -248,17 +248,17 @@ def _moved(values: Tensor, row: int, column: int) -> Tensor:
     return padded[..., 1 + row : 1 + row + height, 1 + column : 1 + column + width]
 
 
-def _coarse_operator(data: Tensor, links: Links, shares: Tensor) -> tuple[Tensor, Links]:
+def coarse_operator(data: Tensor, links: Links, shares: Tensor) -> tuple[Tensor, Links]:
     """Data weights and links of the Galerkin product P^T A P, read off its products with nine combs.
 
     Teeth of a comb are three pixels apart, so their 3x3 stencils do not overlap and each entry shows alone.
     """
 
     def product(coarse: Tensor) -> Tensor:
-        fine = _prolong(shares, coarse)
+        fine = prolong(shares, coarse)
         negative = torch.zeros_like(fine)
-        _subtract_flows(data, links, fine, negative)
-        return -_restrict(shares, negative)
+        subtract_flows(data, links, fine, negative)
+        return -restrict(shares, negative)
 
     coarse_data = product(torch.ones_like(data[..., ::2, ::2]))
     coarse_links = tuple(torch.zeros_like(coarse_data[here]) for here, _ in _ENDS)

@@ -33,10 +33,10 @@ class ReferenceScores:
     @classmethod
     def of(cls, name: str, critic: NIMA) -> ReferenceScores | None:
         """The table's row for `critic`, if it was made with these very weights and this convention."""
-        row = _table()["critics"].get(name)
+        row = reference_table()["critics"].get(name)
         if row is None or row["fingerprint"] != fingerprint(critic):
             return None
-        return cls(_table()["photographs"], tuple(row["percentiles"]))
+        return cls(reference_table()["photographs"], tuple(row["percentiles"]))
 
     def percentile(self, mean: float) -> float:
         """Percentage of the reference photographs with a lower mean score, in [0, 100]."""
@@ -59,5 +59,6 @@ def fingerprint(critic: NIMA) -> str:
 
 
 @cache
-def _table() -> dict[str, Any]:
+def reference_table() -> dict[str, Any]:
+    """What `lpie critic reference-scores` wrote; empty where the package came without it."""
     return json.loads(TABLE.read_text(encoding="utf-8")) if TABLE.exists() else {"photographs": 0, "critics": {}}

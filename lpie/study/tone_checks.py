@@ -164,14 +164,14 @@ def rendition_table() -> pd.DataFrame:
     Column `fitted` tells the scenes of the fit from the others. Raises as `registry.fetch`.
     """
     setting, rows = fitted_setting(), []
-    for index, (name, photo, published) in enumerate(_published_renditions()):
+    for index, (name, photo, published) in enumerate(published_renditions()):
         ours = quantize(local_laplacian(photo, **setting._asdict()))
         closeness = {"input": psnr(photo, published).item(), "ours": psnr(ours, published).item()}
         rows.append({"scene": name, "fitted": index % 2 == 0, **closeness, **setting._asdict()})
     return pd.DataFrame(rows).sort_values("fitted", kind="stable", ignore_index=True)
 
 
-def _published_renditions() -> list[tuple[str, Photo, Photo]]:
+def published_renditions() -> list[tuple[str, Photo, Photo]]:
     """Name, input and published rendition of each FiveK scene that has one."""
     folder = "fivek/local_laplacian"
     return [
@@ -183,10 +183,10 @@ def _published_renditions() -> list[tuple[str, Photo, Photo]]:
 @cache
 def fitted_setting() -> Setting:
     """The setting nearest in luma to the published renditions of every second scene; raises as `registry.fetch`."""
-    return _fit([(luma(photo), luma(published)) for _, photo, published in _published_renditions()[::2]])
+    return fitted([(luma(photo), luma(published)) for _, photo, published in published_renditions()[::2]])
 
 
-def _fit(pairs: list[tuple[Tensor, Tensor]]) -> Setting:
+def fitted(pairs: list[tuple[Tensor, Tensor]]) -> Setting:
     """The setting whose luma comes closest, by L-BFGS on the logarithms of the three parameters."""
     logs = torch.tensor(Setting(0.5, 1.0, 0.3)).log().requires_grad_()
     optimizer = torch.optim.LBFGS([logs], max_iter=FIT_STEPS, line_search_fn="strong_wolfe")

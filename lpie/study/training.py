@@ -150,7 +150,7 @@ class Run:
         graph = self.graphs.get(frame)
         with torch.cuda.stream(self.stream):
             if graph is None:
-                self._one_step(frame)
+                self.one_step(frame)
             else:
                 graph.replay()
         self.step += 1
@@ -166,7 +166,7 @@ class Run:
         elif self.step % schedule.checkpoint_every == 0:
             self._save_checkpoint()
 
-    def _one_step(self, frame: int) -> None:
+    def one_step(self, frame: int) -> None:
         """The whole method: photographs, objective, gradient, Adam. Its position it reads on the device."""
         here = self.counter[None]  # a tensor of one index: indexing by a scalar tensor would wait for the GPU
         chosen, mirrored = (drawn.index_select(0, here)[0] for drawn in (self.photos, self.mirrored))
@@ -307,11 +307,11 @@ class Run:
         with torch.cuda.stream(self.stream):
             for _ in range(3):
                 self.counter.fill_(self.drawn_frames.index(frame))  # where the photographs drawn are the frame's
-                self._one_step(frame)
+                self.one_step(frame)
         torch.cuda.synchronize()
         try:
             with torch.cuda.graph(graph, pool=self.memory, stream=self.stream):
-                self._one_step(frame)
+                self.one_step(frame)
         except RuntimeError as error:  # some operation waits for the GPU: slower, not wrong
             log.warning("%s trains without a CUDA graph: %s", self.study.name, str(error).splitlines()[0])
             return None
