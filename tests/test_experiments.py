@@ -206,7 +206,7 @@ def test_the_headline_stage_follows_the_ladders_choice(folder: Path) -> None:
     studies = experiments.chosen_studies(profile, "tone", folder)
     assert {study.gamma for study in studies} == {1e-2}
     for others in ({"networks": ("can32",)}, {"critics": ("robust",)}):
-        assert not experiments.stage_studies(replace(profile, **others), "tone", "headline", folder)
+        assert not experiments.chosen_studies(replace(profile, **others), "tone", folder)
 
 
 def test_the_headline_can_be_had_at_a_weight_that_validation_did_not_choose() -> None:
