@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from lpie.critic.nima import NIMA, mean_score
-from lpie.imaging.loss_inputs import Reduction, check_settings, raw_output, reduce_losses
+from lpie.imaging.loss_inputs import PhotoLoss, Reduction
 from lpie.vocabulary import PerPhoto, Photo
 
 HIGHEST_SCORE = 10.0  # of the ratings 1..10
 
 
-class NIMALoss(nn.Module):
+class NIMALoss(PhotoLoss):
     """What each photo's mean score lacks of 10, in [0, 9]: `10 - sum_k k p_k`.
 
     `critic`: a NIMA, which is frozen, or what `NIMA.from_pretrained` takes. `reduction`: "mean" or "sum" over the
@@ -31,12 +31,8 @@ class NIMALoss(nn.Module):
         reduction: Reduction = "mean",
         data_range: int | float = 1.0,
     ) -> None:
-        super().__init__()
-        check_settings(reduction, data_range)
+        super().__init__(reduction, data_range)
         self.critic = (critic if isinstance(critic, NIMA) else NIMA.from_pretrained(critic)).freeze()
-        self.reduction: Reduction = reduction
-        self.data_range = data_range
-        self._looked = False
 
     def forward(self, enhanced: Photo) -> Float[Tensor, ""] | PerPhoto:
         """The loss, float32 (float64 for float64): a scalar, or (N,) with reduction "none".
@@ -45,10 +41,6 @@ class NIMALoss(nn.Module):
         there too. Raises ValueError for other ranges (on a GPU they are looked at in the first call alone) or devices,
         TypeError for integers.
         """
-        first, self._looked = not self._looked, True
-        photo = raw_output(enhanced, self.data_range, "enhanced", wait=first)
+        photo = self.in_unit_range(enhanced, "enhanced")
         score = mean_score(self.critic.rate(self.critic.square(photo, checked=True)))
-        return reduce_losses(HIGHEST_SCORE - score, self.reduction)
-
-    def extra_repr(self) -> str:
-        return f"reduction={self.reduction!r}, data_range={self.data_range:g}"
+        return self.reduce(HIGHEST_SCORE - score)

@@ -12,7 +12,7 @@ from torchvision.transforms import v2
 
 from lpie.imaging.color import to_linear, to_srgb
 from lpie.imaging.pixels import from_uint8, quantize, to_uint8
-from lpie.imaging.resampling import resize
+from lpie.imaging.resampling import resize, scaled_size
 from lpie.judges.robustness import blur, jpeg
 from lpie.operators.adjustments import contrast, exposure, saturation
 from lpie.photos.photographs import read_photo
@@ -46,7 +46,7 @@ def reduced_photo(path: Path) -> UInt8[Tensor, "3 _ _"]:
     """A photograph in 8 bits, its longer side at most 496 px."""
     photo = read_photo(path)
     scale = min(1.0, LONGEST_SIDE / max(photo.shape[2:]))
-    height, width = (max(1, round(length * scale)) for length in photo.shape[2:])
+    height, width = scaled_size(*photo.shape[2:], scale)
     return to_uint8(resize(photo, height, width))[0]
 
 

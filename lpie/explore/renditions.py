@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lpie.critic import CRITICS
 from lpie.imaging.color import luma
-from lpie.imaging.resampling import resize
+from lpie.imaging.resampling import resize, scaled_size
 from lpie.judges import available_raters, load_rater
 from lpie.networks import FAMILIES
 from lpie.operators import OPERATORS
@@ -169,7 +169,7 @@ def preview(photo: Photo) -> Float[Tensor, "n 3 height width"]:
     """The photo with its longer side reduced to PREVIEW_SIDE px, where it is longer."""
     height, width = photo.shape[-2:]
     scale = min(1.0, PREVIEW_SIDE / max(height, width))
-    return resize(photo, max(1, round(scale * height)), max(1, round(scale * width))).clamp(0, 1)
+    return resize(photo, *scaled_size(height, width, scale)).clamp(0, 1)
 
 
 def _enhanced(photo: Photo, enhancer: Enhancer, settings: Mapping[str, float], strength: float) -> Photo:

@@ -1,7 +1,4 @@
-"""The guided filter: a map made to follow the edges of a photo.
-
-Source: He, Sun, Tang, "Guided image filtering", TPAMI 2013, algorithm 1.
-"""
+"""The guided filter, which makes a map follow the edges of a photo, and the windows that it is built on."""
 
 from __future__ import annotations
 
@@ -16,6 +13,8 @@ def guided_filter(values: Luminance, guide: Luminance, radius: int, epsilon: flo
     """`values` smoothed along the edges of `guide`: in each window of 2 radius + 1 pixels a linear function of it.
 
     `epsilon`: variance of the guide below which a window counts as flat.
+
+    Source: He, Sun, Tang, "Guided image filtering", TPAMI 2013, algorithm 1.
     """
     gain, offset = guided_maps(values, guide, radius, epsilon)
     return gain * guide + offset
@@ -24,13 +23,19 @@ def guided_filter(values: Luminance, guide: Luminance, radius: int, epsilon: flo
 def guided_maps(values: Luminance, guide: Luminance, radius: int, epsilon: float) -> tuple[Luminance, Luminance]:
     """Gain and offset of each pixel's linear function of the guide, for a larger guide too once they are resized.
 
-    Source: also He, Sun, "Fast guided filter", 2015, algorithm 2, for maps found on a reduced photo.
+    Source: He, Sun, "Fast guided filter", 2015, algorithm 2, for maps found on a reduced photo.
     """
     guide_mean, mean = window_mean(guide, radius), window_mean(values, radius)
     gain = (window_mean(guide * values, radius) - guide_mean * mean) / (
         window_mean(guide.square(), radius) - guide_mean.square() + epsilon
     )
     return window_mean(gain, radius), window_mean(mean - gain * guide_mean, radius)
+
+
+def largest_nearby(values: Tensor, radius: int) -> Tensor:
+    """The largest value in the window of 2 radius + 1 pixels around each, which the border cuts."""
+    rows = functional.max_pool2d(values, (1, 2 * radius + 1), stride=1, padding=(0, radius))
+    return functional.max_pool2d(rows, (2 * radius + 1, 1), stride=1, padding=(radius, 0))
 
 
 def window_mean(values: Tensor, radius: int) -> Tensor:

@@ -1,11 +1,11 @@
-"""What the loss modules ask of their photos, and what they make of one loss per photo."""
+"""What the loss modules share: the range of their photos, and what they make of one loss per photo."""
 
 from __future__ import annotations
 
 from typing import Literal, get_args
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from lpie.imaging.checks import check_range, check_shape
 from lpie.vocabulary import PerPhoto, Photo
@@ -15,25 +15,39 @@ Reduction = Literal["mean", "sum", "none"]
 MARGIN = 1.0  # outside [0, 1], of a network's raw output; more is taken for another range of values
 
 
-def check_settings(reduction: str, data_range: int | float) -> None:
-    """Raise ValueError unless `reduction` is known and `data_range` a number above 0."""
-    if reduction not in get_args(Reduction):
-        raise ValueError(f"Unknown reduction {reduction!r}: choose one of {', '.join(get_args(Reduction))}.")
-    if not 0 < data_range < float("inf"):
-        raise ValueError(f"data_range is the largest value of a photo, above 0, such as 1 or 255; got {data_range}.")
+class PhotoLoss(nn.Module):
+    """A loss of photos in [0, data_range]: the mean or the sum over the photos of a batch, or each photo's own.
 
-
-def raw_output(photo: Photo, data_range: int | float, name: str, *, wait: bool) -> Photo:
-    """A network's output, unclipped, in units of its range; raises ValueError more than `MARGIN` outside [0, 1].
-
-    Values on a GPU are looked at only with `wait`.
+    Raises ValueError for an unknown `reduction`, or a `data_range` that is no number above 0.
     """
-    check_shape(photo, name)
-    scaled = photo if data_range == 1 else photo / data_range
-    check_range(scaled, f"{name} (with data_range={data_range:g})", margin=MARGIN, wait=wait)
-    return scaled
 
+    def __init__(self, reduction: Reduction = "mean", data_range: int | float = 1.0) -> None:
+        super().__init__()
+        if reduction not in get_args(Reduction):
+            raise ValueError(f"Unknown reduction {reduction!r}: choose one of {', '.join(get_args(Reduction))}.")
+        if not 0 < data_range < float("inf"):
+            raise ValueError(
+                f"data_range is the largest value of a photo, such as 1 or 255, above 0: got {data_range}."
+            )
+        self.reduction: Reduction = reduction
+        self.data_range = data_range
+        self._looked: set[str] = set()
 
-def reduce_losses(losses: PerPhoto, reduction: Reduction) -> Float[Tensor, ""] | PerPhoto:
-    """The mean or the sum over the photos of a batch, or each photo's own."""
-    return losses if reduction == "none" else losses.mean() if reduction == "mean" else losses.sum()
+    def in_unit_range(self, photo: Photo, name: str, margin: float = MARGIN) -> Photo:
+        """`photo` in units of its range; raises ValueError where it is more than `margin` outside [0, 1].
+
+        Values on a GPU are looked at in the first call alone, since that waits for it.
+        """
+        check_shape(photo, name)
+        scaled = photo if self.data_range == 1 else photo / self.data_range
+        called = f"{name} (with data_range={self.data_range:g})"
+        check_range(scaled, called, margin=margin, wait=name not in self._looked)
+        self._looked.add(name)
+        return scaled
+
+    def reduce(self, losses: PerPhoto) -> Float[Tensor, ""] | PerPhoto:
+        """The module's value from the loss of each photo."""
+        return losses if self.reduction == "none" else getattr(losses, self.reduction)()
+
+    def extra_repr(self) -> str:
+        return f"reduction={self.reduction!r}, data_range={self.data_range:g}"

@@ -29,6 +29,11 @@ def resize(photo: Float[Tensor, "n c h w"], height: int, width: int) -> Float[Te
     return resized.to(photo.dtype)
 
 
+def scaled_size(height: int, width: int, scale: int | float) -> tuple[int, int]:
+    """Both sides times `scale`, rounded, at least 1 px each."""
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
 def reduced(photo: Float[Tensor, "n c h w"], shortest_side: int) -> Float[Tensor, "n c height width"]:
     """The photo with its shorter side reduced to `shortest_side` px, where it is longer; 0 keeps every photo."""
     height, width = photo.shape[-2:]

@@ -5,23 +5,16 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from lpie.imaging.checks import check_range
-from lpie.imaging.loss_inputs import Reduction, check_settings, raw_output, reduce_losses
+from lpie.imaging.checks import TOLERANCE
+from lpie.imaging.loss_inputs import PhotoLoss
 from lpie.losses.similarity import unchecked_ms_ssim, unchecked_ssim
 from lpie.vocabulary import PerPhoto, Photo
 
 
-class _SimilarityLoss(nn.Module):
+class _SimilarityLoss(PhotoLoss):
     similarity: ClassVar[Any]  # (a, b) -> (N,)
-
-    def __init__(self, reduction: Reduction = "mean", data_range: int | float = 1.0) -> None:
-        super().__init__()
-        check_settings(reduction, data_range)
-        self.reduction: Reduction = reduction
-        self.data_range = data_range
-        self._looked = False
 
     def forward(self, enhanced: Photo, target: Photo) -> Float[Tensor, ""] | PerPhoto:
         """The loss, float32 (float64 for float64): a scalar, or (N,) with reduction "none".
@@ -30,14 +23,8 @@ class _SimilarityLoss(nn.Module):
         `target`: within [0, data_range]. Raises ValueError for other ranges (on a GPU they are looked at in the first
         call alone, since that waits for it) and where shapes, sizes or devices do not fit; TypeError for integers.
         """
-        first, self._looked = not self._looked, True
-        a = raw_output(enhanced, self.data_range, "enhanced", wait=first)
-        b = raw_output(target, self.data_range, "target", wait=first)
-        check_range(b, f"target (with data_range={self.data_range:g})", wait=first)
-        return reduce_losses(1 - type(self).similarity(a, b), self.reduction)
-
-    def extra_repr(self) -> str:
-        return f"reduction={self.reduction!r}, data_range={self.data_range:g}"
+        pair = self.in_unit_range(enhanced, "enhanced"), self.in_unit_range(target, "target", TOLERANCE)
+        return self.reduce(1 - type(self).similarity(*pair))
 
 
 class SSIMLoss(_SimilarityLoss):
@@ -52,7 +39,7 @@ class SSIMLoss(_SimilarityLoss):
 
 
 class MSSSIMLoss(_SimilarityLoss):
-    """1 - MS-SSIM of each photo, in [0, 1); needs 161 x 161 px. Settings as of `SSIMLoss`.
+    """1 - MS-SSIM of each photo, in [0, 1); needs 161 x 161 px. Settings as for `SSIMLoss`.
 
     Source: see `lpie.ms_ssim`.
     """

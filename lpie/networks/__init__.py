@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from lpie.names import find
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from lpie.networks.bilateral_grid import BilateralGrid
-    from lpie.networks.context_aggregation import ContextAggregationNetwork
-    from lpie.networks.operator_parameters import OperatorParameters
 
     NetworkName = Literal["can24", "can32", "grid", "parameters"]  # for type checkers; at run time the table decides
 else:
@@ -42,47 +40,30 @@ class Family:
     """Settings of `build` that may be turned on."""
 
 
-def _aggregation() -> type[ContextAggregationNetwork]:
-    from lpie.networks.context_aggregation import ContextAggregationNetwork
-
-    return ContextAggregationNetwork
-
-
-def _grid() -> type[BilateralGrid]:
-    from lpie.networks.bilateral_grid import BilateralGrid
-
-    return BilateralGrid
+def _network(module: str, name: str) -> Any:
+    """The class of a network, whose module is imported when one is first wanted."""
+    return getattr(import_module(f"lpie.networks.{module}"), name)
 
 
-def _parameters() -> type[OperatorParameters]:
-    from lpie.networks.operator_parameters import OperatorParameters
-
-    return OperatorParameters
-
+_can = partial(_network, "context_aggregation", "ContextAggregationNetwork")
+_grid = partial(_network, "bilateral_grid", "BilateralGrid")
+_parameters = partial(_network, "operator_parameters", "OperatorParameters")
 
 FAMILIES: dict[str, Family] = {
     row.name: row
     for row in (
         Family(
-            "can24",
-            "CAN24",
-            lambda operator, **more: _aggregation()(24, **more),
-            lambda *of: _aggregation().from_tensors(*of),
-            ("mirrored",),
+            "can24", "CAN24", lambda _, **more: _can()(24, **more), lambda *of: _can().from_tensors(*of), ("mirrored",)
         ),
         Family(
-            "can32",
-            "CAN32",
-            lambda operator, **more: _aggregation()(32, **more),
-            lambda *of: _aggregation().from_tensors(*of),
-            ("mirrored",),
+            "can32", "CAN32", lambda _, **more: _can()(32, **more), lambda *of: _can().from_tensors(*of), ("mirrored",)
         ),
         Family(
             "grid",
             "bilateral grid",
-            lambda operator, **more: _grid()(**more),
+            lambda _, **more: _grid()(**more),
             lambda *of: _grid().from_tensors(*of),
-            ("luminance_led",),
+            options=("luminance_led",),
         ),
         Family(
             "parameters",

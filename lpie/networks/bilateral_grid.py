@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lpie.imaging.checks import check_precision
 from lpie.imaging.color import luma
 from lpie.imaging.kernels import channels_last
-from lpie.imaging.resampling import bilinear_weights, resize
+from lpie.imaging.resampling import bilinear_weights, resize, scaled_size
 from lpie.vocabulary import Luminance, Photo
 from lpie.weights import open_weights, rebuild
 
@@ -107,8 +107,7 @@ class BilateralGrid(nn.Module):
 
     def thumbnail_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width, in px, of the thumbnail of a photo: its own where that is small enough."""
-        scale = min(1.0, self.thumbnail / min(height, width))
-        return max(1, round(height * scale)), max(1, round(width * scale))
+        return scaled_size(height, width, min(1.0, self.thumbnail / min(height, width)))
 
     def predict_grid(self, thumbnail: Photo) -> Grid:
         """The affine maps for the photo that `thumbnail` shows."""

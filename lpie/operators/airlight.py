@@ -17,6 +17,8 @@ from torch.nn import functional
 
 from lpie.imaging.checks import check_photo
 from lpie.imaging.color import luma
+from lpie.imaging.guided_filter import largest_nearby
+from lpie.imaging.resampling import scaled_size
 from lpie.vocabulary import Airlight, Luminance, PerPhoto, Photo
 
 CELLS = 50  # of each axis: candidates are 0.02 apart
@@ -103,7 +105,7 @@ def haze_presence(photo: Photo) -> PerPhoto:
     """
     height, width = photo.shape[2:]
     scale = math.sqrt(SEEN / (height * width))
-    size = max(1, round(height * scale)), max(1, round(width * scale))
+    size = scaled_size(height, width, scale)
     gray = functional.interpolate(luma(photo), size=size, mode="bilinear", antialias=scale < 1, align_corners=False)
     shown = (gray / reached_color(gray).clamp_min(0.02)[:, :, None, None]).clamp(max=1)
     darkest = dark_channel(shown, NEARBY).mean(dim=(1, 2, 3))
@@ -115,6 +117,4 @@ def dark_channel(photo: Float[Tensor, "n c h w"], patch: int = 15) -> Luminance:
 
     Source: He et al. 2011, equation 5.
     """
-    darkest, margin = -photo.amin(dim=1, keepdim=True), patch // 2
-    rows = functional.max_pool2d(darkest, (1, patch), stride=1, padding=(0, margin))
-    return -functional.max_pool2d(rows, (patch, 1), stride=1, padding=(margin, 0))
+    return -largest_nearby(-photo.amin(dim=1, keepdim=True), patch // 2)

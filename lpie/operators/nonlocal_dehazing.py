@@ -71,15 +71,9 @@ def dehaze(
             transmission = 1 - per_photo(presence, seen, "presence") * (1 - transmission)
         if safeguard.any():
             transmission = trusted_transmission(seen**gamma, transmission, airlight**gamma, safeguard.flatten())
-    corrected = photo.clamp(0, 1) if gamma == 1 else photo.clamp(0, 1) ** gamma
-    scene = restore(
-        corrected,
-        transmission.to(photo.dtype),
-        (airlight**gamma).to(photo.dtype),
-        floor=floor.flatten(),
-        haze_kept=haze_kept.flatten(),
-    ).clamp(0, 1)
-    return Dehazed(scene if gamma == 1 else scene ** (1 / gamma), transmission, airlight, presence)
+    held = transmission.to(photo.dtype), (airlight**gamma).to(photo.dtype)
+    scene = restore(photo.clamp(0, 1) ** gamma, *held, floor=floor.flatten(), haze_kept=haze_kept.flatten())
+    return Dehazed(scene.clamp(0, 1) ** (1 / gamma), transmission, airlight, presence)
 
 
 def estimate_transmission(photo: Photo, airlight: Airlight, smoothness: float = SMOOTHNESS) -> Transmission:

@@ -7,12 +7,12 @@ grow tenfold: black corners, cobalt skies, contours in fog. Objects far darker t
 
 from __future__ import annotations
 
-from torch import Tensor
 from torch.nn import functional
 
 from lpie.imaging.checks import Number, per_photo
 from lpie.imaging.color import luma
-from lpie.imaging.guided_filter import guided_maps, window_mean
+from lpie.imaging.guided_filter import guided_maps, largest_nearby, window_mean
+from lpie.imaging.resampling import resize, scaled_size
 from lpie.vocabulary import Airlight, Luminance, Photo, Transmission
 
 PLAIN_TRANSMISSION = 0.65  # least transmission in plain places
@@ -41,22 +41,13 @@ def plain_regions(photo: Photo) -> Luminance:
     """1 in large regions without detail, 0 where there is any, along the photo's edges between them."""
     gray = luma(photo)
     height, width = gray.shape[2:]
-    scale = min(1.0, SEEN / max(height, width))
-    size = max(1, round(height * scale)), max(1, round(width * scale))
-    seen = functional.interpolate(gray, size=size, mode="bilinear", antialias=True, align_corners=False)
+    seen = resize(gray, *scaled_size(height, width, min(1.0, SEEN / max(height, width))))
     detail = window_mean((seen - window_mean(seen, NEAR)).abs(), 2 * NEAR)
     plain = 1 - ((detail - PLAIN) / (TEXTURED - PLAIN)).clamp(0, 1)
-    large = _largest(
-        -_largest(-plain, REGION), REGION + 3 * NEAR
-    )  # and back over what the windows took from its border
+    eroded = -largest_nearby(-plain, REGION)
+    large = largest_nearby(eroded, REGION + 3 * NEAR)  # and back over what the windows took from its border
     gain, offset = (
         functional.interpolate(part, size=(height, width), mode="bilinear", align_corners=False)
         for part in guided_maps(large, seen, EDGE, EDGE_VARIANCE)
     )
     return (gain * gray + offset).clamp(0, 1)
-
-
-def _largest(values: Tensor, radius: int) -> Tensor:
-    """The largest value in the square of 2 radius + 1 pixels around each pixel, cut at the border."""
-    rows = functional.max_pool2d(values, (1, 2 * radius + 1), stride=1, padding=(0, radius))
-    return functional.max_pool2d(rows, (2 * radius + 1, 1), stride=1, padding=(radius, 0))

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from lpie import names, networks
 from lpie.imaging.checks import check_photo
 from lpie.imaging.color import luma
+from lpie.imaging.resampling import scaled_size
 from lpie.judges import JUDGES
 from lpie.operators import OPERATORS
 from lpie.photos.before_and_after import is_page, save_page, side_by_side
@@ -273,7 +274,7 @@ def _reduced(photo: PhotoFile, longest: int) -> PhotoFile:
     scale = longest / max(height, width)
     if scale >= 1:
         return photo
-    small = windows_of(photo).reduced(max(1, round(height * scale)), max(1, round(width * scale)))
+    small = windows_of(photo).reduced(*scaled_size(height, width, scale))
     return replace(photo, pixels=to_pixels(small.clamp(0, 1), photo.bits))
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from lpie.imaging.color import luma
 from lpie.imaging.guided_filter import guided_maps
-from lpie.imaging.resampling import bilinear_weights, resize
+from lpie.imaging.resampling import bilinear_weights, resize, scaled_size
 from lpie.networks.bilateral_grid import BilateralGrid
 from lpie.networks.context_aggregation import ContextAggregationNetwork
 from lpie.networks.operator_parameters import OperatorParameters, Settings
@@ -210,7 +210,7 @@ def _moved(settings: dict[str, Tensor], ranges: Mapping[str, Any], strength: flo
 def _dehazing(enhancer: Enhancer, photo: LargePhoto) -> Windowed:
     settings, network = enhancer.settings, _chooser(enhancer)
     scale = min(1, math.sqrt(HAZE_PIXELS / (photo.height * photo.width)))
-    small = photo.reduced(max(1, round(photo.height * scale)), max(1, round(photo.width * scale)))
+    small = photo.reduced(*scaled_size(photo.height, photo.width, scale))
     estimate = nonlocal_dehazing.dehaze(
         small, gamma=settings.gamma, smoothness=settings.smoothness, safeguard=settings.safeguard
     )
