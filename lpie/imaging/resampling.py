@@ -39,8 +39,7 @@ def reduced(photo: Float[Tensor, "n c h w"], shortest_side: int) -> Float[Tensor
     height, width = photo.shape[-2:]
     if not shortest_side or min(height, width) <= shortest_side:
         return photo
-    scale = shortest_side / min(height, width)
-    return resize(photo, round(height * scale), round(width * scale))
+    return resize(photo, *scaled_size(height, width, shortest_side / min(height, width)))
 
 
 def within(photo: Float[Tensor, "n c h w"], longest_side: int) -> Float[Tensor, "n c height width"]:
@@ -48,8 +47,7 @@ def within(photo: Float[Tensor, "n c h w"], longest_side: int) -> Float[Tensor, 
     height, width = photo.shape[-2:]
     if max(height, width) <= longest_side:
         return photo
-    scale = longest_side / max(height, width)
-    return resize(photo, max(1, round(height * scale)), max(1, round(width * scale))).clamp(0, 1)
+    return resize(photo, *scaled_size(height, width, longest_side / max(height, width))).clamp(0, 1)
 
 
 def bilinear_weights(

@@ -9,17 +9,9 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lpie.imaging.adaptive_normalization import (
-    NEGATIVE_SLOPE,
-    Features,
-    PerChannel,
-    apply_affine,
-    moments,
-    scale_and_shift,
-)
 from lpie.imaging.checks import check_precision
 from lpie.imaging.kernels import channels_last, find
 from lpie.vocabulary import Photo
@@ -30,6 +22,11 @@ DILATIONS: dict[int, tuple[int, ...]] = {
     32: (1, 2, 4, 8, 16, 32, 64, 128, 1),  # Chen et al. 2017, table 1
     24: (1, 2, 4, 8, 16, 32, 64, 1),  # the networks that the authors released
 }
+NEGATIVE_SLOPE = 0.2  # of the leaky rectifier
+VARIANCE_FLOOR = 1e-3  # what the authors' batch normalization adds to the variance
+
+Features = Float[Tensor, "n c h w"]
+PerChannel = Float[Tensor, "n c"]
 
 
 class AdaptiveNormalization(nn.Module):
@@ -52,7 +49,20 @@ class AdaptiveNormalization(nn.Module):
 
     def affine(self, mean: PerChannel, variance: PerChannel) -> tuple[PerChannel, PerChannel]:
         """Scale and shift that normalize features of these statistics."""
-        return scale_and_shift(mean, variance, self.w0, self.w1, self.offset)
+        inverse = (variance + VARIANCE_FLOOR).rsqrt()
+        return self.w0 + self.w1 * inverse, self.w1 * (self.offset - mean * inverse)
+
+
+def moments(features: Features) -> tuple[PerChannel, PerChannel]:
+    """Mean and biased variance of each photo's channels; many times faster than `torch.var_mean`."""
+    flat = features.permute(0, 2, 3, 1).flatten(1, 2)  # no copy where channels lie last
+    mean = flat.mean(1, keepdim=True)
+    return mean[:, 0], (flat - mean).square().mean(1)
+
+
+def apply_affine(features: Features, scale: PerChannel, shift: PerChannel) -> Features:
+    """`features * scale + shift`, one pair for each photo and channel."""
+    return torch.addcmul(shift.to(features)[..., None, None], features, scale.to(features)[..., None, None])
 
 
 class ContextAggregationNetwork(nn.Module):
@@ -159,10 +169,8 @@ class ContextAggregationNetwork(nn.Module):
 
     def _forward(self, photo: Photo) -> Photo:
         kernels = find("context_aggregation", photo)
-        if kernels and photo.is_cuda and self._runs_in_half_precision(photo, kernels):
+        if kernels and self._runs_in_half_precision(photo, kernels):
             return self._forward_on_gpu(photo, kernels)
-        if kernels and on_cpu_in_full(photo):
-            return self._forward_on_cpu(photo, kernels)
         return self.plain(photo)
 
     def plain(self, photo: Photo) -> Photo:
@@ -170,7 +178,7 @@ class ContextAggregationNetwork(nn.Module):
         features = channels_last(photo)
         for convolution, normalization in zip(self.convolutions, self.normalizations, strict=True):
             raw = convolution(features.to(self.last.weight.dtype))
-            features = F.leaky_relu(normalization(raw), NEGATIVE_SLOPE)
+            features = F.leaky_relu(normalization(raw), NEGATIVE_SLOPE, inplace=True)
         enhanced = full_precision(self.last(features.to(self.last.weight.dtype)))
         return enhanced if self.training else enhanced.clamp(0, 1)
 
@@ -190,28 +198,6 @@ class ContextAggregationNetwork(nn.Module):
             return kernels.enhance(photo, weights, self.dilations, torch.float16, clip=not self.training)
         enhanced = kernels.enhance_with_gradient(photo, weights, self.dilations, torch.float16)
         return enhanced if self.training else enhanced.clamp(0, 1)
-
-    def _forward_on_cpu(self, photo: Photo, kernels: ModuleType) -> Photo:
-        convolutions = [cast(nn.Conv2d, convolution).weight for convolution in self.convolutions]
-        normalizations = [cast(AdaptiveNormalization, normalization) for normalization in self.normalizations]
-        last, bias = self.last.weight, cast(Tensor, self.last.bias)
-        if not torch.is_grad_enabled():
-            enhanced = kernels.enhance(
-                photo, convolutions, self.dilations, lambda layer, *of: normalizations[layer].affine(*of), last, bias
-            )
-        else:
-            features = channels_last(photo)
-            for weight, dilation, each in zip(convolutions, self.dilations, normalizations, strict=True):
-                features = kernels.convolve(features, weight, dilation)
-                features = kernels.normalize_and_activate(features, each.w0, each.w1, each.offset)
-            enhanced = F.conv2d(features, last, bias)
-        return enhanced if self.training else enhanced.clamp(0, 1)
-
-
-def on_cpu_in_full(photo: Photo) -> bool:
-    """Whether the CPU's kernels may do this call."""
-    precise = photo.dtype in (torch.float32, torch.float64)
-    return photo.device.type == "cpu" and precise and not torch.is_autocast_enabled("cpu")
 
 
 def full_precision(features: Features) -> Features:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import struct
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -14,8 +15,14 @@ from PIL import ExifTags, Image, ImageCms
 Pixels: TypeAlias = NDArray[Any]
 """(H, W, channels), uint8 or uint16, over the whole range of their type."""
 
-SRGB: bytes = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-LAB: bytes = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+
+def _built_in(space: str) -> bytes:
+    """Pillow's own profile, always of one date, so that equal photographs make equal files."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile(space)).tobytes()
+    return profile[:24] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + profile[36:]
+
+
+SRGB, LAB = _built_in("sRGB"), _built_in("LAB")
 SAME_COLOR = 257  # of 65535: a profile that moves no color by more than an 8-bit step is sRGB already
 RETURNED = 0.04 * 65535  # how far a pale color may come back from a profile that can be written to
 BAND = 256  # rows at a time, so that a large photo needs no second copy

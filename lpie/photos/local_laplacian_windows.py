@@ -7,9 +7,7 @@ its remapped copies reduced `FINE` times, 1 / 4^FINE of their size: these are ga
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import product
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -18,10 +16,8 @@ from lpie.imaging.kernels import find
 from lpie.imaging.pyramids import collapse, differences, expand, full_depth, gaussian_pyramid
 from lpie.imaging.remapping import NOISE, remap
 from lpie.operators.local_laplacian import filtered_luminance
+from lpie.photos.context_aggregation_windows import Windowed
 from lpie.vocabulary import Luminance, PerPhoto
-
-Windowed: TypeAlias = Callable[[int, int, int, int], Luminance]
-"""(top, bottom, left, right) -> that window, (1, 1, bottom - top, right - left)."""
 
 FINE = 5  # levels done window by window
 MARGIN = 2  # px of the coarse level: the 2^(FINE + 1) - 1 px that a side of a window spoils, rounded up

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,12 +26,9 @@ from lpie.operators import Operator, nonlocal_dehazing
 from lpie.operators.haze_model import FLOOR, Dehazed, restore
 from lpie.operators.local_laplacian import SAMPLES, recolored
 from lpie.operators.settings import TONE_LEARNED
-from lpie.photos.context_aggregation_windows import fold
+from lpie.photos.context_aggregation_windows import Windowed, aggregated_windows
 from lpie.photos.local_laplacian_windows import filtered_windows
 from lpie.vocabulary import Luminance, Photo, Transmission
-
-Windowed: TypeAlias = Callable[[int, int, int, int], Photo]
-"""(top, bottom, left, right) -> that window, (1, 3, bottom - top, right - left)."""
 
 BAND_PIXELS = 2_000_000  # read at a time
 SMALL_TILE = 512  # px: less memory, and as fast
@@ -156,7 +153,7 @@ def _multiplied(render: Windowed, read: Windowed, strength: float) -> Windowed:
 def _aggregation(network: ContextAggregationNetwork, photo: LargePhoto, tile: int) -> Windowed:
     if photo.height * photo.width <= tile * tile:  # several times faster than statistics that are gathered first
         return _window_of(network(photo.whole()))
-    return fold(network, photo.read, photo.height, photo.width).render
+    return aggregated_windows(network, photo.read, photo.height, photo.width)
 
 
 def _grid(network: BilateralGrid, photo: LargePhoto) -> Windowed:
