@@ -21,10 +21,12 @@ from lpie.operators import OPERATORS
 
 torch.set_num_threads(1)
 
+LONGEST = ("test_notebooks", "test_run_all", "test_report", "test_report_page", "test_cluster", "test_loss_modules")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The notebooks take longest, so they start first and the other tests run beside them."""
-    items.sort(key=lambda item: item.path.name != "test_notebooks.py")
+    """The longest files start first, so that no worker is left with one at the end; short ones follow in order."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(autouse=True)

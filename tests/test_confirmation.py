@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,9 +38,14 @@ def scenes_of(splits: tuple[str, ...], seed: int) -> list[Scene]:
     ]
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A finished study of two seeds and three trivial edits; photographs and judges are invented."""
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A finished study of two seeds and four trivial edits; photographs and judges are invented."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        yield invent_study(tmp_path_factory.mktemp("study"), monkeypatch)
+
+
+def invent_study(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     seen = scenes_of(("train", "validation", "test", "test"), 1)
     judges = {"compact": brightness, "technical": lambda photo: -brightness(photo)}
     for module in (experiments, rivals, confirmation):
@@ -47,22 +53,26 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for module in (experiments, rivals):
         monkeypatch.setattr(module, "load_scenes", lambda *_: seen)
     monkeypatch.setattr(confirmation, "load_scenes", lambda *_, **__: scenes_of(("confirmation",) * 6, 2))
-    experiments.run_studies(find_profile("smoke"), STUDIES, tmp_path, "cpu")
+    experiments.run_studies(find_profile("smoke"), STUDIES, folder, "cpu")
     reported = [scene for scene in seen if scene.split != "train"]
     for decibels, stops in ((16, 0.5), (22, 0.2), (28, 0.1), (34, 0.05)):
         edited = [to_uint8(GlobalEdit(stops)(scene.target[None].float() / 255))[0] for scene in reported]
         experiments.save_pseudo_run(
-            tmp_path, "tone", f"trivial-compact-{decibels}dB", edited, reported, judges, "cpu",
+            folder, "tone", f"trivial-compact-{decibels}dB", edited, reported, judges, "cpu",
             network="trivial", critic="compact", decibels=decibels, exposure=stops, contrast=1.0, saturation=1.0,
         )  # fmt: skip
-    return tmp_path
+    monkeypatch.setitem(JUDGES, "technical", replace(JUDGES["technical"], roles=("preference",)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def table(folder: Path) -> pd.DataFrame:
+    return confirm(folder, "grid", ["l2+0.01compact"], "cpu")
 
 
 def test_networks_and_their_nearest_edits_are_judged_on_the_fresh_photographs_alone(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, table: pd.DataFrame
 ) -> None:
-    monkeypatch.setitem(JUDGES, "technical", replace(JUDGES["technical"], roles=("preference",)))
-    table = confirm(folder, "grid", ["l2+0.01compact"], "cpu")
     runs, scores = read_results(folder / "confirmation")
     assert set(scores["photo"]) == {f"photo2-{index}" for index in range(6)}
     assert set(runs["network"]) == {"input", "target", "grid", "trivial"}
@@ -76,8 +86,8 @@ def test_networks_and_their_nearest_edits_are_judged_on_the_fresh_photographs_al
     assert gain["n"] == 6
 
 
+@pytest.mark.usefixtures("table")
 def test_what_was_judged_is_not_judged_again(folder: Path) -> None:
-    confirm(folder, "grid", ["l2+0.01compact"], "cpu")
     written = {path: path.stat().st_mtime_ns for path in (folder / "confirmation" / "runs").rglob("*.csv")}
     confirm(folder, "grid", ["l2+0.01compact"], "cpu")
     assert {path: path.stat().st_mtime_ns for path in (folder / "confirmation" / "runs").rglob("*.csv")} == written

@@ -147,6 +147,7 @@ except ModuleNotFoundError as error:
 """
 
 
+@pytest.mark.slow
 def test_the_core_works_with_what_the_package_itself_depends_on() -> None:
     absent = sorted({module for modules in EXTRAS.values() for module in modules})
     done = subprocess.run(

@@ -342,6 +342,7 @@ for n, height, width, samples, levels, volume in ((2, 5, 6, 8, 4, 2**28), (1, 3,
 """
 
 
+@pytest.mark.slow
 def test_gpu_kernels_do_what_the_cpu_kernels_do() -> None:
     """Triton's interpreter runs them without a GPU; it must be asked for before Triton is imported."""
     pytest.importorskip("triton")
@@ -364,6 +365,7 @@ def test_gpu_gives_the_result_and_gradient_of_the_cpu(size: tuple[int, int]) -> 
         torch.testing.assert_close(gpu, cpu, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_compiled_model_calls_the_filter_whole(small_photos: Tensor) -> None:
     def loss(photos: Tensor, alpha: Tensor) -> Tensor:
         return local_laplacian(photos * 0.9, alpha=alpha, beta=0.7, sigma_r=0.2, samples=16).square().sum()

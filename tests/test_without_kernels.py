@@ -13,7 +13,7 @@ import pytest
 import lpie
 
 TESTS = ("test_tables.py", "test_losses.py", "test_operator_parameters.py", "test_bilateral_grid.py")
-SHARED = ("conftest.py", "synthetic_records.py")
+SHARED = ("conftest.py", "real_photos.py", "synthetic_records.py")
 
 
 @pytest.fixture

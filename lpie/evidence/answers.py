@@ -50,7 +50,7 @@ def photographs_needed(difference: Interval, margin: float) -> float:
     """
     half = max(difference.high - difference.mean, difference.mean - difference.low)
     room = abs(abs(difference.mean) - margin)
-    return ceil(round(difference.n * (half / room) ** 2, 6)) if room and np.isfinite(half) else np.inf
+    return float(ceil(round(difference.n * (half / room) ** 2, 6))) if room and np.isfinite(half) else np.inf
 
 
 def instrument_of(measure: str) -> tuple[str, Role | None]:
