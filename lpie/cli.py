@@ -150,6 +150,10 @@ def vote(
     output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("vote.html"),
     read: Annotated[list[Path] | None, typer.Option("--read", help="Files that voters saved.")] = None,
     baseline: Annotated[str | None, typer.Option(help="The rendition that the others are compared with.")] = None,
+    study: Annotated[
+        Path | None,
+        typer.Option(help="The results folder that takes in what is read; renditions are called as its runs are."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of order and sides.")] = 0,
 ) -> None:
     """Make a page for blind votes between renditions, or read the files that voters saved."""
@@ -160,6 +164,9 @@ def vote(
         print(votes.preferences(said, baseline).round(3).to_string(index=False))
         print(f"two voters agree in {votes.agreement(said):.2f} of the pairs that both saw; 0.50 is chance")
         print(votes.by_photograph(said).round(2).to_string(index=False))
+        if study:
+            votes.write_votes(said, study, baseline)
+            print(f"{study} has the judge people now: write its report again")
         return
     if folder is None:
         raise ValueError("Name the folder of renditions, or the files that voters saved: --read votes.csv.")

@@ -24,7 +24,7 @@ from lpie.study.instruments import roles
 from lpie.study.study_file import find_profile, profile_names
 from lpie.weights import SHIPPED
 
-RATERS = [*CRITICS, *(name for name, row in JUDGES.items() if not row.needs_reference)]
+RATERS = [*CRITICS, *(name for name, row in JUDGES.items() if row.load and not row.needs_reference)]
 
 
 @pytest.fixture(params=RATERS)
@@ -71,12 +71,15 @@ def test_unknown_judge_is_refused_with_the_choices():
         load_judge("nique")
     with pytest.raises(ValueError, match="Choose one of technical, niqe"):
         load_rater("psnr")  # which needs a reference
+    with pytest.raises(ValueError, match="Unknown judge 'people'"):
+        load_judge("people")  # who are asked by `lpie vote`
 
 
 def test_the_roles_of_judges_are_those_that_the_published_answers_show():
     shown = roles(pd.read_csv(PUBLISHED / "instruments.csv"))
     for name, row in JUDGES.items():
-        assert set(row.roles) == set(shown.get(name, ())), name
+        if name != "people":  # who are what the others are held against
+            assert set(row.roles) == set(shown.get(name, ())), name
 
 
 def test_profiles_name_known_judges_that_are_no_critics():

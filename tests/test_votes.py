@@ -12,8 +12,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from synthetic_records import invent_study
+from typer.testing import CliRunner
 
+from lpie.cli import app
+from lpie.evidence import Evidence
+from lpie.evidence.answers import answers
+from lpie.evidence.comparisons import comparisons
+from lpie.evidence.verdicts import verdicts
+from lpie.figures.page_data import instruments
 from lpie.people.votes import agreement, by_photograph, preferences, read_votes, write_voting_page
+from lpie.records import write_csv
 
 TASTE = {"critic": 0.6, "l2": -0.4, "operator": 0.0}  # log strengths
 
@@ -100,6 +109,53 @@ def test_other_files_and_folders_are_refused(tmp_path: Path, renditions: Path) -
         write_voting_page(renditions, tmp_path / "vote.html")
     with pytest.raises(ValueError, match="two or more renditions"):
         write_voting_page(renditions / "l2", tmp_path / "vote.html")
+
+
+def test_votes_are_a_judge_of_the_study_with_the_role_of_preference(tmp_path: Path) -> None:
+    runs, scores = invent_study(networks=("parameters",), operators=("tone",), rivals=False)
+    write_csv(tmp_path / "runs.csv", runs)
+    write_csv(tmp_path / "scores.csv", scores)
+    assert "people" not in Evidence.read(tmp_path).judges
+    photos = scores.loc[scores["split"] == "test", "photo"].unique()
+    taught = runs.loc[(runs["gamma"] > 0) & (runs["network"] == "parameters"), "run"]
+    plain = runs.loc[(runs["gamma"] == 0) & (runs["network"] == "parameters"), "run"]
+
+    def vote(like_the_critics: float, voters: int) -> dict[str, str]:
+        draw = np.random.default_rng(0)
+        pairs = [(one, other) for one in taught for other in ("operator", *plain)]
+        cast = pd.DataFrame(
+            [(f"voter{voter}", f"{photo}.png", *pair) for voter in range(voters) for photo in photos for pair in pairs],
+            columns=["voter", "photo", "first", "second"],
+        )
+        cast["outcome"] = (draw.random(len(cast)) < like_the_critics).astype(float)
+        write_csv(tmp_path / "votes.csv", cast)
+        table = verdicts(Evidence.read(tmp_path))
+        return dict(zip(table["claim"], table["verdict"], strict=True))
+
+    for like, expected in ((0.8, "supported"), (0.2, "not supported")):
+        found = vote(like, 3)
+        assert {claim: found[claim] for claim in ("C1", "C2", "C7")} == dict.fromkeys(("C1", "C2", "C7"), expected)
+    said = answers(comparisons(Evidence.read(tmp_path)))
+    assert set(said.loc[said["instrument"] == "people", ["role", "verdict"]].agg(": ".join, axis=1)) == {
+        "preference: contradicted"
+    }
+    found = vote(0.8, 2)  # too few people
+    assert {found[claim] for claim in ("C1", "C2", "C7")} == {"undecided"}
+
+
+def test_lpie_vote_gives_a_study_its_voters_and_the_report_shows_them(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    files = [simulated(tmp_path, voter) for voter in range(4)]
+    read = [argument for file in files for argument in ("--read", str(file))]
+    done = CliRunner().invoke(app, ["vote", *read, "--baseline", "operator", "--study", str(study)])
+    assert done.exit_code == 0, done.output
+    assert "two voters agree in" in done.output
+    assert len(pd.read_csv(study / "votes.csv")) == 4 * 12 * 3
+    write_csv(study / "instruments.csv", pd.DataFrame({"instrument": ["niqe"]}))
+    shown = instruments(study)
+    assert shown is not None
+    assert "critic" in shown["people"]
+    assert "preferred" in shown["people"]
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ runs.csv and scores.csv.xz. Nothing here needs torch.
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
@@ -36,6 +36,10 @@ RUN_COLUMNS = [
 """Columns of runs.csv. In `network`, a reference that is no trained network is named: input, target, trivial, ..."""
 
 
+ENOUGH_VOTERS = 3
+"""Fewer people say what they like themselves."""
+
+
 def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Runs and scores of every finished run in `folder`, whichever process made it; else the gathered tables there.
 
@@ -53,7 +57,32 @@ def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         raise FileNotFoundError(f"{folder} holds no finished run and no runs.csv with scores.csv: run the study first.")
     runs = runs.fillna({"fidelity": "none", "critic": "none", "gamma": 0.0, "seed": 0})
     runs = _in_order(runs.astype({"seed": int, "gamma": float}))
-    return runs, runs[["run"]].merge(scores, on="run")
+    scores = runs[["run"]].merge(scores, on="run")
+    if (folder / "votes.csv").exists():
+        scores = scores.merge(people_scores(pd.read_csv(folder / "votes.csv"), runs), how="left", on=["run", "photo"])
+    return runs, scores
+
+
+def people_scores(votes: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """The judge *people*: run, photo and score_people, the share of its votes that a run's rendition of the photo won.
+
+    `votes` as `people.votes.read_votes` gives them; renditions are called as runs are, or `operator` for the target.
+    Votes on other renditions, and all votes of fewer than `ENOUGH_VOTERS` people, count for nothing.
+    """
+    targets = runs.loc[runs["network"] == "target", "run"]
+    named = dict(zip(runs["run"], runs["run"], strict=True)) | ({"operator": targets.iloc[0]} if len(targets) else {})
+    known = votes[votes["first"].isin(list(named)) & votes["second"].isin(list(named))]
+    if known["voter"].nunique() < ENOUGH_VOTERS:
+        known = known.head(0)
+    sides = [
+        pd.DataFrame({"run": known[side].map(named), "photo": known["photo"].map(_stem), "score_people": won})
+        for side, won in (("first", known["outcome"]), ("second", 1 - known["outcome"]))
+    ]
+    return pd.concat(sides).groupby(["run", "photo"], as_index=False)["score_people"].mean()
+
+
+def _stem(photo: str) -> str:
+    return str(PurePosixPath(photo).with_suffix(""))
 
 
 def read_scores(place: Path, rows: int | None = None) -> pd.DataFrame:

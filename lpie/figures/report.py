@@ -265,6 +265,8 @@ def publish(source: Path, destination: Path) -> None:
     """
     evidence, spoken_of = Evidence.read(source), []
     _gather(evidence.runs, evidence.scores, destination)
+    if (source / "people.csv").exists():
+        shutil.copyfile(source / "people.csv", destination / "people.csv")
     if (source / "confirmation").exists():
         confirmed = Evidence.read(source / "confirmation")
         _gather(confirmed.runs, confirmed.scores, destination / "confirmation")

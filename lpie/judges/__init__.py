@@ -56,8 +56,9 @@ class Judge:
     name: str
     label: str
     """What readers of tables and figures call it."""
-    load: Callable[..., Any]
-    """(device) -> function of the photo, and of the reference where one is needed, to one number per photo."""
+    load: Callable[..., Any] | None
+    """(device) -> function of the photo, and of the reference where one is needed, to one number per photo. None for
+    people, who are asked by `lpie vote`."""
     trained_on: str
     """What its numbers were learned from."""
     higher_is_better: bool = True
@@ -165,6 +166,7 @@ JUDGES: dict[str, Judge] = {
             roles=("veto",),
             plain=0.04,  # flags at most 5 % of enhancements without a critic, see `study.unexplained_check`
         ),
+        Judge("people", "people", None, "their own eyes", roles=("preference",), margin=0.05),  # of the votes
     )
 }
 
@@ -172,10 +174,10 @@ JUDGES: dict[str, Judge] = {
 def load_judge(name: str, device: str | torch.device = "cpu") -> Callable[..., Any]:
     """The judge called `name`, as its row says: photos (N, 3, H, W) in [0, 1] on `device` to (N,), without gradient.
 
-    Raises ValueError for an unknown name, FileNotFoundError for weights that are missing, ImportError that names the
-    extra where the judge's package is.
+    Raises ValueError for an unknown name and for people, FileNotFoundError for weights that are missing, ImportError
+    that names the extra where the judge's package is.
     """
-    return find(JUDGES, name, "judge").load(device)
+    return find({key: row.load for key, row in JUDGES.items() if row.load}, name, "judge")(device)
 
 
 def load_nearness(name: str, device: str | torch.device = "cpu") -> Callable[..., Any]:
@@ -194,9 +196,9 @@ def load_rater(name: str, device: str | torch.device = "cpu") -> Callable[..., A
     """
     if name in CRITICS:
         return _nima(name, device)
-    row = find({key: row for key, row in JUDGES.items() if not row.needs_reference}, name, "critic or judge")
-    score = row.load(device)
-    return score if row.higher_is_better else lambda photo: -score(photo)
+    find(dict.fromkeys(_without_reference()), name, "critic or judge")
+    score = load_judge(name, device)
+    return score if JUDGES[name].higher_is_better else lambda photo: -score(photo)
 
 
 def available_raters() -> tuple[str, ...]:
@@ -206,9 +208,13 @@ def available_raters() -> tuple[str, ...]:
     from lpie.weights.published import REGISTERED
 
     shipped = shipped_names()
-    raters = (*CRITICS, *(name for name, row in JUDGES.items() if not row.needs_reference))
+    raters = (*CRITICS, *_without_reference())
     here = [name for name in raters if name in shipped or name not in REGISTERED or find_file(REGISTERED[name])]
     return tuple(here)
+
+
+def _without_reference() -> list[str]:
+    return [name for name, row in JUDGES.items() if row.load and not row.needs_reference]
 
 
 def human_references() -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 write_voting_page(folder, Path("vote.html"))     # folder/<rendition>/<photo>: same names in every rendition
 votes = read_votes([Path("anna.csv"), Path("ben.csv")])
 preferences(votes)                               # how often each rendition is preferred, with intervals
+write_votes(votes, Path("results/study"))        # the study's evidence and report take them in
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from PIL import Image
 from lpie.evidence.statistics import CONFIDENCE
 from lpie.people.page import Trial, trial_page
 from lpie.people.rating import photographs
-from lpie.records import atomic_path
+from lpie.records import atomic_path, write_csv
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,15 @@ def read_votes(files: Sequence[Path]) -> pd.DataFrame:
     if not kept:
         raise ValueError("No voter is left: every file failed the attention checks or held no vote.")
     return pd.concat(kept, ignore_index=True)
+
+
+def write_votes(votes: pd.DataFrame, study: Path, baseline: str | None = None) -> None:
+    """Give a study's folder the judge *people*: every vote in votes.csv, `preferences` in people.csv.
+
+    The study's evidence reads the first, its report shows the second.
+    """
+    write_csv(study / "votes.csv", votes)
+    write_csv(study / "people.csv", preferences(votes, baseline).round(3))
 
 
 def preferences(votes: pd.DataFrame, baseline: str | None = None) -> pd.DataFrame:
