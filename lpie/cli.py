@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -191,22 +190,17 @@ def sheet(
     print(f"{output}: look at it before you believe a number")
 
 
-class DataAction(StrEnum):
-    """What `lpie data` does."""
-
-    LIST = "list"
-    FETCH = "fetch"
-
-
 @app.command()
 def data(
-    action: Annotated[DataAction, typer.Argument(help="List every set of files, or fetch some.")] = DataAction.LIST,
+    action: Annotated[
+        Literal["list", "fetch"], typer.Argument(help="List every set of files, or fetch some.")
+    ] = "list",
     folders: Annotated[list[str] | None, typer.Argument(help="Sets to fetch, such as kodak24.")] = None,
 ) -> None:
     """List the photographs, weights and references that the project does not carry, or fetch and check them."""
     from lpie.registry import files_of
 
-    if action is DataAction.LIST:
+    if action == "list":
         print(_listing())
         return
     if not folders:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import fields
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import typer
 
@@ -23,21 +22,6 @@ app = typer.Typer(no_args_is_help=True, help="Train critics on ratings, harden t
 KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
 OutOption = Annotated[Path, typer.Option(help="Folder of results; the same command goes on where one was stopped.")]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu or cuda; a GPU if there is one when left out.")]
-
-
-class Dataset(StrEnum):
-    """Rating datasets that can be read, each as it is distributed."""
-
-    AVA = "ava"
-    OASIS = "oasis"
-
-
-class Split(StrEnum):
-    """Which photographs of BSDS500 a critic is measured on."""
-
-    TRAIN = "train"
-    VALIDATION = "validation"
-    TEST = "test"
 
 
 def with_settings(settings: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -67,7 +51,9 @@ def with_settings(settings: type) -> Callable[[Callable[..., None]], Callable[..
 def train(
     settings: RatingTraining,
     out: OutOption,
-    dataset: Annotated[Dataset | None, typer.Argument(help="A dataset of people's ratings, or --ratings.")] = None,
+    dataset: Annotated[
+        Literal["ava", "oasis"] | None, typer.Argument(help="A dataset of people's ratings, or --ratings.")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the photographs, or of the dataset as it comes.")] = None,
     ratings: Annotated[
         Path | None, typer.Option(help="Your own: a CSV file of `lpie rate`. Uses --initial, --seed.")
@@ -89,7 +75,7 @@ def train(
         raise ValueError(f"Name the folder of the photographs and ratings of {dataset} with --data.")
     from lpie.critic_training.training import learn_ratings
 
-    learn_ratings(settings, str(dataset), data, out, _device(device))
+    learn_ratings(settings, dataset, data, out, _device(device))
 
 
 @app.command()
@@ -110,7 +96,9 @@ def distill(
 @app.command()
 def evaluate(
     critic: Annotated[str, typer.Argument(help="Name of a shipped critic, or a safetensors file.")],
-    split: Annotated[Split, typer.Option(help="Photographs of BSDS500 to measure on.")] = Split.VALIDATION,
+    split: Annotated[
+        Literal["train", "validation", "test"], typer.Option(help="Photographs of BSDS500 to measure on.")
+    ] = "validation",
     photos: Annotated[int, typer.Option(min=3, help="How many photographs.")] = 100,
     device: DeviceOption = None,
 ) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Callable
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -23,14 +22,8 @@ ParameterOption = Annotated[
 ]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu or cuda; a GPU if there is one when left out.")]
 
-
-class Stage(StrEnum):
-    """Parts of a study."""
-
-    FIDELITY = "fidelity"
-    LADDER = "ladder"
-    HEADLINE = "headline"
-    RIVALS = "rivals"
+Stage = Literal["fidelity", "ladder", "headline", "rivals"]
+"""Parts of a study."""
 
 
 @app.command()
@@ -114,19 +107,19 @@ def train(
         find(dict.fromkeys(SWEPT), key, "parameter of training")
     profile, (asked, _) = find_profile(study), asked_profile({"profile": study, **given})
     folder = output or results_folder(profile.name)
-    if stage is Stage.RIVALS:
+    if stage == "rivals":
         from lpie.study.rivals import run_rivals
 
         for operator in asked.operators:
             run_rivals(profile, operator, folder, asked.critics, device)
         return
     kind: Callable[[settings.Profile, str], tuple[settings.Study, ...]] = {
-        Stage.FIDELITY: settings.fidelity_studies,
-        Stage.LADDER: settings.ladder_studies,
-        Stage.HEADLINE: settings.headline_at,
+        "fidelity": settings.fidelity_studies,
+        "ladder": settings.ladder_studies,
+        "headline": settings.headline_at,
         None: settings.every_study,
     }[stage]
-    if stage is Stage.HEADLINE and "gammas" not in given:
+    if stage == "headline" and "gammas" not in given:
         from lpie.study.experiments import chosen_studies
 
         kind = partial(chosen_studies, folder=folder)
