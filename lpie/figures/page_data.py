@@ -167,7 +167,7 @@ def sliders(groups: list[Group]) -> list[dict[str, Any]]:
         tiles_by_label = {tile.label: tile for tile in group.tiles}
         if WITH_CRITIC in tiles_by_label and len(found) < 3:
             left = [tiles_by_label[label] for label in ("target", "L2", "input") if label in tiles_by_label]
-            text = f"A crop of a test photograph. The target is the operator's own output. {group.text}"
+            text = f"A crop of a test photograph. The target is what the network learned to make of it. {group.text}"
             found.append({"title": group.title, "text": text, "left": left, "right": tiles_by_label[WITH_CRITIC]})
     return found
 

@@ -189,6 +189,7 @@ def _page(
     return TEMPLATES.get_template("report.html").render(
         answer=second.answer() if second else page_data.answer(tables["verdicts"], tables["recipe_summary"]),
         published=_published(folder, tables["verdicts"]),
+        enhancers=_enhancers(folder),
         second=TEMPLATES.get_template("whole_photographs.html").render(_second(second)) if second else "",
         cautions=caution.read_text(encoding="utf-8").strip().split("\n\n") if caution.exists() else [],
         claims=page_data.claims(tables["verdicts"], [*scenes, *crops], from_crops=second is not None),
@@ -213,6 +214,15 @@ def _page(
         styles=_joined(".css"),
         scripts=_joined(".js"),
     )
+
+
+def _enhancers(folder: Path) -> list[str]:
+    """The networks that a study of one's own photographs leaves beside its page, as `engine.run_all` names them."""
+    asked = folder / "study.json"
+    study = json.loads(asked.read_text(encoding="utf-8")) if asked.exists() else {"photographs": [{"set": "demo"}]}
+    if any(rows["set"] for rows in study["photographs"]):
+        return []
+    return [f"{folder.parent.name}/{folder.name}/{name.replace(':', '.')}.safetensors" for name in study["operators"]]
 
 
 def _published(folder: Path, own: pd.DataFrame) -> dict[str, Any] | None:
