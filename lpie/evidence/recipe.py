@@ -32,10 +32,11 @@ def recipe_check(evidence: Evidence, configuration: pd.Series) -> pd.DataFrame:
         value = across(rows, column) if measured else UNKNOWN
         text = f"{role}: {JUDGES[name].label}, at most" + ("" if measured else " (not measured)")
         checks.append(_check(text, value, bound, "most"))
-    for name in evidence.nearing:
+    nearing = [name for name in evidence.nearing if rows[f"closer_{name}"].notna().any()]  # scenes may have no truth
+    for name in nearing:
         text = f"human reference: not farther than the target ({JUDGES[name].label})"
         checks.append(_check(text, across(rows, f"closer_{name}"), -JUDGES[name].margin, "low"))
-    if not evidence.nearing:
+    if not nearing:
         checks.append(_check("human reference: not farther than the target (not measured)", UNKNOWN, 0.0, "most"))
     judged = {name: across(rows, f"gain_{name}") for name in evidence.preferring}
     if not judged:
