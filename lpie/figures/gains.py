@@ -152,7 +152,8 @@ def claim_figure(compared: pd.DataFrame, claim: str, slack: float) -> Figure:
     measures, variants = (list(dict.fromkeys(rows[column])) for column in ("measure", "against"))
     critics = [name for name in measures if name.removeprefix("gain_") in set(rows["critic"])]
     panels = (["the critic itself"] if critics else []) + [name for name in measures if name not in critics]
-    figure, axes = new_figure(1, len(panels), 2.3, 0.8 + 0.2 * len(cases), sharey=True)
+    width = 1.4 + 3.0 / len(panels)  # the names of the cases take as much as two panels
+    figure, axes = new_figure(1, len(panels), width, 0.8 + 0.2 * len(cases), sharey=True)
     colors = shades(variants) if len(variants) > 1 else {variants[0]: TRAINED_COLOR}
     for panel, measure in zip(axes[0], panels, strict=True):
         shown = rows[rows["measure"].isin(critics if measure == "the critic itself" else [measure])]

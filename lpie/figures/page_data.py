@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,7 @@ def claims(verdicts: pd.DataFrame, groups: list[Group], from_crops: bool = False
     for row in verdicts.fillna("").to_dict("records"):
         claim = row["claim"]
         sign, tone = SIGNS.get(row["verdict"], ("?", "open"))
+        row = {key: re.sub(r"(?<!\w)-(?=\d)", "−", str(text)) for key, text in row.items()}  # a true minus
         rows.append({**row, "sign": sign, "tone": tone, "short": SHORT.get(claim, ""), "pair": _pair(claim, groups),
                      "crops": from_crops and claim != "C5", "figures": FIGURES.get(claim, [])})  # fmt: skip
     return rows
