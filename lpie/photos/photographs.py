@@ -11,7 +11,6 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lpie.imaging.checks import check_photo
@@ -86,19 +85,12 @@ def demo_depth() -> Float[Tensor, "1 1 h w"]:
 
     Source: Scharstein et al., GCPR 2014 (Middlebury stereo), calibration of the scene: Z = baseline f / (d + doffs).
     """
+    import pandas as pd
     import skimage.data
 
-    disparity = skimage.data.stereo_motorcycle()[2].astype(np.float64)
-    depth = 1 / (_behind(_behind(disparity).T).T + MOTORCYCLE_OFFSET)  # by rows, then by columns for rows without any
+    disparity = pd.DataFrame(skimage.data.stereo_motorcycle()[2].astype(np.float64))
+    disparity = disparity.where(np.isfinite(disparity))
+    for axis in (1, 0):  # by rows, then by columns for rows without any
+        disparity = np.fmin(disparity.ffill(axis=axis), disparity.bfill(axis=axis))
+    depth = 1 / (disparity.to_numpy() + MOTORCYCLE_OFFSET)
     return torch.from_numpy(depth / depth.max()).float()[None, None]
-
-
-def _behind(disparity: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each gap of a row filled with the smaller of the disparities at its two ends."""
-    measured = np.isfinite(disparity)
-    column = np.arange(disparity.shape[1])
-    row = np.arange(disparity.shape[0])[:, None]
-    left = np.maximum.accumulate(np.where(measured, column, 0), axis=1)
-    right = np.minimum.accumulate(np.where(measured, column, column[-1])[:, ::-1], axis=1)[:, ::-1]
-    ends = np.stack([disparity[row, left], disparity[row, right]])
-    return np.where(np.isfinite(ends), ends, np.inf).min(axis=0)
