@@ -14,19 +14,18 @@ import torch
 from real_photos import photograph
 from torch import Tensor
 
-from lpie.imaging.pyramids import expand, expansion, full_depth, reduce, reduction
+from lpie.imaging import pyramids
+from lpie.imaging.pyramids import collapse, expand, expansion, full_depth, gaussian_pyramid, reduce, reduction
+from lpie.imaging.remapping import remap
 from lpie.operators import local_laplacian_plain as plain
-from lpie.operators.local_laplacian import (
-    collapse,
-    filtered_luminance,
-    gaussian_pyramid,
-    laplacian_pyramid,
-    local_laplacian,
-    remap,
-)
+from lpie.operators.local_laplacian import filtered_luminance, local_laplacian
 
 SETTINGS = {"alpha": 0.5, "beta": 0.7, "sigma_r": 0.2}
 SIZES = [(1, 1), (1, 7), (2, 2), (3, 5), (16, 16), (33, 20), (17, 33)]
+
+
+def laplacian_pyramid(image: Tensor, levels: int) -> list[Tensor]:
+    return pyramids.laplacian_pyramid(gaussian_pyramid(image, levels))
 
 
 def luma(photo: Tensor) -> Tensor:

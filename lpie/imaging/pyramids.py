@@ -33,13 +33,8 @@ def gaussian_pyramid(image: Image, levels: int) -> list[Tensor]:
     return pyramid
 
 
-def laplacian_pyramid(image: Image, levels: int) -> list[Tensor]:
-    """What each reduction of `image` loses, finest first, then the coarsest reduction: the residual."""
-    return differences(gaussian_pyramid(image, levels))
-
-
-def differences(gaussians: Sequence[Tensor]) -> list[Tensor]:
-    """The Laplacian pyramid of a Gaussian one: each level less the next one expanded; the last as it is."""
+def laplacian_pyramid(gaussians: Sequence[Tensor]) -> list[Tensor]:
+    """The Laplacian pyramid of a Gaussian one: each level less the next one expanded, and the residual."""
     finer = [fine - expand(coarse, fine.shape) for fine, coarse in pairwise(gaussians)]
     return [*finer, gaussians[-1]]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 import torch
@@ -15,7 +14,6 @@ from lpie.imaging.color import luma
 from lpie.imaging.kernels import channels_last
 from lpie.imaging.resampling import bilinear_weights, resize, scaled_size
 from lpie.vocabulary import Luminance, Photo
-from lpie.weights import open_weights, rebuild
 
 THUMBNAIL = 256  # px, the shorter side of what the coefficients are predicted from
 BINS = 8  # of brightness
@@ -72,14 +70,6 @@ class BilateralGrid(nn.Module):
                 nn.init.kaiming_normal_(parameter, nonlinearity="relu")
 
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str]) -> BilateralGrid:
-        """A trained network, in eval mode: a shipped name or a safetensors file.
-
-        Raises FileNotFoundError if there is no such file, ValueError if it holds another network.
-        """
-        return rebuild(name, cls.from_tensors, *open_weights(name, network="grid"))
-
-    @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> BilateralGrid:
         """A trained network, in eval mode, from what `state_dict` and `metadata` gave."""
         network = cls(int(metadata["thumbnail"]), int(metadata["bins"]), metadata.get("luminance_led") == "yes")
@@ -87,7 +77,7 @@ class BilateralGrid(nn.Module):
         return network.eval()
 
     def metadata(self) -> dict[str, str]:
-        """What `from_pretrained` needs beside the tensors, as safetensors stores it."""
+        """What `lpie.networks.from_pretrained` needs beside the tensors, as safetensors stores it."""
         settings = {"network": "grid", "thumbnail": str(self.thumbnail), "bins": str(self.bins)}
         return settings | ({"luminance_led": "yes"} if self.luminance_led else {})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import cast
@@ -15,7 +14,6 @@ from torch import Tensor, nn
 from lpie.imaging.checks import check_precision
 from lpie.imaging.kernels import channels_last, find
 from lpie.vocabulary import Photo
-from lpie.weights import open_weights, rebuild
 
 LARGEST = 1024  # dilation, in px: more would see past any photo, and need memory for it
 DILATIONS: dict[int, tuple[int, ...]] = {
@@ -112,24 +110,12 @@ class ContextAggregationNetwork(nn.Module):
             nn.init.kaiming_normal_(spare, NEGATIVE_SLOPE)
 
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str]) -> ContextAggregationNetwork:
-        """A trained network, in eval mode: a shipped name, a file of this project, or one of the authors' networks.
+    def from_tensors(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> ContextAggregationNetwork:
+        """A trained network, in eval mode, from what `state_dict` and `metadata` gave, or the authors' tensors.
 
         The authors' networks (their tensor names: conv.0.weight ... last.bias, w0, w1, beta) work on BGR; their
         first and last layer are turned round, so that the result takes and gives RGB like any other.
-        Raises FileNotFoundError if there is no such file, ValueError if it holds another network.
         """
-        tensors, metadata = open_weights(name)
-        if "beta" not in tensors and not metadata.get("network", "").startswith("can"):
-            raise ValueError(
-                f"{name}: expected a context aggregation network (network = can24 or can32 in the metadata), got "
-                f"network = {metadata.get('network')!r}: open it with that network's own from_pretrained."
-            )
-        return rebuild(name, cls.from_tensors, tensors, metadata)
-
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> ContextAggregationNetwork:
-        """A trained network, in eval mode, from what `state_dict` and `metadata` gave, or the authors' tensors."""
         if "beta" in tensors:
             tensors = _from_authors(tensors)
         width = tensors["last.weight"].shape[1]
@@ -139,7 +125,7 @@ class ContextAggregationNetwork(nn.Module):
         return network.eval()
 
     def metadata(self) -> dict[str, str]:
-        """What `from_pretrained` needs beside the tensors, as safetensors stores it."""
+        """What `lpie.networks.from_pretrained` needs beside the tensors, as safetensors stores it."""
         dilations = ",".join(map(str, self.dilations))
         settings = {"network": f"can{self.width}", "width": str(self.width), "dilations": dilations}
         return settings | ({"mirrored": "yes"} if self.mirrored else {})
@@ -216,7 +202,7 @@ def mirrored_places(start: int, end: int, size: int, device: torch.device | str 
 
 
 def _from_authors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The authors' tensors under this project's names, their BGR ends turned to RGB."""
+    """The authors' tensors under this project's names, BGR turned to RGB."""
     renamed = {f"last.{part}": tensors[f"last.{part}"].flip(0) for part in ("weight", "bias")}
     for layer in range(len(tensors["w0"])):
         weight = tensors[f"conv.{layer}.weight"]

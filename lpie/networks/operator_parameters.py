@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from typing import cast
 
@@ -18,7 +17,6 @@ from lpie.operators import OPERATORS, OperatorName, Range
 from lpie.operators.adjustments import contrast, exposure, saturation, white_balance_stops
 from lpie.operators.haze_model import Dehazed
 from lpie.vocabulary import PerPhoto, Photo
-from lpie.weights import open_weights, rebuild
 
 THUMBNAIL = 64  # px, square
 WIDTHS = (16, 32, 64, 64)  # channels after each halving
@@ -92,14 +90,6 @@ class OperatorParameters(nn.Module):
                 nn.init.kaiming_normal_(parameter, nonlinearity="relu")
 
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str]) -> OperatorParameters:
-        """A trained network, in eval mode: a shipped name or a safetensors file.
-
-        Raises FileNotFoundError if there is no such file, ValueError if it holds another network.
-        """
-        return rebuild(name, cls.from_tensors, *open_weights(name, network="parameters"))
-
-    @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> OperatorParameters:
         """A trained network, in eval mode, from what `state_dict` and `metadata` gave."""
         network = cls(cast(OperatorName, metadata["operator"]), int(metadata["samples"]))
@@ -107,7 +97,7 @@ class OperatorParameters(nn.Module):
         return network.eval()
 
     def metadata(self) -> dict[str, str]:
-        """What `from_pretrained` needs beside the tensors, as safetensors stores it."""
+        """What `lpie.networks.from_pretrained` needs beside the tensors, as safetensors stores it."""
         return {"network": "parameters", "operator": self.operator, "samples": str(self.samples)}
 
     def forward(self, photo: Photo, estimate: Dehazed | None = None) -> Photo:
@@ -118,14 +108,11 @@ class OperatorParameters(nn.Module):
         `estimate`: what `dehaze` makes of the photo, computed here if not given; for dehazing only. Any height and
         width of at least 1 px. Raises TypeError for integers and ValueError for other shapes.
         """
-        check_precision(photo, self.last.weight.dtype)
         estimate = self._estimate(photo, estimate)
-        return self.render(photo, self.choose(resize(photo, *self.thumbnail_size), estimate), estimate)
+        return self.render(photo, self.parameters_for(photo, estimate), estimate)
 
-    @torch.no_grad()
     def parameters_for(self, photo: Photo, estimate: Dehazed | None = None) -> Settings:
-        """What this network sets for each photo, by name; within `ranges_of` the operator."""
-        check_precision(photo, self.last.weight.dtype)
+        """What this network sets for each photo, by name; within `ranges_of` the operator. Raises as `forward`."""
         return self.choose(resize(photo, *self.thumbnail_size), self._estimate(photo, estimate))
 
     def choose(self, thumbnail: Photo, estimate: Dehazed | None = None) -> Settings:
@@ -156,13 +143,12 @@ class OperatorParameters(nn.Module):
         enhanced = adjust(rendered.clamp(0, 1), settings)
         return enhanced if self.training else enhanced.clamp(0, 1)
 
-    def _estimate(self, photo: Photo, estimate: Dehazed | None) -> Dehazed | None:
+    @torch.no_grad()
+    def _estimate(self, photo: Photo, given: Dehazed | None) -> Dehazed | None:
+        check_precision(photo, self.last.weight.dtype)
         if self._row.estimate is None:
             return None
-        if estimate is None:
-            with torch.no_grad():
-                return self._row.estimate(photo.float())
-        return estimate
+        return self._row.estimate(photo.float()) if given is None else given
 
 
 def adjust(photo: Photo, settings: Settings) -> Photo:

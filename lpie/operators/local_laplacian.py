@@ -15,12 +15,10 @@ from torch import Tensor
 from lpie.imaging.checks import Number, check_photo, per_photo
 from lpie.imaging.color import LINEAR_LUMINANCE, LUMA, to_linear, to_srgb, weighted
 from lpie.imaging.kernels import find
-from lpie.imaging.pyramids import collapse, full_depth, gaussian_pyramid, laplacian_pyramid
-from lpie.imaging.remapping import NOISE, Settings, remap
+from lpie.imaging.pyramids import full_depth
+from lpie.imaging.remapping import NOISE, Settings
 from lpie.operators import local_laplacian_plain as plain
 from lpie.vocabulary import Luminance, Photo
-
-__all__ = ["collapse", "filtered_luminance", "gaussian_pyramid", "laplacian_pyramid", "local_laplacian", "remap"]
 
 Mode = Literal["luminance", "log", "rgb"]
 SAMPLES = 256  # a center for each 8-bit level: within 2e-3 of the definition for alpha >= 0.5

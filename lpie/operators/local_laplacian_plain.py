@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from lpie.imaging.kernels import is_transformed
-from lpie.imaging.pyramids import collapse, differences, expansion, gaussian_pyramid, reduction
+from lpie.imaging.pyramids import collapse, expansion, gaussian_pyramid, laplacian_pyramid, reduction
 from lpie.imaging.remapping import Settings, remap_gain
 
 AT_A_TIME = 2**24  # remapped values held at a time
@@ -49,7 +49,7 @@ def _changes(pyramid: list[Tensor], centers: Tensor, settings: Settings, samples
     """What these centers add to each Laplacian coefficient, (N, 1, h, w) a level, the residual left out."""
     difference = pyramid[0] - centers
     remapped = (remap_gain(difference.abs(), *settings) - 1) * difference
-    laplacian = differences(gaussian_pyramid(remapped, len(pyramid)))[:-1]
+    laplacian = laplacian_pyramid(gaussian_pyramid(remapped, len(pyramid)))[:-1]
     return [
         ((1 - (samples - 1) * (level - centers).abs()).clamp_min(0) * coefficients).sum(1, keepdim=True)
         for level, coefficients in zip(pyramid, laplacian, strict=False)

@@ -16,6 +16,7 @@ from lpie.photos.reading import PhotoFile
 from lpie.photos.writing import encode_photo
 from lpie.records import atomic_path
 
+
 def is_page(path: str) -> bool:
     """Whether a file of this name is a page rather than a picture."""
     return path.lower().endswith((".html", ".htm"))

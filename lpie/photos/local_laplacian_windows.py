@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lpie.imaging.kernels import find
-from lpie.imaging.pyramids import collapse, differences, expand, full_depth, gaussian_pyramid
+from lpie.imaging.pyramids import collapse, expand, full_depth, gaussian_pyramid, laplacian_pyramid
 from lpie.imaging.remapping import NOISE, remap
 from lpie.operators.local_laplacian import filtered_luminance
 from lpie.photos.context_aggregation_windows import Windowed
@@ -75,7 +75,7 @@ def _added_to_coarse(
     pyramid = gaussian_pyramid(coarse, levels)
     added = [torch.zeros_like(level) for level in pyramid]
     for center, change in zip(torch.linspace(0, 1, samples).tolist(), changes.split(1, dim=1), strict=True):
-        coefficients = differences(gaussian_pyramid(change, levels))[:-1]
+        coefficients = laplacian_pyramid(gaussian_pyramid(change, levels))[:-1]
         for level, total, coefficient in zip(pyramid, added, coefficients, strict=False):
             total += (1 - (samples - 1) * (level - center).abs()).clamp_min(0) * coefficient
     return collapse(added)

@@ -27,13 +27,10 @@ def shipped_names() -> list[str]:
     return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
 
 
-def open_weights(
-    name: str | os.PathLike[str], network: str | None = None
-) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def open_weights(name: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Tensors (as float32 where stored in fewer bits) and metadata of a shipped network or a safetensors file.
 
-    Raises FileNotFoundError, naming what is shipped, if `name` is neither; ValueError if `network` is given and the
-    metadata names another.
+    Raises FileNotFoundError, naming what is shipped, if `name` is neither.
     """
     shipped = SHIPPED / f"{os.fspath(name)}.safetensors"
     path = shipped if shipped.exists() else Path(name)
@@ -47,11 +44,6 @@ def open_weights(
             tensors[key] = value.float() * scales[key].view(-1, *[1] * (value.ndim - 1))
         elif value.dtype == torch.float16:
             tensors[key] = value.float()
-    if network is not None and metadata.get("network") != network:
-        raise ValueError(
-            f"{name}: expected network = {network} in the metadata, got network = {metadata.get('network')!r}: "
-            "open it with that network's own from_pretrained."
-        )
     return tensors, metadata
 
 
