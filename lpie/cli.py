@@ -185,8 +185,7 @@ def sheet(
     """Make a contact sheet of thirty photographs: input, operator, networks, where they changed; the worst first."""
     from lpie.study.sheet import write_sheet
 
-    for name, change in write_sheet(output, networks, operator=operator, pictures=pictures):
-        print(f"{change:.3f}  {name}")
+    print(write_sheet(output, networks, operator=operator, pictures=pictures).round(3).to_string())
     print(f"{output}: look at it before you believe a number")
 
 

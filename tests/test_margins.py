@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from lpie.evidence.answers import answer
-from lpie.evidence.margins import compare
+from lpie.evidence.margins import compare, role_of
 from lpie.evidence.statistics import Interval
 from lpie.figures.pictures import PUBLISHED
 from lpie.judges import JUDGES
@@ -45,6 +46,17 @@ def test_seeds_are_averaged_and_a_larger_distance_to_the_expert_is_worse() -> No
     assert table.loc["score_niqe", "answer"] == "no difference that matters"
     with pytest.raises(ValueError, match="No scores of nobody"):
         compare(pd.DataFrame(rows), ["nobody"], ["l2-s0"])
+
+
+def test_an_answer_decides_only_where_its_instrument_has_the_role(monkeypatch: pytest.MonkeyPatch) -> None:
+    published = pd.read_csv(PUBLISHED / "whole_photographs" / "comparisons.csv", keep_default_na=False)
+    assert (published["answer"] != "").any()
+    assert list(published["role"]) == [role_of(measure) for measure in published["measure"]]
+    assert set(published["role"]) == {""}  # neither technical, NIQE nor CIEDE2000 has earned one
+    for name, role in (("technical", "preference"), ("ciede2000", "human reference")):
+        monkeypatch.setitem(JUDGES, name, replace(JUDGES[name], roles=(role,)))
+    roles = {measure: role_of(measure) for measure in ("score_technical", "score_niqe", "expert_c", "psnr")}
+    assert roles == {"score_technical": "preference", "score_niqe": "", "expert_c": "human reference", "psnr": ""}
 
 
 def test_the_next_plan_states_the_margins_and_the_rule_that_the_code_keeps() -> None:

@@ -25,8 +25,9 @@ LOWER_IS_BETTER = ("expert_c", "color_shift")
 
 
 def compare(scores: pd.DataFrame, runs: list[str], controls: list[str]) -> pd.DataFrame:
-    """A row per measure: the paired difference of `runs` to `controls` over photos, its interval, and the answer.
+    """A row per measure: the paired difference of `runs` to `controls` over photos, its interval, answer and role.
 
+    Where `role` is empty, the instrument has none in which its answer decides a claim: it is a difference, no verdict.
     Raises ValueError for runs that `scores` does not have.
     """
     if missing := sorted({*runs, *controls} - set(scores["run"])):
@@ -42,8 +43,15 @@ def compare(scores: pd.DataFrame, runs: list[str], controls: list[str]) -> pd.Da
         found = paired_interval(change.to_numpy())
         better = Interval(-found.mean, -found.high, -found.low, found.n) if measure in LOWER_IS_BETTER else found
         verdict = answer(better, MARGINS[measure]) if measure in MARGINS else ""
-        rows.append({"measure": measure, "difference": str(found), "photos": found.n, "answer": verdict})
+        row = {"measure": measure, "difference": str(found), "photos": found.n, "answer": verdict}
+        rows.append(row | {"role": role_of(measure)})
     return pd.DataFrame(rows)
+
+
+def role_of(measure: str) -> str:
+    """The role in which an answer about `measure` decides, if its instrument has it; expert C's is by CIEDE2000."""
+    role, name = ("human reference", "ciede2000") if measure == "expert_c" else ("preference", measure[len("score_") :])
+    return role if name in JUDGES and role in JUDGES[name].roles else ""
 
 
 def main(folder: Path) -> None:

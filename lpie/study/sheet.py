@@ -70,31 +70,35 @@ def write_sheet(
     operator: str = "tone",
     photographs: Mapping[str, Photo] | None = None,
     pictures: Path | None = None,
-) -> list[tuple[str, float]]:
+) -> pd.DataFrame:
     """Write the page for `networks`, shipped names or files, from the plain to the judged one; the worst first.
 
     `photographs` replace the thirty of `SHEET`. `pictures` is the folder `contact` of a study, which gets a strip of
-    every photograph that may be published, for the study's report. Returns each photograph's name with the unexplained
-    change of the last network. Raises ValueError without a network; errors of reading photographs and weights pass
-    through.
+    every photograph that may be published, for the study's report, and the table that is returned: the unexplained
+    change by each network, a row per photograph. Raises ValueError without a network; errors of reading photographs
+    and weights pass through.
     """
     if not networks:
         raise ValueError("Name at least one network: a shipped name, or a safetensors file.")
-    rows = []
+    rows, sections = {}, {}
     for name, photo in (photographs or sheet_photographs()).items():
-        columns, change = _columns(photo, networks, operator)
-        rows.append((change, name, _section(name, change, columns)))
+        columns, rows[name] = _columns(photo, networks, operator)
+        change = list(rows[name].values())[-1]
+        sections[name] = _section(name, change, columns)
         if pictures and PUBLISHABLE in name:
             _write_strip(pictures, name, change, columns)
         log.info("%s: %.3f of the area changed without explanation", name, change)
-    rows.sort(key=lambda row: -row[0])
-    plain = sum(row[0] > JUDGES["unexplained"].plain for row in rows)
-    title = f"{html.escape(Path(networks[-1]).stem)}: {plain} of {len(rows)} photographs plainly changed"
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("photograph").round(4)
+    table = table.sort_values(table.columns[-1], ascending=False, kind="stable")
+    if pictures:
+        write_csv(pictures / "unexplained.csv", table.reset_index())
+    plain = int((table.iloc[:, -1] > JUDGES["unexplained"].plain).sum())
+    title = f"{html.escape(Path(networks[-1]).stem)}: {plain} of {len(table)} photographs plainly changed"
     page = f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
-    page += f"<h1>{title}</h1>{''.join(row[2] for row in rows)}<script>{SCRIPT}</script></html>"
+    page += f"<h1>{title}</h1>{''.join(sections[name] for name in table.index)}<script>{SCRIPT}</script></html>"
     with atomic_path(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
-    return [(name, change) for change, name, _ in rows]
+    return table
 
 
 def sheet_photographs() -> dict[str, Photo]:
@@ -109,18 +113,18 @@ def sheet_photographs() -> dict[str, Photo]:
 _Columns = list[dict[str, Image.Image]]
 
 
-def _columns(photo: Photo, networks: Sequence[str], operator: str) -> tuple[_Columns, float]:
-    """Pictures by caption, a column for the photo, the operator and each network; the last one's unexplained change."""
+def _columns(photo: Photo, networks: Sequence[str], operator: str) -> tuple[_Columns, dict[str, float]]:
+    """Pictures by caption, a column for the photo, the operator and each network; unexplained change by network."""
     photo = within(photo, LONGEST_SIDE)
     target = quantize(enhance(photo, operator=operator, weights="operator"))
-    columns, change = [{"input": _picture(photo)}, {"operator": _picture(target)}], 0.0
+    columns, changes = [{"input": _picture(photo)}, {"operator": _picture(target)}], {}
     for network in networks:
-        rendition = quantize(enhance(photo, operator=operator, weights=network))
+        rendition, name = quantize(enhance(photo, operator=operator, weights=network)), Path(network).stem
         visible, where = visible_difference(rendition, target) / PLAINLY_VISIBLE, unexplained_map(photo, rendition)
-        change, name = float(where.mean()), Path(network).stem
-        maps = {"visible beside the operator's": visible, f"{name}, unexplained {change:.3f}": where}
+        changes[name] = float(where.mean())
+        maps = {"visible beside the operator's": visible, f"{name}, unexplained {changes[name]:.3f}": where}
         columns.append({name: _picture(rendition)} | {text: _picture(map_) for text, map_ in maps.items()})
-    return columns, change
+    return columns, changes
 
 
 def _picture(photo: Photo | Luminance) -> Image.Image:
