@@ -29,16 +29,17 @@ class Finding:
 
 def findings() -> Iterator[Finding]:
     """Every finding in turn, the slow ones last."""
-    found = versions()
-    yield Finding(
-        "versions", ", ".join(f"{name} {found[name]}" for name in ("python", "lpie", "numpy") if name in found)
-    )
-    machine = hardware()
-    memory = machine["memory_gib"]
-    enough = memory >= NEEDED_GIB_OF_MEMORY
-    yield Finding("machine", f"{machine['processor']}, {machine['cores']} cores, {memory} GiB of memory", enough)
+    found, machine = versions(), hardware()
+    named = ", ".join(f"{name} {found[name]}" for name in ("python", "lpie", "numpy") if name in found)
+    yield Finding("versions", named)
+    memory, cores = machine["memory_gib"], machine["cores"]
+    text = f"{machine['processor']}, {cores} cores, {memory} GiB of memory"
+    yield Finding("machine", text, memory >= NEEDED_GIB_OF_MEMORY)
     yield _data()
-    yield _weights()
+    shipped = sorted(path.stem for path in (Path(__file__).parents[1] / "weights").glob("*.safetensors"))
+    whole = "compact" in shipped
+    missing = f"the compact critic is missing (shipped: {shipped}): check out the project again"
+    yield Finding("weights", ", ".join(shipped) if whole else missing, whole)
     yield from (_writable("results", results_folder("demo").parent), _writable("downloads", cache_folder()))
     yield _jupyter()
     yield from _torch()
@@ -55,15 +56,6 @@ def _data() -> Finding:
     return Finding("data", f"{here} of {len(files)} registered files here ({where})")
 
 
-def _weights() -> Finding:
-    shipped = sorted(path.stem for path in (Path(__file__).parents[1] / "weights").glob("*.safetensors"))
-    if "compact" not in shipped:
-        return Finding(
-            "weights", f"the compact critic is missing (shipped: {shipped}): check out the project again", False
-        )
-    return Finding("weights", ", ".join(shipped))
-
-
 def _writable(what: str, folder: Path) -> Finding:
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(existing).free / 1e9
@@ -77,9 +69,8 @@ def _writable(what: str, folder: Path) -> Finding:
 
 def _jupyter() -> Finding:
     try:
-        return Finding(
-            "notebooks", f"papermill {metadata.version('papermill')}, ipykernel {metadata.version('ipykernel')}"
-        )
+        text = f"papermill {metadata.version('papermill')}, ipykernel {metadata.version('ipykernel')}"
+        return Finding("notebooks", text)
     except metadata.PackageNotFoundError as error:
         return Finding("notebooks", f"{error.name} is not installed: make study sets everything up", good=False)
 
@@ -88,19 +79,15 @@ def _torch() -> Iterator[Finding]:
     """torch with a torchvision built for another release imports, and then has no operators."""
     import torch
 
-    threads = f"{torch.get_num_threads()} threads" + (
-        f" (OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']})" if "OMP_NUM_THREADS" in os.environ else ""
-    )
-    yield Finding("torch", f"{torch.__version__}, {threads}")
+    asked = f" (OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']})" if "OMP_NUM_THREADS" in os.environ else ""
+    yield Finding("torch", f"{torch.__version__}, {torch.get_num_threads()} threads{asked}")
     try:
         import torchvision
 
-        boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
-        kept = torchvision.ops.nms(boxes, torch.ones(1), 0.5)
+        kept = torchvision.ops.nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.ones(1), 0.5)
         yield Finding("torchvision", f"{torchvision.__version__}, fits", len(kept) == 1)
     except (ImportError, RuntimeError) as error:
-        yield Finding(
-            "torchvision", f"does not fit torch {torch.__version__}: install the locked pair ({error})", False
-        )
+        text = f"does not fit torch {torch.__version__}: install the locked pair ({error})"
+        yield Finding("torchvision", text, good=False)
     cards = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     yield Finding("graphics card", ", ".join(cards) or "none; the demo needs none")

@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
@@ -81,11 +82,10 @@ def usable_cores() -> int:
 
 def data_state(study: Profile) -> dict[str, Any]:
     """The registry's digest, which fixes the bytes of its files, how many of each source are at hand, and own files."""
-    at_hand = [(source.folder, sum(find(file.name) is not None for file in source.files)) for source in sources()]
-    counts: dict[str, int] = {}
-    for folder, count in at_hand:
-        counts[folder] = counts.get(folder, 0) + count
-    return {"registry_sha256": file_digest(registry_path()), "files_at_hand": counts, "own": _own_files(study)}
+    counts: Counter[str] = Counter()
+    for source in sources():
+        counts[source.folder] += sum(find(file.name) is not None for file in source.files)
+    return {"registry_sha256": file_digest(registry_path()), "files_at_hand": dict(counts), "own": _own_files(study)}
 
 
 def file_digest(path: Path) -> str | None:
