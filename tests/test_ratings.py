@@ -47,8 +47,7 @@ def test_ava_gives_shares_of_the_counts_and_the_published_split(ava):
 
 def test_missing_and_broken_photographs_are_counted(ava, caplog):
     with caplog.at_level(logging.INFO):
-        rated = read_ava(ava)
-    assert sorted(path.stem for path in rated.skipped) == ["953958", "954113"]
+        read_ava(ava)
     assert "2 of 4 rated photographs; 1 missing, 1 broken" in caplog.text
 
 

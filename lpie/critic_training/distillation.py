@@ -47,6 +47,7 @@ from lpie.vocabulary import PerPhoto, Photo, ScoreDistribution
 
 log = logging.getLogger(__name__)
 
+SAVE_EVERY = 60  # s
 VIEW = 320  # px, the side of a view before teacher and student see it reduced
 WARM_UP = 0.05  # share of the time over which the learning rate rises
 ATTACK_FROM, ATTACK_FULL = 0.03, 0.4  # shares of the time: no attack before, its full strength after
@@ -98,7 +99,8 @@ def distill(
         if len(totals) == 50 or state.progress() >= 1:  # the one place where the GPU is waited for
             means = dict(zip(LOGGED, torch.stack(totals).mean(0).tolist(), strict=True))
             totals.clear()
-            if due := state.is_due() or state.progress() >= 1:
+            due = time.monotonic() - state.saved > SAVE_EVERY or state.progress() >= 1
+            if due:
                 means |= quick_measures(state.averaged(), teacher, held_out)
             state.record(progress, {"epsilon": 255 * epsilon, **means})
             if due:
@@ -205,7 +207,7 @@ class State:
         self.rows: list[dict[str, float]] = []
         if self.path.exists():
             self._restore()
-        self._started = self._saved = time.monotonic()
+        self._started = self.saved = time.monotonic()
 
     def progress(self) -> float:
         """Share of the time that is used up."""
@@ -242,10 +244,6 @@ class State:
         self.rows.append({"step": float(self.step), "minutes": progress * self.settings.minutes, **values})
         log.info("step %d, %s", self.step, ", ".join(f"{name} {value:.3f}" for name, value in values.items()))
 
-    def is_due(self) -> bool:
-        """Whether a minute has passed since the state was last saved."""
-        return time.monotonic() - self._saved > 60
-
     def save(self) -> None:
         """Everything that the next start needs, and the log."""
         tensors = {f"student.{name}": tensor for name, tensor in self.student.network.state_dict().items()}
@@ -253,7 +251,7 @@ class State:
         position = {"step": self.step, "spent": self.spent + time.monotonic() - self._started}
         write_tensors(self.path, tensors | optimizer_tensors(self.optimizer), {"position": json.dumps(position)})
         write_csv(self.path.with_name("log.csv"), pd.DataFrame(self.rows))
-        self._saved = time.monotonic()
+        self.saved = time.monotonic()
 
     def _restore(self) -> None:
         tensors, metadata = read_tensors(self.path)

@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -29,12 +29,11 @@ Split = Literal["train", "test"]
 
 @dataclass(frozen=True)
 class RatedPhotographs:
-    """Photographs with the distribution of their ratings; `skipped` are those that could not be opened."""
+    """Photographs with the distribution of their ratings."""
 
     paths: tuple[Path, ...]
     distributions: Float[np.ndarray, "n 10"]
     splits: tuple[Split, ...]
-    skipped: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -107,7 +106,7 @@ def _collect(paths: Sequence[Path], counts: NDArray[np.float64], splits: Sequenc
     votes = counts.sum(1, keepdims=True)
     whole = RatedPhotographs(tuple(paths), (counts / np.maximum(votes, 1)).astype(np.float32), tuple(splits))
     rated = whole.take(np.flatnonzero(readable & (votes[:, 0] > 0)))
-    skipped = tuple(path for path, opens in zip(paths, readable, strict=True) if not opens)
+    skipped = [path for path, opens in zip(paths, readable, strict=True) if not opens]
     missing = sum(not path.exists() for path in skipped)
     log.info(
         "%d of %d rated photographs; %d missing, %d broken, %d without a vote%s",
@@ -118,7 +117,7 @@ def _collect(paths: Sequence[Path], counts: NDArray[np.float64], splits: Sequenc
         int((votes == 0).sum()),
         f", such as {skipped[0].name}" if skipped else "",
     )
-    return replace(rated, skipped=skipped)
+    return rated
 
 
 def _opens(path: Path) -> bool:

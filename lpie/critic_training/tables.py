@@ -20,7 +20,7 @@ from lpie.critic_training.ratings import read_oasis
 from lpie.critic_training.training import predict
 from lpie.critic_training.variations import VARIATIONS
 from lpie.imaging.pixels import quantize
-from lpie.imaging.resampling import resize
+from lpie.imaging.resampling import resize, within
 from lpie.judges import available_raters, load_rater
 from lpie.judges.robustness import ATTACKED_SIZE, EPSILON, octave_energy, score_gradient
 from lpie.judges.robustness import Score as Judge
@@ -40,15 +40,9 @@ def photographs_to_judge(profile: str) -> dict[str, Tensor]:
     two, of at most 176 px.
     """
     if profile == "study":
-        return {path.stem: _at_most(read_photo(path), 384) for path in files_of("kodak24")}
+        return {path.stem: within(read_photo(path), 384) for path in files_of("kodak24")}
     longest, count = (176, 2) if profile == "smoke" else (384, None)
-    return {name: _at_most(photo, longest) for name, photo in islice(demo_photographs().items(), count)}
-
-
-def _at_most(photo: Tensor, longest: int) -> Tensor:
-    height, width = photo.shape[2:]
-    scale = min(1, longest / max(height, width))
-    return resize(photo, round(height * scale), round(width * scale))
+    return {name: within(photo, longest) for name, photo in islice(demo_photographs().items(), count)}
 
 
 def available_judges() -> dict[str, Judge]:

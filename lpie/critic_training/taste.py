@@ -228,16 +228,14 @@ def moved_scores(features: Tensor, logits: Tensor, move: Move) -> NDArray[np.flo
 
 
 def _card(initial: str, counts: dict[str, str], learned: list[Learned]) -> str:
-    lines = [
-        "# A critic of one person's taste",
-        "",
-        f"Started from `{Path(initial).name}`; its last layer learned {counts['ratings']} ratings and "
-        f"{counts['choices']} choices with `lpie critic train --ratings`.",
-        "",
-        *(f"- {one}." for one in learned),
-        "",
-        f"Held out: {FOLDS} twins, each trained without a fifth of the photographs; in brackets 95 % intervals.",
-        "It knows one person's taste in photographs like these, and nothing else. It trains others and scores;",
-        "it is no judge of the networks that it trained.",
-    ]
-    return "\n".join(lines) + "\n"
+    found = "\n".join(f"- {one}." for one in learned)
+    return f"""# A critic of one person's taste
+
+Started from `{Path(initial).name}`; its last layer learned {counts["ratings"]} ratings and {counts["choices"]} choices
+with `lpie critic train --ratings`.
+
+{found}
+
+Held out: {FOLDS} copies, each trained without a fifth of the photographs; in brackets 95 % intervals.
+It knows one person's taste in photographs like these, and nothing else. It must not judge networks that it trained.
+"""

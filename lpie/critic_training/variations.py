@@ -12,9 +12,10 @@ from torchvision.transforms import v2
 
 from lpie.imaging.color import to_linear, to_srgb
 from lpie.imaging.pixels import from_uint8, quantize, to_uint8
-from lpie.imaging.resampling import resize, scaled_size
+from lpie.imaging.resampling import within
 from lpie.judges.robustness import blur, jpeg
 from lpie.operators.adjustments import contrast, exposure, saturation
+from lpie.photos.decoding import KINDS
 from lpie.photos.photographs import read_photo
 from lpie.registry import files_of
 from lpie.study.sources import photographs_in
@@ -22,7 +23,6 @@ from lpie.study.study_file import find_profile
 from lpie.vocabulary import PerPhoto, Photo
 
 LONGEST_SIDE = 496  # px, of the photographs as they are kept
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 WHOLE = 0.3  # share of views that show a whole photograph; the others are crops
 VARIED = 0.5  # share of views that are varied
 FADED = 0.2  # share of views into which another is faded
@@ -36,18 +36,15 @@ def training_photographs(more: Sequence[Path], device: str, limit: int = 0) -> l
     bsds = [files_of("bsds500/train"), files_of("bsds500/val")]
     rows = [rows for rows in find_profile("study").photographs if rows.set == "haze/real"]
     haze = [source.path for one in rows for source in photographs_in(one) if source.path and source.split == "train"]
-    given = [sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES) for folder in more]
+    given = [sorted(folder.iterdir()) for folder in more]
     sets = [*bsds, *bsds, files_of("sunhays40"), files_of("oasis_beauty"), haze, *given]
-    paths = [[path for path in one if path.suffix.lower() in SUFFIXES][: limit or None] for one in sets]
+    paths = [[path for path in one if path.suffix.lower() in KINDS][: limit or None] for one in sets]
     return [reduced_photo(path).to(device) for one in paths for path in one]
 
 
 def reduced_photo(path: Path) -> UInt8[Tensor, "3 _ _"]:
     """A photograph in 8 bits, its longer side at most 496 px."""
-    photo = read_photo(path)
-    scale = min(1.0, LONGEST_SIDE / max(photo.shape[2:]))
-    height, width = scaled_size(*photo.shape[2:], scale)
-    return to_uint8(resize(photo, height, width))[0]
+    return to_uint8(within(read_photo(path), LONGEST_SIDE))[0]
 
 
 def draw_views(photographs: Sequence[UInt8[Tensor, "3 _ _"]], count: int, side: int) -> Float[Tensor, "n 3 side side"]:

@@ -18,21 +18,8 @@ from lpie.networks import FAMILIES
 from lpie.operators import OPERATORS
 from lpie.records import read_json, write_csv
 
-RUN_COLUMNS = [
-    "run",
-    "operator",
-    "network",
-    "fidelity",
-    "critic",
-    "gamma",
-    "seed",
-    "objective",
-    "steps",
-    "seconds",
-    "parameters",
-    "validation_psnr",
-    "device",
-]
+RUN_COLUMNS = ["run", "operator", "network", "fidelity", "critic", "gamma", "seed", "objective", "steps", "seconds",
+               "parameters", "validation_psnr", "device"]  # fmt: skip
 """Columns of runs.csv. In `network`, a reference that is no trained network is named: input, target, trivial, ..."""
 
 
@@ -74,15 +61,12 @@ def people_scores(votes: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     known = votes[votes["first"].isin(list(named)) & votes["second"].isin(list(named))]
     if known["voter"].nunique() < ENOUGH_VOTERS:
         known = known.head(0)
+    stems = known["photo"].map(lambda photo: str(PurePosixPath(photo).with_suffix("")))
     sides = [
-        pd.DataFrame({"run": known[side].map(named), "photo": known["photo"].map(_stem), "score_people": won})
+        pd.DataFrame({"run": known[side].map(named), "photo": stems, "score_people": won})
         for side, won in (("first", known["outcome"]), ("second", 1 - known["outcome"]))
     ]
-    return pd.concat(sides).groupby(["run", "photo"], as_index=False)["score_people"].mean()
-
-
-def _stem(photo: str) -> str:
-    return str(PurePosixPath(photo).with_suffix(""))
+    return pd.concat(sides).groupby(["run", "photo"])["score_people"].mean().reset_index()
 
 
 def read_scores(place: Path, rows: int | None = None) -> pd.DataFrame:

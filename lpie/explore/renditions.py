@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from lpie.critic import CRITICS
 from lpie.imaging.color import luma
-from lpie.imaging.resampling import resize, scaled_size
+from lpie.imaging.resampling import within
 from lpie.judges import available_raters, load_rater
 from lpie.networks import FAMILIES
 from lpie.operators import OPERATORS
@@ -88,7 +86,7 @@ class Renditions:
 
     def __init__(self, photo: Photo) -> None:
         self.photo = photo
-        self.small = preview(photo)
+        self.small = within(photo, PREVIEW_SIDE)
         self._haze = lru_cache(maxsize=32)(self._find_haze)
         self._output = lru_cache(maxsize=8)(lambda enhancer: _enhanced(self.small, enhancer, {}, 1.0))
 
@@ -163,13 +161,6 @@ def said_of(photo: Photo) -> dict[str, float]:
 @cache
 def _rater(name: str) -> Any:
     return load_rater(name)
-
-
-def preview(photo: Photo) -> Float[Tensor, "n 3 height width"]:
-    """The photo with its longer side reduced to PREVIEW_SIDE px, where it is longer."""
-    height, width = photo.shape[-2:]
-    scale = min(1.0, PREVIEW_SIDE / max(height, width))
-    return resize(photo, *scaled_size(height, width, scale)).clamp(0, 1)
 
 
 def _enhanced(photo: Photo, enhancer: Enhancer, settings: Mapping[str, float], strength: float) -> Photo:

@@ -12,7 +12,7 @@ import pandas as pd
 from lpie.evidence import Evidence, labels
 from lpie.figures.gains import point_name
 from lpie.figures.readable import readable
-from lpie.figures.tiles import WITH_CRITIC, Group, Tile, tile_of
+from lpie.figures.tiles import WITH_CRITIC, Group, tile_of
 from lpie.networks import FAMILIES
 
 SHORT = {
@@ -162,9 +162,11 @@ def sliders(groups: list[Group]) -> list[dict[str, Any]]:
         tiles = [tile for group in groups if group.name == f"scene-{scene}" for tile in group.tiles]
         for chosen in (tile for tile in tiles if tile.name == f"{scene}-{right}" and len(tiles) > 2):
             family = chosen.label.split(",")[0]
-            left = [tile for tile in tiles if tile.label in ("the operator", "as it came")]
-            left += [tile for tile in tiles if "no critic" in tile.label and tile.label.startswith(family)]
-            found.append({"title": title, "text": text, "left": _operator_first(left, chosen), "right": chosen})
+            others = [tile for tile in tiles if tile is not chosen]
+            left = [tile for tile in others if tile.label in ("the operator", "as it came")]
+            left += [tile for tile in others if "no critic" in tile.label and tile.label.startswith(family)]
+            left.sort(key=lambda tile: tile.label != "the operator")
+            found.append({"title": title, "text": text, "left": left, "right": chosen})
     for group in groups if not found else []:
         tiles_by_label = {tile.label: tile for tile in group.tiles}
         if WITH_CRITIC in tiles_by_label and len(found) < 3:
@@ -172,10 +174,6 @@ def sliders(groups: list[Group]) -> list[dict[str, Any]]:
             text = f"A crop of a test photograph. The target is what the network learned to make of it. {group.text}"
             found.append({"title": group.title, "text": text, "left": left, "right": tiles_by_label[WITH_CRITIC]})
     return found
-
-
-def _operator_first(left: list[Tile], right: Tile) -> list[Tile]:
-    return sorted((tile for tile in left if tile is not right), key=lambda tile: tile.label != "the operator")
 
 
 def points(evidence: Evidence, groups: list[Group]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import io
 import logging
 import struct
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ Pixels: TypeAlias = NDArray[Any]
 """(H, W, channels), uint8 or uint16, over the whole range of their type."""
 
 
-def _built_in(space: str) -> bytes:
+def _built_in(space: Literal["sRGB", "LAB"]) -> bytes:
     """Pillow's own profile, always of one date, so that equal photographs make equal files."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile(space)).tobytes()
     return profile[:24] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + profile[36:]
