@@ -96,3 +96,29 @@ def test_a_run_that_came_back_is_whole_only_with_its_record(tmp_path: Path) -> N
     )
     assert pd.read_csv(tmp_path / "run" / "scores.csv").empty
     assert (tmp_path / "run" / "crops" / "a.png").read_bytes() == b"x"
+
+
+QUEUE = """#!/bin/sh
+# What a queue does with a job, at once and here: starts the script, and answers with its number.
+sh "$1" > "$QUEUE_LOG" 2>&1 &
+echo "Submitted batch job $!"
+"""
+
+
+@pytest.mark.slow
+def test_a_job_of_slurm_trains_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through dask-jobqueue's own job script, handed to a stand-in for `sbatch`: no SLURM is at hand."""
+    pytest.importorskip("dask_jobqueue")
+    import dask
+
+    for name, text in (("sbatch", QUEUE), ("scancel", '#!/bin/sh\nkill "$1" || true\n')):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("QUEUE_LOG", str(tmp_path / "job.log"))
+    asked = {"cores": 1, "memory": "4GB", "processes": 1, "death-timeout": 60, "interface": "lo"}
+    with dask.config.set({"jobqueue.slurm": {**dask.config.get("jobqueue.slurm", {}), **asked}}):
+        cluster.train_on("slurm:1", replace(SMALL, critics=()), tmp_path / "results")
+    trained = [path.parent.name for path in (tmp_path / "results").glob("runs/*/weights.safetensors")]
+    assert [name.rpartition("-")[0] for name in trained] == ["tone-grid-l2-s0"]
+    assert "dask" in (tmp_path / "job.log").read_text()
