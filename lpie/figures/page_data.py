@@ -52,7 +52,8 @@ PAIRS = {
 
 SLIDERS = (
     ("houses", "tone-can24-nima", "Hardly a change: the paper's network with a little of the critic",
-     "CAN24, trained on whole photographs. By eye it is hard to tell from the operator, with the critic or without."),
+     "CAN24, trained on whole photographs. With the critic or without, it is hard to tell from the operator here, but "
+     "plain skies and walls get lines and grain."),
     ("airplane", "tone-grid-nima", "An attack: a bilateral grid trained with an ordinary critic",
      "The critic likes it. Look at the sky, beside the propeller and along the borders: bands and patches. (The grid "
      "without a critic is a later one, led by luminance.)"),
