@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from urllib.parse import quote
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ CONNECTIONS = 8  # downloads at a time: the files are small, the round trips are
 
 @dataclass(frozen=True)
 class RegisteredFile:
-    """One line of the registry: `name` is its path under LPIE_DATA; `address` is None where nobody serves its bytes."""
+    """One line of the registry: `name` is its path under LPIE_DATA; `address` is None where it is not served."""
 
     name: str
     sha256: str
@@ -56,7 +56,8 @@ def fetch(name: str) -> Path:
 
 def files_of(folder: str) -> list[Path]:
     """Every file of the registry under `folder`, such as `bsds500/train`, sorted by name; errors as `fetch`."""
-    names = sorted(name for name in registered() if PurePosixPath(name).is_relative_to(folder))
+    within = folder.rstrip("/") + "/"
+    names = sorted(name for name in registered() if name.startswith(within))
     if not names:
         raise ValueError(f"The registry has no folder {folder!r}: its folders are {', '.join(_folders())}.")
     return _fetch_all(names)

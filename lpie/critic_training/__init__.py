@@ -1,4 +1,4 @@
-"""Ratings, and training critics on them."""
+"""Training of critics, on people's ratings and against attacks."""
 
 from lpie.extras import require
 

@@ -1,4 +1,4 @@
-"""Playing with it in JupyterLab: an enhancer's settings on a photo of one's own, a critic's weight on kept crops.
+"""Widgets for JupyterLab: an enhancer's settings on a photo of one's own, a critic's weight on kept crops.
 
 Widgets are drawn once when they are made, so that a notebook with them runs from top to bottom without a front end.
 """
