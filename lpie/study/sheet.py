@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image
+from PIL import Image, ImageOps
 
 from lpie import registry
 from lpie.imaging.pixels import quantize, to_uint8
@@ -55,6 +55,7 @@ PUBLISHABLE = "kodak24/"
 LONGEST_SIDE = 1024  # px: a larger photo is reduced to what a screen shows
 PLAINLY_VISIBLE = 3.0  # JOD that the map of visible change shows as white
 QUALITY = 88  # of the pictures
+STRIP = 400  # px of each in a strip for a report
 
 STYLE = """body{margin:1rem;background:#222;color:#eee;font:15px/1.4 system-ui,sans-serif}
 section{display:flex;gap:.4rem;overflow-x:auto;margin-bottom:1.2rem}div{flex:none}figure{margin:0 0 .4rem}
@@ -148,10 +149,11 @@ def _section(name: str, change: float, columns: _Columns) -> str:
 
 def _write_strip(folder: Path, name: str, change: float, columns: _Columns) -> None:
     """One picture of all columns and its line in captions.csv, the worst first."""
-    width, height = columns[0]["input"].size
-    strip = Image.new("RGB", (width * len(columns), height * max(map(len, columns))))
-    for across, column in enumerate(columns):
-        for down, picture in enumerate(column.values()):
+    small = [[ImageOps.contain(picture, (STRIP, STRIP)) for picture in column.values()] for column in columns]
+    width, height = small[0][0].size
+    strip = Image.new("RGB", (width * len(small), height * max(map(len, small))))
+    for across, column in enumerate(small):
+        for down, picture in enumerate(column):
             strip.paste(picture, (across * width, down * height))
     file = f"{name.split()[-1].replace('/', '-').split('.')[0]}.webp"
     with atomic_path(folder / file) as temporary:
