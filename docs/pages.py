@@ -20,14 +20,15 @@ FIRST = ("operators", "networks", "losses", "critic", "imaging", "photos", "judg
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """The menu: the README, the rooms, the notebooks."""
+    """The menu: the README, the rooms, the page on clusters, the notebooks."""
     rooms = [{room.name: f"package/{room.name}.md"} for room in _rooms()]
-    config.nav = [{"lpie": "index.md"}, {"Package": rooms}, {"Notebooks": "notebooks/index.md"}]
+    machines = {"Several machines": "several_machines.md"}
+    config.nav = [{"lpie": "index.md"}, {"Package": rooms}, machines, {"Notebooks": "notebooks/index.md"}]
     return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add every page to what mkdocs found in the folder, which holds none."""
+    """Add every page that is made to what mkdocs found in the folder."""
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
     files.append(File.generated(config, "index.md", content=readme))
     for target in _linked_files(readme):

@@ -58,7 +58,9 @@ def test_four_commands_lead_from_photographs_and_retouches_to_a_page_and_an_enha
     said = lpie(tmp_path, "study", "run", "trip/study.toml", "--output", "results")
     assert str(tmp_path / "results" / "report.html") in said
     assert not re.search("aesthetic_scores|taste|instruments", said)  # of no use to her
-    assert "pairs" in (tmp_path / "results" / "report.html").read_text()
+    page = (tmp_path / "results" / "report.html").read_text()
+    assert "/results/pairs.safetensors" in page
+    assert page.index('id="own"') < page.index('id="look"')  # her pictures come first
     weights = re.search(r"lpie enhance PHOTO -o OUT --weights (\S+)", said)[1]
     lpie(tmp_path, "enhance", "trip/input/IMG_0.png", "-o", "out.png", "--weights", weights)
     assert Image.open(tmp_path / "out.png").size == (270, 180)

@@ -119,6 +119,14 @@ def test_what_is_unchanged_is_not_run_again_and_the_rest_says_why(study: Path, c
 
 
 @pytest.mark.slow
+def test_of_those_that_can_run_the_first_of_the_graph_does(study: Path, capsys: pytest.CaptureFixture) -> None:
+    run(study, FORK, workers=1)
+    said = capsys.readouterr().out
+    begun = [line.split()[1] for line in said.splitlines() if "runs: " in line]
+    assert begun == ["first", "second", "third"]  # the second waited for the first, the third for neither
+
+
+@pytest.mark.slow
 def test_looking_into_a_notebook_does_not_change_it_but_losing_its_table_does(study: Path) -> None:
     run(study, {"first": ()})
     source = study / "notebooks" / "first.ipynb"
