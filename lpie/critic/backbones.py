@@ -6,10 +6,8 @@ their last layer replaced (Talebi & Milanfar, TIP 2018, section III-A).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, get_args
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,25 +17,12 @@ BackboneName = Literal["mobilenet_v1", "mobilenet_v2", "vgg16", "inception_v3"]
 RATINGS = 10
 DROPOUT = 0.75  # before the last layer, while training (Talebi & Milanfar, TIP 2018, section III-B)
 
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_SYMMETRIC = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-
-
-@dataclass(frozen=True)
-class InputScale:
-    """What a backbone was made for: `(photo - mean) / standard_deviation`, on a square of `size` pixels."""
-
-    mean: tuple[float, float, float]
-    standard_deviation: tuple[float, float, float]
-    size: int
-
-
-INPUT_SCALES: dict[BackboneName, InputScale] = {
-    "mobilenet_v1": InputScale(*_SYMMETRIC, 224),
-    "mobilenet_v2": InputScale(*_IMAGENET, 224),
-    "vgg16": InputScale(*_IMAGENET, 224),
-    "inception_v3": InputScale(*_SYMMETRIC, 299),
-}
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SYMMETRIC = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+INPUTS = {"mobilenet_v1": SYMMETRIC, "mobilenet_v2": IMAGENET, "vgg16": IMAGENET, "inception_v3": SYMMETRIC}
+"""Mean and standard deviation of the photos that a backbone was made for."""
+SIZES = {"mobilenet_v1": 224, "mobilenet_v2": 224, "vgg16": 224, "inception_v3": 299}
+"""Pixels a side of its square."""
 
 
 class KerasConv2d(nn.Conv2d):
@@ -56,7 +41,7 @@ class KerasConv2d(nn.Conv2d):
 
 
 class PointwiseConv2d(nn.Conv2d):
-    """1x1 convolution; on the CPU as the matrix product that it is, quicker wherever channels lie last in memory."""
+    """1x1 convolution; on a CPU as a matrix product, which is faster where channels lie last in memory."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__(channels_in, channels_out, 1)
@@ -121,11 +106,9 @@ def build_backbone(name: BackboneName, imagenet: bool = False) -> nn.Module:
 
     Raises ValueError for an unknown name, and for ImageNet weights of `mobilenet_v1`, which torchvision lacks.
     """
+    if name == "mobilenet_v1" and imagenet:
+        raise ValueError("There are no ImageNet weights for mobilenet_v1: start from NIMA.from_pretrained('ava').")
     if name == "mobilenet_v1":
-        if imagenet:
-            raise ValueError(
-                "torchvision has no ImageNet weights for mobilenet_v1: start from NIMA.from_pretrained('ava')."
-            )
         return MobileNetV1()
     from torchvision import models  # takes a second to import, and the usual critic does without it
 
@@ -150,9 +133,3 @@ def build_backbone(name: BackboneName, imagenet: bool = False) -> nn.Module:
         *earlier, _, last = network.classifier  # torchvision's own dropout and classes go
         network.classifier = nn.Sequential(*earlier, nn.Dropout(DROPOUT), nn.Linear(last.in_features, RATINGS))
     return network
-
-
-def scale_buffers(name: BackboneName) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of a backbone's input, each (1, 3, 1, 1)."""
-    scale = INPUT_SCALES[name]
-    return torch.tensor(scale.mean).view(1, 3, 1, 1), torch.tensor(scale.standard_deviation).view(1, 3, 1, 1)

@@ -15,7 +15,7 @@ HIGHEST_SCORE = 10.0  # of the ratings 1..10
 
 
 class NIMALoss(PhotoLoss):
-    """What each photo's mean score lacks of 10, in [0, 9]: `10 - sum_k k p_k`.
+    """How far each photo's mean score falls short of 10, in [0, 9]: `10 - sum_k k p_k`.
 
     `critic`: a NIMA, which is frozen, or what `NIMA.from_pretrained` takes. `reduction`: "mean" or "sum" over the
     photos of a batch, or "none". `data_range`: the largest value of a photo.
@@ -38,7 +38,7 @@ class NIMALoss(PhotoLoss):
         """The loss, float32 (float64 for float64): a scalar, or (N,) with reduction "none".
 
         `enhanced`: a network's raw output, any size; it may leave [0, data_range] a little, and its gradient lives
-        there too. Raises ValueError for other ranges (on a GPU they are looked at in the first call alone) or devices,
+        there too. Raises ValueError for other ranges (on a GPU checked in the first call alone) or devices,
         TypeError for integers.
         """
         photo = self.in_unit_range(enhanced, "enhanced")

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lpie.critic.backbones import INPUT_SCALES, RATINGS, BackboneName, build_backbone, scale_buffers
+from lpie.critic.backbones import INPUTS, RATINGS, SIZES, BackboneName, build_backbone
 from lpie.imaging.checks import check_range, check_shape
 from lpie.imaging.kernels import channels_last
 from lpie.imaging.resampling import nearest_weights, resize, resize_by_products
@@ -92,12 +92,11 @@ class NIMA(nn.Module):
         self.network = build_backbone(backbone, imagenet)
         self.backbone: BackboneName = backbone
         self.convention: Convention = convention
-        self.input_size = input_size or INPUT_SCALES[backbone].size
+        self.input_size = input_size or SIZES[backbone]
         if not 32 <= self.input_size <= 4096:
             raise ValueError(f"input_size must be at least 32 px and at most 4096, got {self.input_size}.")
-        mean, standard_deviation = scale_buffers(backbone)
-        self.register_buffer("mean", mean, persistent=False)
-        self.register_buffer("standard_deviation", standard_deviation, persistent=False)
+        for moment, colors in zip(("mean", "standard_deviation"), INPUTS[backbone], strict=True):
+            self.register_buffer(moment, torch.tensor(colors).view(1, 3, 1, 1), persistent=False)
         self._frozen = False
         self.register_load_state_dict_pre_hook(_keep_own_weights)
 
@@ -138,19 +137,13 @@ class NIMA(nn.Module):
 
     def metadata(self) -> dict[str, str]:
         """The settings that `from_pretrained` reads back."""
-        return {
-            "network": "nima",
-            "backbone": self.backbone,
-            "convention": self.convention,
-            "input_size": str(self.input_size),
-        }
+        settings = {"backbone": self.backbone, "convention": self.convention, "input_size": str(self.input_size)}
+        return {"network": "nima", **settings}
 
     def save(self, path: str | os.PathLike[str], dtype: torch.dtype = torch.float32, **metadata: str) -> None:
         """Write the weights as `dtype` with the settings and further `metadata`, atomically."""
-        tensors = {
-            name: tensor.to(dtype) if tensor.is_floating_point() else tensor
-            for name, tensor in self.network.state_dict().items()
-        }
+        state = self.network.state_dict().items()
+        tensors = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state}
         write_tensors(path, tensors, {**self.metadata(), **metadata})
 
     def freeze(self) -> NIMA:

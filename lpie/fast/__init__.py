@@ -1,1 +1,1 @@
-"""Kernels, every one optional: without this folder everything still works, slower."""
+"""Kernels, all of them optional: without this folder everything still works, slower."""

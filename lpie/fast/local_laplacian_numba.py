@@ -17,7 +17,7 @@ from numba import njit
 
 
 def compiled(function):
-    """`function` as machine code that leaves Python's lock, kept between runs; NaN and infinity stay honest."""
+    """`function` as machine code that leaves Python's lock, cached between runs; NaN and infinity are respected."""
     plain = inspect.unwrap(function)  # the tests' type checks wrap every function
     return njit(nogil=True, cache=True, fastmath={"contract", "reassoc", "nsz", "arcp"}, error_model="numpy")(plain)
 

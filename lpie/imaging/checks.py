@@ -1,4 +1,4 @@
-"""What every function asks of the photos and numbers that come in, with one tolerance and one wording."""
+"""Checks of the photos and numbers that come in, with one tolerance and one wording."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lpie.imaging.kernels import is_followed
 
-TOLERANCE = 1e-3  # outside [0, 1] that is taken for rounding; more is an error
+TOLERANCE = 1e-3  # outside [0, 1]: taken for rounding; more is an error
 
 Number = int | float | Float[Tensor, ""] | Float[Tensor, " #n"]
 """One for all photos, or one for each."""
@@ -19,7 +19,7 @@ Number = int | float | Float[Tensor, ""] | Float[Tensor, " #n"]
 def check_photo(photo: Tensor, name: str = "photo", *, wait: bool = False) -> None:
     """Raise TypeError or ValueError unless `photo` holds floating (N, 3, H, W) in [0, 1], none empty.
 
-    Values on a GPU are looked at only with `wait`, since that waits for it.
+    Values on a GPU are checked only with `wait`, since that waits for the GPU.
     """
     check_shape(photo, name)
     check_range(photo, name, wait=wait)
@@ -91,8 +91,8 @@ def per_photo(
 ) -> Float[Tensor, "_ _ 1 1"]:
     """A number, one for each photo, or one for each photo's channel (N, 3), in a shape that multiplies (N, C, H, W).
 
-    Raises ValueError unless it is finite, at least `least`, above `above` and at most `most`, where it can be looked at
-    without waiting for a GPU, and unless it has one of these shapes.
+    Raises ValueError unless it has one of these shapes and is finite, at least `least`, above `above` and at most
+    `most`; tensors on a GPU are not checked for their values, since that would wait for the GPU.
     """
     if isinstance(number, Tensor):
         if number.shape not in ((), (1,), photo.shape[:1], (photo.shape[0], 3)):

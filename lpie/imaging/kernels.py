@@ -1,6 +1,6 @@
-"""Where plain torch gives way to a kernel: the one place that knows of `lpie.fast`.
+"""Finds the kernels of `lpie.fast`: the one place that knows of that folder.
 
-Every function that has a kernel stands in plain torch too, and gives the same without it, slower.
+Every function that has a kernel is also written in plain torch, which gives the same result, slower.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ MODULES = {  # on a CPU, on a GPU
 
 
 def find(name: str, tensor: Tensor) -> ModuleType | None:
-    """The module of `lpie.fast` that computes `name` on the tensor's device; None where plain torch has to.
+    """The module of `lpie.fast` that computes `name` on the tensor's device, or None: then plain torch computes it.
 
-    That is so where the folder or its compiler (numba on a CPU, Triton on a GPU) is missing, and where torch follows
-    the computation instead of doing it: in `torch.func` (grad, vmap and the others) and
-    `torch.export`. `torch.compile` calls the filter of `local_laplacian` as it is, between two graphs.
+    None where the folder or its compiler (numba on a CPU, Triton on a GPU) is missing, and in `torch.func` and
+    `torch.export`. `torch.compile` calls the kernels of `local_laplacian` between two graphs, and no others.
     """
     if is_followed():
         whole = name == "local_laplacian" and torch.compiler.is_compiling() and not is_exporting()
@@ -51,7 +50,7 @@ def _module(name: str, device: str) -> ModuleType | None:
 
 
 def is_followed() -> bool:
-    """Whether torch follows a computation to transform or compile it, so that no value may be looked at."""
+    """Whether torch traces or transforms the computation, so that values cannot be read."""
     return torch.compiler.is_compiling() or is_transformed()
 
 
@@ -61,12 +60,12 @@ def is_transformed() -> bool:
 
 
 def channels_last(features: Tensor) -> Tensor:
-    """The same features (N, C, H, W) with channels last in memory, except in `torch.func`, which knows no such."""
+    """The same features (N, C, H, W) with channels last in memory, except in `torch.func`, which does not allow it."""
     return features if is_transformed() else features.contiguous(memory_format=torch.channels_last)
 
 
 def is_exporting() -> bool:
-    """Whether `torch.export` follows; torch 2.6 cannot say."""
+    """Whether `torch.export` traces the computation; torch 2.6 cannot tell."""
     return hasattr(torch.compiler, "is_exporting") and torch.compiler.is_exporting()
 
 

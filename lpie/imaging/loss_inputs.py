@@ -1,4 +1,4 @@
-"""What the loss modules share: the range of their photos, and what they make of one loss per photo."""
+"""What the loss modules share: the range of their photos, and how the losses of a batch become one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lpie.vocabulary import PerPhoto, Photo
 
 Reduction = Literal["mean", "sum", "none"]
 
-MARGIN = 1.0  # outside [0, 1], of a network's raw output; more is taken for another range of values
+MARGIN = 1.0  # how far raw output may lie outside [0, 1]; more looks like another range of values
 
 
 class PhotoLoss(nn.Module):
@@ -36,7 +36,7 @@ class PhotoLoss(nn.Module):
     def in_unit_range(self, photo: Photo, name: str, margin: float = MARGIN) -> Photo:
         """`photo` in units of its range; raises ValueError where it is more than `margin` outside [0, 1].
 
-        Values on a GPU are looked at in the first call alone, since that waits for it.
+        Values on a GPU are checked in the first call alone, since that waits for the GPU.
         """
         check_shape(photo, name)
         scaled = photo if self.data_range == 1 else photo / self.data_range

@@ -20,8 +20,8 @@ class _SimilarityLoss(PhotoLoss):
         """The loss, float32 (float64 for float64): a scalar, or (N,) with reduction "none".
 
         `enhanced`: a network's raw output; it may leave [0, data_range] a little, and its gradient lives there too.
-        `target`: within [0, data_range]. Raises ValueError for other ranges (on a GPU they are looked at in the first
-        call alone, since that waits for it) and where shapes, sizes or devices do not fit; TypeError for integers.
+        `target`: within [0, data_range]. Raises ValueError for other ranges (on a GPU checked in the first call alone)
+        and where shapes, sizes or devices do not fit; TypeError for integers.
         """
         pair = self.in_unit_range(enhanced, "enhanced"), self.in_unit_range(target, "target", TOLERANCE)
         return self.reduce(1 - type(self).similarity(*pair))

@@ -29,9 +29,9 @@ class BilateralGrid(nn.Module):
     """Predicts a grid of affine color maps from a thumbnail and applies it at full size, guided by brightness.
 
     `thumbnail`: shorter side in px of what the network sees (smaller photos as they are); `bins`: of brightness.
-    `luminance_led`: a map is one gain for all three colors and one value added to all, so that no place can take a
-    hue of its own. Whatever the photo's size, the coefficients come from the thumbnail, and all else is local to a
-    pixel. Starts as the identity.
+    `luminance_led`: a map is one gain and one offset for all three colors, so that no place can get a hue of its own.
+    Whatever the photo's size, the coefficients come from the thumbnail, and all else is local to a pixel. Starts as
+    the identity.
 
     Source: Gharbi et al., "Deep bilateral learning for real-time image enhancement", SIGGRAPH 2017, section 3.
     Differs: the thumbnail keeps the photo's proportions, a cell spans 8 of its pixels instead of 16, dilated

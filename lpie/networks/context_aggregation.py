@@ -1,4 +1,4 @@
-"""The context aggregation network: photo -> enhanced photo, every pixel free, 513 px seen around each."""
+"""The context aggregation network: photo -> enhanced photo, each pixel from the 513 px around it."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ class ContextAggregationNetwork(nn.Module):
 
     `width`: feature channels. `dilations`: one per 3x3 convolution, in px; by default CAN32's for width 32 (74,997
     parameters, sees 513 px) and those of the authors' released CAN24 for width 24 (37,219 parameters, 257 px).
-    `mirrored`: the photo is mirrored at its borders as far as the network sees, and the result cut to size again.
-    Without it, as in the authors' networks, convolutions see zeros beyond the borders, which tells a network where
-    they are, and a critic's gradient draws lines there. Starts as the identity.
+    `mirrored`: the photo is mirrored at its borders as far as the network sees, and the result is cropped again.
+    Without it, as in the authors' networks, convolutions see zeros beyond the borders: a network learns where these
+    are, and a critic's gradient draws lines there. Starts as the identity.
 
     Source: Chen, Xu, Koltun, "Fast image processing with fully-convolutional networks", 2017, sections 3 and 4.
     Differs: statistics of each photo, see `AdaptiveNormalization`; the authors start the last layer at random.
@@ -113,8 +113,8 @@ class ContextAggregationNetwork(nn.Module):
     def from_tensors(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> ContextAggregationNetwork:
         """A trained network, in eval mode, from what `state_dict` and `metadata` gave, or the authors' tensors.
 
-        The authors' networks (their tensor names: conv.0.weight ... last.bias, w0, w1, beta) work on BGR; their
-        first and last layer are turned round, so that the result takes and gives RGB like any other.
+        The authors' networks (tensors conv.0.weight ... last.bias, w0, w1, beta) work on BGR; their first and last
+        layers are flipped, so that the result takes and gives RGB like any other.
         """
         if "beta" in tensors:
             tensors = _from_authors(tensors)
@@ -160,7 +160,7 @@ class ContextAggregationNetwork(nn.Module):
         return self.plain(photo)
 
     def plain(self, photo: Photo) -> Photo:
-        """What `forward` computes where nothing is mirrored, as its definition reads, in plain torch on any device."""
+        """The definition, in plain torch, of what `forward` computes where nothing is mirrored."""
         features = channels_last(photo)
         for convolution, normalization in zip(self.convolutions, self.normalizations, strict=True):
             raw = convolution(features.to(self.last.weight.dtype))

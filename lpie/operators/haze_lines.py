@@ -1,7 +1,7 @@
 """Haze-lines: pixels of one scene color under different haze lie on one ray from the airlight (Berman et al. 2016).
 
-The farthest pixel of a ray is taken to be free of haze, and the distance of the others in proportion to it is their
-transmission. How far to trust a ray is told by its number of pixels and by how widely they spread along it.
+The farthest pixel of a ray is taken to be free of haze; the distance of the others, as a share of its own, is their
+transmission. A ray is trusted the more, the more pixels it has and the wider they spread along it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _tree() -> cKDTree:
 
 
 def transmission_along_lines(photo: Photo, airlight: Airlight) -> tuple[Transmission, Float[Tensor, "n 1 h w"]]:
-    """Transmission in [MINIMUM, 1] that each pixel's haze-line tells, and how far to trust it, in (0, 1].
+    """Transmission in [MINIMUM, 1] by each pixel's haze-line, and how far to trust it, in (0, 1].
 
     Source: Berman et al. 2016, equations 4-5 and 10-14; weights from section 4.2, with the constants that the authors
     use: min(1, n / 50) min(1, 3 max(0.001, s / max s - 0.1)) for a line of n pixels, s the standard

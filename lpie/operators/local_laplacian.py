@@ -51,11 +51,11 @@ def local_laplacian(
     noise: with alpha < 1, differences up to this are left alone and those from twice this enhanced in full.
 
     alpha, beta and sigma_r are numbers or tensors of shape () or (N,), a value for each photo. The result is in
-    [0, 1], of the photo's shape, type and device, and differentiable in the photo and these three; any height and
-    width will do. With alpha = beta = 1 it is the photo.
+    [0, 1], of the photo's shape, type and device, and differentiable in the photo and these three. Any height and
+    width. With alpha = beta = 1 the photo comes back.
 
     Raises TypeError where the photo is no floating tensor and ValueError where shapes or numbers do not fit; values
-    on a GPU are not looked at, since that would wait for it.
+    on a GPU are not checked, since that would wait for the GPU.
 
     Source: Paris et al. 2011, section 4, with the sampling of Aubry et al. 2014, section 4.
     Differs: (1) the pyramid commutes with mirroring, see `lpie.imaging.pyramids`; (2) its residual is one value;
@@ -101,7 +101,7 @@ def recolored(photo: Photo, luminance: Luminance, changed: Luminance) -> Photo:
 
 
 def filtered(luminance: Luminance, settings: Settings, samples: int, levels: int) -> Luminance:
-    """The filter itself, on the fastest path there is for the type, device and need of gradients."""
+    """The filter itself, by kernels where there are any for the type and the device."""
     if samples < 2:
         raise ValueError(f"Interpolation needs at least 2 samples, got samples={samples}.")
     if luminance.dtype in (torch.float16, torch.bfloat16):
@@ -121,10 +121,10 @@ def _depth(photo: Tensor, levels: int | None) -> int:
 
 def _settings(photo: Tensor, alpha: Number, beta: Number, sigma_r: Number, noise: Number) -> Settings:
     """The four settings, each (N, 1, 1, 1), checked."""
-    bounds: tuple[tuple[str, Number, dict[str, float]], ...] = (
-        ("alpha", alpha, {"above": 0}), ("beta", beta, {"least": 0}),
-        ("sigma_r", sigma_r, {"above": 0}), ("noise", noise, {"least": 0}),
-    )  # fmt: skip
-    four = [per_photo(number, photo, name, **bound) for name, number, bound in bounds]
-    alpha, beta, sigma_r, noise = (setting.expand(len(photo), -1, -1, -1) for setting in four)
-    return alpha, beta, sigma_r, noise
+    shape = (len(photo), -1, -1, -1)
+    return (
+        per_photo(alpha, photo, "alpha", above=0).expand(shape),
+        per_photo(beta, photo, "beta", least=0).expand(shape),
+        per_photo(sigma_r, photo, "sigma_r", above=0).expand(shape),
+        per_photo(noise, photo, "noise", least=0).expand(shape),
+    )

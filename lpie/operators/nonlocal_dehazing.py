@@ -32,10 +32,10 @@ def dehaze(
     """The photo without its haze, the transmission and the airlight.
 
     photo: (N, 3, H, W), sRGB in [0, 1], any height and width.
-    airlight: color of the haze in the photo's own encoding, (N, 3); None estimates it, and then also whether there is
-        haze at all: a photo without comes back as it is, with transmission 1 and presence 0.
+    airlight: color of the haze in the photo's own encoding, (N, 3); None estimates it, and whether there is haze at
+        all: a photo without haze comes back as it is, with transmission 1 and presence 0.
     gamma: above 0; haze is undone in photo ** gamma, the result is raised to 1 / gamma. 2.2 comes near linear light.
-    smoothness: above 0; how much the transmission keeps to its neighbors where the photo does not change.
+    smoothness: above 0; how closely the transmission follows its neighbors where the photo does not change.
     floor, haze_kept: see `restore`.
     safeguard: in [0, 1], how far skies, fog and dark objects are held back, see `trusted_transmission`; 0 is the method
         as published.
@@ -44,12 +44,12 @@ def dehaze(
     transmission and airlight held. The work is float32 whatever the photo's type.
 
     Raises TypeError or ValueError where photo or airlight do not fit, or a number is out of range; values on a GPU are
-    not looked at.
+    not checked.
 
     Source: Berman et al. 2016, algorithm 1; equations 4-5 and 10-16.
     Differs: (1) 1000 directions on a Fibonacci lattice; (2) photos without haze are recognized, see `haze_presence`;
-    (3) the haze kept never exceeds the haze there is, see `restore`; (4) the
-    safeguard, where it is asked for; (5) no display stretch follows.
+    (3) the haze kept never exceeds the haze there is, see `restore`; (4) the safeguard, where it is asked for; (5) no
+    display stretch follows.
     """
     check_photo(photo)
     if not 0 < gamma < math.inf or not 0 < smoothness < math.inf:

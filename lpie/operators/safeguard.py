@@ -1,4 +1,4 @@
-"""A safeguard for dehazing, no part of Berman et al.: where a photo tells nothing about its haze, little is undone.
+"""A safeguard for dehazing, no part of Berman et al.: where a photo does not show its haze, little is removed.
 
 Non-local dehazing divides what differs from the airlight by the transmission. In a plain sky or dense fog there is no
 object whose color could tell the transmission; it ends near its minimum, and noise, vignetting and the gray of clouds
@@ -26,7 +26,7 @@ EDGE_VARIANCE = 1e-3
 def trusted_transmission(
     photo: Photo, transmission: Transmission, airlight: Airlight, amount: Number = 1.0
 ) -> Transmission:
-    """The transmission raised where too little would be left of the photo or nothing tells how much haze there is.
+    """The transmission, raised where too little of the photo would be left or nothing shows how much haze there is.
 
     `amount` in [0, 1]: 0 leaves the transmission as it is, between them in proportion. With 1 it is at least
     PLAIN_TRANSMISSION in plain regions (skies, fog), and so large that no channel falls below KEPT of its value.

@@ -111,7 +111,7 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _ratio(a: Tensor, b: Tensor) -> Tensor:
-    """a / b, and 0 for a photo that has converged to the last bit."""
+    """a / b, or 0 where b is 0: a photo that has converged to the last bit."""
     return torch.where(b > 0, a / b, torch.zeros_like(b))
 
 
@@ -145,14 +145,9 @@ def _smooth(level: _Level, x: Tensor, r: Tensor) -> None:
     p = level.scale * r / center
     for _ in range(DEGREE):
         rho, before = 1 / (2 * center / half - rho), rho
-        p = _smooth_step(level, p, x, r, keep=rho * before, add=2 * rho / half)
-
-
-def _smooth_step(level: _Level, p: Tensor, x: Tensor, r: Tensor, keep: float, add: float) -> Tensor:
-    """x += p and r -= A p in place; the next p = keep p + add scale r."""
-    x += p
-    subtract_flows(level.data, level.links, p, r)
-    return p.mul_(keep).addcmul_(level.scale, r, value=add)
+        x += p
+        subtract_flows(level.data, level.links, p, r)
+        p.mul_(rho * before).addcmul_(level.scale, r, value=2 * rho / half)
 
 
 def prolong(shares: Tensor, coarse: Tensor) -> Tensor:
