@@ -44,7 +44,7 @@ def answer(difference: Interval, margin: float) -> str:
 
 
 def photographs_needed(difference: Interval, margin: float) -> float:
-    """About how many photographs would decide, were mean and spread to stay; infinite for a mean at the margin.
+    """Roughly how many photographs would decide, if mean and spread stayed; infinite for a mean at the margin.
 
     The interval narrows as one over the root of their number, and must end before the margin nearest to its mean.
     """

@@ -1,4 +1,4 @@
-"""The bounds that a study sets itself before it runs: for choosing weights, for an enhancement, for the claims."""
+"""The bounds that a study sets before it runs: for choosing weights, for an enhancement, for the claims."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def _half(row: pd.Series, column: str, kind: str) -> str:
 
 
 def confirmation_tables(folder: Path) -> dict[str, pd.DataFrame]:
-    """What was found on photographs that neither trained, chose nor reported, of what was taken to them.
+    """The results of the confirmation, on photographs that were used for nothing else.
 
     `confirmation`: the recipe's criteria; `confirmation_headline` and `confirmation_comparisons`: as their namesakes.
     """

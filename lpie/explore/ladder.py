@@ -15,7 +15,7 @@ from lpie.evidence.labels import network_label
 from lpie.evidence.results import crop_path, cropped_photos, read_results
 from lpie.explore import pictures
 from lpie.explore.comparison import Comparison
-from lpie.explore.renditions import Enhancer, Renditions, available_enhancers, said_of
+from lpie.explore.renditions import Enhancer, Renditions, available_enhancers, rater_scores
 from lpie.names import find
 from lpie.vocabulary import Photo
 
@@ -93,9 +93,9 @@ def _crop_ladders(folder: Path, operator: str) -> dict[tuple[str, str], dict[str
 def _crop_rung(folder: Path, operator: str, run: str, photo: str, scores: pd.DataFrame) -> Rung:
     def show() -> tuple[bytes, bytes, str]:
         row = scores[(scores["run"] == run) & (scores["photo"] == photo)].iloc[0]
-        said = {name.removeprefix("score_"): row[name] for name in map(str, row.index) if name.startswith("score_")}
+        by_rater = {name.removeprefix("score_"): row[name] for name in map(str, row.index) if name.startswith("score_")}
         before, after = (crop_path(folder, one, photo).read_bytes() for one in (f"{operator}-target", run))
-        return before, after, _caption(row["psnr"], said)
+        return before, after, _caption(row["psnr"], by_rater)
 
     return show
 
@@ -120,12 +120,12 @@ def _network_rung(renditions: Renditions, enhancer: Enhancer) -> Rung:
         target = renditions.of_small(Enhancer("the operator", enhancer.operator), {})
         output = renditions.of_small(enhancer, {})
         psnr = -10 * float((output - target).square().mean().clamp_min(1e-12).log10())
-        return pictures.png(target), pictures.png(output), _caption(psnr, said_of(output))
+        return pictures.png(target), pictures.png(output), _caption(psnr, rater_scores(output))
 
     return show
 
 
-def _caption(psnr: float, said: dict[str, float]) -> str:
-    shown = {("NIQE (less is better)" if name == "niqe" else name): abs(value) for name, value in said.items()}
+def _caption(psnr: float, by_rater: dict[str, float]) -> str:
+    shown = {("NIQE (less is better)" if name == "niqe" else name): abs(value) for name, value in by_rater.items()}
     named = ", ".join(f"{name} {value:.2f}" for name, value in shown.items() if pd.notna(value))
     return html.escape(f"{psnr:.1f} dB to the operator's output; {named}")

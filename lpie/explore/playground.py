@@ -1,4 +1,4 @@
-"""The playground: a photo, what enhances it, every setting as a slider, and what critics and judges say of it.
+"""The playground: a photo, what enhances it, every setting as a slider, and its scores by critics and judges.
 
     Playground()                         # the last line of a cell in JupyterLab
     Playground(lpie.read_photo("photo.jpg"))
@@ -22,7 +22,7 @@ import ipywidgets
 from lpie.critic import CRITICS
 from lpie.explore import pictures
 from lpie.explore.comparison import Comparison
-from lpie.explore.renditions import Enhancer, Renditions, open_enhancer, said_of, shipped_enhancers
+from lpie.explore.renditions import Enhancer, Renditions, open_enhancer, rater_scores, shipped_enhancers
 from lpie.judges import JUDGES
 from lpie.operators import OPERATORS
 from lpie.photos.enhancement import PLAIN
@@ -158,7 +158,7 @@ class Playground(ipywidgets.VBox):
     def _choose(self, photo: Photo) -> None:
         self._renditions = Renditions(photo)
         self.comparison.before = pictures.png(self._renditions.small)
-        self._before = said_of(self._renditions.small)
+        self._before = rater_scores(self._renditions.small)
         self._choose_enhancer()
 
     def _open_weights(self) -> None:
@@ -209,7 +209,7 @@ class Playground(ipywidgets.VBox):
             self._describe()
 
     def _describe(self) -> None:
-        self.raters.value = _table(self._before, said_of(self._after), self.enhancer.value.critic)
+        self.raters.value = _table(self._before, rater_scores(self._after), self.enhancer.value.critic)
         self._draw_overlay()
         self._draw_loupe()
 

@@ -153,7 +153,7 @@ class Renditions:
         return scene.clamp(0, 1) ** (1 / gamma)
 
 
-def said_of(photo: Photo) -> dict[str, float]:
+def rater_scores(photo: Photo) -> dict[str, float]:
     """The scores of one photo by every rater that is available here."""
     return {name: float(_rater(name)(photo)) for name in available_raters()}
 

@@ -125,16 +125,18 @@ def instruments(folder: Path) -> dict[str, Any] | None:
     if not (folder / "instruments.csv").exists():
         return None
     words, people, captions = folder / "instruments.txt", folder / "people.csv", folder / "contact" / "captions.csv"
-    said = pd.read_csv(captions).head(SHEETS) if captions.exists() else pd.DataFrame(columns=["file", "caption", "alt"])
+    sheets = (
+        pd.read_csv(captions).head(SHEETS) if captions.exists() else pd.DataFrame(columns=["file", "caption", "alt"])
+    )
     table = pd.read_csv(folder / "instruments.csv")
-    told = words.read_text(encoding="utf-8").strip().split("\n\n") if words.exists() else []
+    texts = words.read_text(encoding="utf-8").strip().split("\n\n") if words.exists() else []
     return {
         "table": readable(table),
-        "paragraphs": [*_who_sees_damage(table), *told],
+        "paragraphs": [*_who_sees_damage(table), *texts],
         "people": readable(pd.read_csv(people)) if people.exists() else "",
         "sheets": [
             tile_of((folder / "contact" / row["file"]).read_bytes(), f"sheet-{place}", row["caption"], row["alt"], [])
-            for place, row in enumerate(said.astype(str).to_dict("records"))
+            for place, row in enumerate(sheets.astype(str).to_dict("records"))
         ],
     }
 
@@ -145,14 +147,14 @@ def _who_sees_damage(table: pd.DataFrame) -> list[str]:
     if asked.empty:
         return []
     seeing = asked.loc[asked["shows"].astype(bool), "label"]
-    said = [
+    shares = [
         f"{row['label']} {row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
         for row in asked[asked["instrument"].isin(["technical", "niqe"])].to_dict("records")
     ]
     return [
         f"Damage on purpose, beside an undamaged rendition, is seen reliably by {len(seeing)} of {len(asked)} "
         f"instruments: {', '.join(seeing) or 'none'}. Shares of pairs in order, of two that should: "
-        f"{', '.join(said)}; chance is 0.5, and for a veto the lower end must exceed 0.75."
+        f"{', '.join(shares)}; chance is 0.5, and for a veto the lower end must exceed 0.75."
     ]
 
 

@@ -13,7 +13,7 @@ from lpie.evidence import labels
 
 
 def readable(table: pd.DataFrame, kind: str = "display") -> str:
-    """`table` as HTML: numbers as people write them, and what to sort them by; nothing where nothing is known.
+    """`table` as HTML: numbers as people write them, with values to sort by; unknown ones are empty.
 
     `kind`: its class; the page makes `display` searchable.
     """

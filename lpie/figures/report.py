@@ -1,4 +1,4 @@
-"""From a results folder to all that can be read: tables, figures, and one page that holds them.
+"""Tables, figures and one page for readers, made from a results folder.
 
     python -m lpie.figures.report                       # draws results/published again from its tables
     python -m lpie.figures.report FOLDER                # the same for another results folder
@@ -76,7 +76,7 @@ TABLES = {
     ),
     "confirmation": (
         "criteria on fresh photographs",
-        "Weights that validation did not choose, on photographs that neither trained, chose nor reported.",
+        "Weights that validation did not choose, on photographs that were used for nothing else.",
     ),
     "confirmation_headline": ("every objective on fresh photographs", "Means with half the 95 % interval."),
     "confirmation_comparisons": (
@@ -241,7 +241,7 @@ def _published(folder: Path, own: pd.DataFrame) -> dict[str, Any] | None:
 
 
 def _second(study: WholePhotographs) -> dict[str, Any]:
-    """What the section about whole photographs shows: CAN24 at once, grids and parameters folded."""
+    """What the section about whole photographs shows: CAN24 in full, grids and parameters collapsed."""
     table = study.table()
     can = table["difference of"].str.startswith("CAN24 + ")
     return {

@@ -72,7 +72,7 @@ def scene_groups(folder: Path) -> list[Group]:
     for scene in SCENES:
         tiles = [
             tile_of(path.read_bytes(), f"{scene.name}-{name}", label, f"{_capital(scene.alt)}: {label}",
-                    list(_said(scores[scene.name, name], {rater: rater for rater in RATERS})))
+                    list(_numbers_beneath(scores[scene.name, name], {rater: rater for rater in RATERS})))
             for name, label in RENDITIONS.items()
             if (scene.name, name) in scores and (path := place / f"{scene.name}-{name}.webp").exists()
         ]  # fmt: skip
@@ -182,10 +182,10 @@ def _change(plain: Path, with_critic: Path, name: str, title: str) -> Tile:
 def _crop_scores(evidence: Evidence, run: str, photo: str) -> list[tuple[str, str]]:
     scores = evidence.scores[(evidence.scores["run"] == run) & (evidence.scores["photo"] == photo)].iloc[0]
     critic = evidence.own_critic(evidence.runs[evidence.runs["run"] == run].iloc[0])
-    return list(_said(scores, {name: f"score_{name}" for name in (critic, *labels.JUDGES)}))
+    return list(_numbers_beneath(scores, {name: f"score_{name}" for name in (critic, *labels.JUDGES)}))
 
 
-def _said(row: pd.Series, raters: dict[str, str]) -> Iterator[tuple[str, str]]:
+def _numbers_beneath(row: pd.Series, raters: dict[str, str]) -> Iterator[tuple[str, str]]:
     """The numbers beneath a picture, six at most: closeness to the operator, then critic and judges."""
     for name, column, digits in (("PSNR", "psnr", 1), ("SSIM", "ssim", 3), ("MS-SSIM", "ms_ssim", 3)):
         if np.isfinite(row[column]) and row["psnr"] < EQUAL:
