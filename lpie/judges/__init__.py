@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -82,25 +83,15 @@ def _nima(name: str, device: Any) -> Any:
 
 
 def _niqe(device: Any) -> Any:
+    from lpie.judges.niqe import NaturalScenes
+
+    return partial(_measure("judges.niqe", "niqe", device), scenes=NaturalScenes.shipped())
+
+
+def _measure(module: str, name: str, device: Any) -> Any:
     import torch
 
-    from lpie.judges.niqe import NaturalScenes, niqe
-
-    return torch.no_grad()(partial(niqe, scenes=NaturalScenes.shipped()))
-
-
-def _full_reference(name: str, device: Any) -> Any:
-    from lpie.judges import full_reference
-
-    return getattr(full_reference, name)
-
-
-def _similarity(name: str, device: Any) -> Any:
-    import torch
-
-    from lpie.losses import similarity
-
-    return torch.no_grad()(getattr(similarity, name))
+    return torch.no_grad()(getattr(import_module(f"lpie.{module}"), name))
 
 
 def _unexplained(device: Any) -> Any:
@@ -109,12 +100,18 @@ def _unexplained(device: Any) -> Any:
     return lambda enhanced, photo: unexplained_change(photo, enhanced)
 
 
-def _against(name: str, label: str, load: Callable[..., Any], trained_on: str = "nothing", **settings: Any) -> Judge:
-    return Judge(name, label, load, trained_on, needs_reference=True, **settings)
+def _against(name: str, label: str, module: str = "judges.full_reference", **settings: Any) -> Judge:
+    """The row of a measure of distance, or of likeness, to a reference; learned from nothing unless it says so."""
+    known: dict[str, Any] = {"load": partial(_measure, module, name), "trained_on": "nothing", "needs_reference": True}
+    return Judge(name, label, **(known | settings))
 
 
+_LOWER: dict[str, Any] = {"higher_is_better": False}
 _VISIBLE: tuple[Role, ...] = ("visible difference",)
 _REFERENCE: tuple[Role, ...] = (*_VISIBLE, "human reference")
+
+_BAPPS = "BAPPS: pairs of distorted patches, on AlexNet's features"
+_SEEN = "XR-DAVID, LIVEHDR and UPIQ: people's judgments of distortions"
 
 JUDGES: dict[str, Judge] = {
     row.name: row
@@ -125,46 +122,21 @@ JUDGES: dict[str, Judge] = {
         Judge(
             "niqe", "NIQE", _niqe, "BSDS500: statistics of photographs, no ratings", higher_is_better=False, margin=0.1
         ),
-        _against("psnr", "PSNR", partial(_full_reference, "psnr"), roles=_VISIBLE),
-        _against("ssim", "SSIM", partial(_similarity, "ssim"), roles=_REFERENCE, margin=0.01),
-        _against("ms_ssim", "MS-SSIM", partial(_similarity, "ms_ssim"), roles=_REFERENCE, margin=0.005),
-        _against(
-            "lpips",
-            "LPIPS",
-            partial(_full_reference, "lpips"),
-            "BAPPS: pairs of distorted patches, on AlexNet's features",
-            higher_is_better=False,
-            package="torchmetrics",
-        ),
-        _against(
-            "ciede2000", "CIEDE2000", partial(_full_reference, "ciede2000"), higher_is_better=False, roles=_VISIBLE
-        ),
-        _against(
-            "flip",
-            "FLIP",
-            partial(_full_reference, "flip"),
-            higher_is_better=False,
-            package="flip_evaluator",
-            roles=_VISIBLE,
-        ),
-        _against(
-            "cvvdp",
-            "ColorVideoVDP",
-            partial(_full_reference, "cvvdp"),
-            "XR-DAVID, LIVEHDR and UPIQ: people's judgments of distortions",
-            package="pycvvdp",
-            roles=_REFERENCE,
-            margin=0.1,
-        ),
+        _against("psnr", "PSNR", roles=_VISIBLE),
+        _against("ssim", "SSIM", "losses.similarity", roles=_REFERENCE, margin=0.01),
+        _against("ms_ssim", "MS-SSIM", "losses.similarity", roles=_REFERENCE, margin=0.005),
+        _against("lpips", "LPIPS", trained_on=_BAPPS, package="torchmetrics", **_LOWER),
+        _against("ciede2000", "CIEDE2000", roles=_VISIBLE, **_LOWER),
+        _against("flip", "FLIP", package="flip_evaluator", roles=_VISIBLE, **_LOWER),
+        _against("cvvdp", "ColorVideoVDP", trained_on=_SEEN, package="pycvvdp", roles=_REFERENCE, margin=0.1),
         _against(
             "unexplained",
             "unexplained change",
-            _unexplained,
-            "nothing of its own",
-            higher_is_better=False,
+            load=_unexplained,
             package="pycvvdp",
             roles=("veto",),
             plain=0.04,  # flags at most 5 % of enhancements without a critic, see `study.unexplained_check`
+            **_LOWER,
         ),
         Judge("people", "people", None, "their own eyes", roles=("preference",), margin=0.05),  # of the votes
     )
