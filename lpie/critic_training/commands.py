@@ -71,7 +71,7 @@ def train(
             print(learned)
         print(out / "critic.safetensors")
         return
-    if data is None:
+    if dataset is None or data is None:
         raise ValueError(f"Name the folder of the photographs and ratings of {dataset} with --data.")
     from lpie.critic_training.training import learn_ratings
 

@@ -219,7 +219,9 @@ def _page(
 def _enhancers(folder: Path) -> list[str]:
     """The networks that a study of one's own photographs leaves beside its page, as `engine.run_all` names them."""
     asked = folder / "study.json"
-    study = json.loads(asked.read_text(encoding="utf-8")) if asked.exists() else {"photographs": [{"set": "demo"}]}
+    if not asked.exists():
+        return []
+    study = json.loads(asked.read_text(encoding="utf-8"))
     if any(rows["set"] for rows in study["photographs"]):
         return []
     return [f"{folder.parent.name}/{folder.name}/{name.replace(':', '.')}.safetensors" for name in study["operators"]]

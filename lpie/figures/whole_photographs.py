@@ -1,6 +1,6 @@
 """The section of a report about networks trained on whole photographs: its short answer and its table, from CSV files.
 
-Every number and every verdict is read from `comparisons.csv`, `test.csv`, `choosing.csv` and `runs.csv` of the folder,
+Every number and every verdict is read from `comparisons.csv`, `test.csv` and `runs.csv` of the folder,
 which `lpie.evidence.margins` and the study wrote; the words between them are ours.
 """
 
@@ -39,7 +39,6 @@ class WholePhotographs:
         self.compared = pd.read_csv(folder / "comparisons.csv")
         self.test, self.runs = pd.read_csv(folder / "test.csv"), pd.read_csv(folder / "runs.csv")
         self.seen = pd.read_csv(folder / "seen.csv").set_index("photograph")
-        self.choosing = pd.read_csv(folder / "choosing.csv")
         self.rule = tomllib.loads((folder.parent / "plan.toml").read_text(encoding="utf-8"))["weights"]["rule"]
         fresh = self.compared[self.compared["photographs"] == "confirmation"]
         self.counts = {

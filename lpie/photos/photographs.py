@@ -91,6 +91,6 @@ def demo_depth() -> Float[Tensor, "1 1 h w"]:
     disparity = pd.DataFrame(skimage.data.stereo_motorcycle()[2].astype(np.float64))
     disparity = disparity.where(np.isfinite(disparity))
     for axis in (1, 0):  # by rows, then by columns for rows without any
-        disparity = np.fmin(disparity.ffill(axis=axis), disparity.bfill(axis=axis))
+        disparity = disparity.ffill(axis=axis).combine(disparity.bfill(axis=axis), np.fmin)
     depth = 1 / (disparity.to_numpy() + MOTORCYCLE_OFFSET)
     return torch.from_numpy(depth / depth.max()).float()[None, None]

@@ -250,6 +250,5 @@ def chosen_studies(profile: Profile, operator: str, folder: Path) -> tuple[Study
     choices = Evidence.read(folder).choices
     of_profile = choices["network"].isin(profile.networks) & choices["critic"].isin(profile.critics)
     chosen = choices[(choices["operator"] == operator) & of_profile]
-    chosen = chosen[["network", "critic", "gamma"]].itertuples(index=False)
-    weights: list[tuple[Any, Any, float]] = [tuple(row) for row in chosen]
+    weights = chosen[["network", "critic", "gamma"]].itertuples(index=False, name=None)
     return tuple(study for weight in weights for study in headline_studies(profile, operator, *weight))

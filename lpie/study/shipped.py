@@ -45,7 +45,7 @@ def measure_shipped(profile: Profile, folder: Path, device: str | None = None) -
             tables.append(measure(record["run"], outputs, scenes, judges, device))
             records.append(record)
     evidence = Evidence(pd.DataFrame(records, columns=RUN_COLUMNS), pd.concat(tables, ignore_index=True), folder)
-    compared = comparisons(evidence, evidence.taught)
+    compared = comparisons(evidence, evidence.trained_with_critic)
     tables_of = {"runs.csv": evidence.runs, "scores.csv.xz": evidence.scores, "comparisons.csv": compared}
     for name, table in (tables_of | {"answers.csv": answers(compared)}).items():
         write_csv(folder / name, table)
