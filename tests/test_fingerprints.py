@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from lpie.engine import fingerprints
-from lpie.engine.fingerprints import PACKAGE, difference, digest, fingerprint, imported_by, notebook_digest
+from lpie.engine.fingerprints import PACKAGE, difference, fingerprint, imported_by, notebook_digest
+from lpie.study.settings import digest_of
 from lpie.study.study_file import find_profile
 
 DEMO = find_profile("demo")
@@ -62,7 +63,7 @@ def test_changes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert difference(json.loads(json.dumps(before)), before) == ""
     after = fingerprint(notebook, {"profile": "demo", "alpha": 1}, {"first": "2"}, DEMO)
     assert difference(before, after) == "parameters changed (alpha), upstream changed (first)"
-    assert digest(before) != digest(after)
+    assert digest_of(before) != digest_of(after)
 
     after = json.loads(json.dumps(before))
     after["package source"] |= dict.fromkeys("abcd", "new")

@@ -12,7 +12,7 @@ lost goes on with what has not come back. Networks of one training on several GP
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,39 +41,32 @@ def train_on(scheduler: str, profile: Profile, folder: Path, threads: int | None
     """
     from torch import get_num_threads
 
+    from lpie.study.experiments import is_evaluated, load_judges
+
+    judges, client = load_judges(profile, "cpu"), None
     with sharing(folder), ExitStack() as stack:
-        client = None
-        for stage in (_first_studies, _headline_studies):
-            studies = dict.fromkeys(study for one in profile.operators for study in stage(profile, one, folder))
-            waiting = list(_not_evaluated(profile, studies, folder))
+        for tasks in _stages(profile, folder):
+            waiting = [task for task in dict.fromkeys(tasks) if not is_evaluated(folder, _name(task[1]), judges)]
             while waiting:
                 client = client or stack.enter_context(_client(scheduler))
                 waiting = _gather(client, profile, waiting, folder, threads or get_num_threads())
 
 
-def _first_studies(profile: Profile, operator: str, folder: Path) -> list[Study]:
-    """Those that need no weight chosen by validation."""
-    del folder
-    return [study for kind in (fidelity_studies, preview_studies, ladder_studies) for study in kind(profile, operator)]
+def _stages(profile: Profile, folder: Path) -> Iterator[list[tuple[str, Study | str]]]:
+    """Tasks that need no weight chosen by validation, then those that do.
 
-
-def _headline_studies(profile: Profile, operator: str, folder: Path) -> Iterable[Study]:
+    Each is an operator, and a study or the name of the operator's input or target.
+    """
     from lpie.study.experiments import chosen_studies
 
-    return chosen_studies(profile, operator, folder) if profile.critics else ()
-
-
-def _not_evaluated(profile: Profile, studies: Iterable[Study], folder: Path) -> Iterator[tuple[str, Study | str]]:
-    """Operator and study, or operator and the name of its input or target, of each task to do."""
-    from lpie.study.experiments import is_evaluated, load_judges
-
-    judges = load_judges(profile, "cpu")
+    first: list[tuple[str, Study | str]] = []
     for operator in profile.operators:
-        ours = [study for study in studies if study.operator == operator]
-        everything: list[Study | str] = [f"{operator}-input", f"{operator}-target", *ours]
-        for wanted in everything:
-            if not is_evaluated(folder, _name(wanted), judges):
-                yield operator, wanted
+        first += [(operator, f"{operator}-input"), (operator, f"{operator}-target")]
+        kinds = (fidelity_studies, preview_studies, ladder_studies)
+        first += [(operator, study) for kind in kinds for study in kind(profile, operator)]
+    yield first
+    if profile.critics:
+        yield [(one, study) for one in profile.operators for study in chosen_studies(profile, one, folder)]
 
 
 def _gather(

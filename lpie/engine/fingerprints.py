@@ -6,8 +6,6 @@ A fingerprint is a nested dictionary of short strings, JSON as it stands. Two eq
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from typing import Any
 from lpie.engine import provenance
 from lpie.engine.notebook_parameters import cells_of
 from lpie.study.dependencies import PACKAGE, imports, reachable, source_digests
-from lpie.study.settings import Profile
+from lpie.study.settings import Profile, digest_of
 
 Fingerprint = dict[str, Any]
 
@@ -48,11 +46,6 @@ def _weights() -> dict[str, str | None]:
     return {path.name: provenance.file_digest(path) for path in sorted(PACKAGE.glob("weights/*.safetensors"))}
 
 
-def digest(parts: Mapping[str, Any]) -> str:
-    """Sixteen hex digits of a fingerprint."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What changed between two fingerprints, in words; empty if nothing did."""
     changes = []
@@ -75,7 +68,7 @@ def _changed_names(old: Any, new: Any) -> str:
 def notebook_digest(notebook: Path) -> str:
     """Of what runs: the sources, kinds and tags of the cells, not their outputs, so looking inside changes nothing."""
     content = [(cell["cell_type"], cell["source"], cell["metadata"].get("tags", [])) for cell in cells_of(notebook)]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+    return digest_of(content)
 
 
 def imported_by(notebook: Path) -> set[Path]:

@@ -35,7 +35,7 @@ from lpie.engine.provenance import PROJECT, provenance, usable_cores
 from lpie.evidence.results import read_results
 from lpie.names import find
 from lpie.records import atomic_path, exclusive, write_json
-from lpie.study.settings import Profile
+from lpie.study.settings import Profile, digest_of
 from lpie.study.sources import find_sources, refuse_overlaps
 from lpie.study.study_file import asked_profile
 
@@ -236,7 +236,7 @@ class _Run:
     def _fingerprint(self, name: str) -> fingerprints.Fingerprint:
         upstream = {other: self.digests[other] for other in self.graph[name]}
         now = fingerprints.fingerprint(self.files[name], self.parameters[name], upstream, self.settings)
-        self.digests[name] = fingerprints.digest(now)
+        self.digests[name] = digest_of(now)
         return now
 
     def _reason_to_run(self, name: str, now: fingerprints.Fingerprint, force: bool) -> str:
