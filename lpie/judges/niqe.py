@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from lpie.imaging.color import LUMA, weighted
 from lpie.vocabulary import PerPhoto, Photo
 from lpie.weights import open_weights
 
@@ -85,8 +86,7 @@ def natural_scene_features(photo: Photo) -> tuple[_Features, Float[Tensor, "n pa
     Differs: a patch's border pixels are multiplied with the neighbors they have in the photo, not circularly.
     """
     height, width = (length // PATCH * PATCH for length in photo.shape[2:])
-    red, green, blue = (255 * photo[:, :, :height, :width].double()).split(1, 1)
-    luminance = 0.299 * red + 0.587 * green + 0.114 * blue
+    luminance = weighted((255 * photo[:, :, :height, :width].double()).split(1, 1), LUMA)
     if luminance.numel() == 0:
         return luminance.new_empty(len(photo), 0, FEATURES), luminance.new_empty(len(photo), 0)
     features, sharpness = [], []

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 def fits(profile: bytes | None, space: str) -> bool:
-    """Whether a profile can be read and is for `RGB`, `GRAY`, `CMYK` or `LAB`; one that does not is logged."""
+    """Whether a profile can be read and is for `RGB`, `GRAY`, `CMYK` or `LAB`; one that does not fit is logged."""
     if not profile:
         return False
     try:

@@ -8,10 +8,9 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,13 +24,13 @@ from lpie.imaging.resampling import scaled_size
 from lpie.judges import JUDGES
 from lpie.operators import OPERATORS
 from lpie.photos.before_and_after import is_page, save_page, side_by_side
-from lpie.photos.decoding import KINDS, MOST_MEGAPIXELS
-from lpie.photos.folders import Skipped, photos_in
+from lpie.photos.decoding import MOST_MEGAPIXELS
+from lpie.photos.folders import Skipped, pairs
 from lpie.photos.photographs import from_pixels, to_pixels
 from lpie.photos.reading import PhotoFile, open_photo
 from lpie.photos.signature import NO_CRITIC, critic_of, sign
 from lpie.photos.tiles import Enhancer, LargePhoto, rendered_tiles
-from lpie.photos.writing import WRITTEN, encode_photo, kind_of, save_photo
+from lpie.photos.writing import WRITTEN, encode_photo, save_photo
 from lpie.vocabulary import Photo
 from lpie.weights import open_weights, shipped_names
 
@@ -108,10 +107,10 @@ def enhance_files(
     """
     if is_page(os.fspath(out)) and not compare:
         raise ValueError(f"{out}: a page shows before and after; ask for it with compare (--compare).")
-    pairs = list(_pairs([os.fspath(source) for source in sources], os.fspath(out)))
+    wanted = list(pairs([os.fspath(source) for source in sources], os.fspath(out)))
     enhancer, told = load_enhancer(operator, weights, device, strength, noise, settings or {})
     failures = 0
-    for pair in tqdm(pairs, desc="enhancing", unit="photo", disable=dry_run or len(pairs) == 1 or None):
+    for pair in tqdm(wanted, desc="enhancing", unit="photo", disable=dry_run or len(wanted) == 1 or None):
         try:
             if isinstance(pair, Skipped):
                 raise ValueError(str(pair))
@@ -276,43 +275,3 @@ def _reduced(photo: PhotoFile, longest: int) -> PhotoFile:
         return photo
     small = windows_of(photo).reduced(*scaled_size(height, width, scale))
     return replace(photo, pixels=to_pixels(small.clamp(0, 1), photo.bits))
-
-
-def _pairs(sources: Sequence[str], out: str) -> Iterable[tuple[str, str] | Skipped]:
-    """Each photo and where it goes; raises ValueError or FileNotFoundError where that is not clear."""
-    if out == "-" or "-" in sources:
-        if len(sources) != 1 or os.path.isdir(sources[0]):
-            raise ValueError("Standard input and output carry one photo: give one source, not a folder.")
-        if out != "-":
-            kind_of(out)
-        return [(sources[0], out)]
-    if not out:
-        raise ValueError("The name of the result is empty: name a file or a folder.")
-    into_folder = os.path.isdir(out) or out.endswith(os.sep)
-    if not into_folder and len(sources) == 1 and not os.path.isdir(sources[0]):
-        if is_page(out):
-            return [(sources[0], out)]
-        kind_of(out)
-        return _targets([(Path(sources[0]), Path(""))], Path(out))
-    if not into_folder and (os.path.exists(out) or Path(out).suffix.lower() in KINDS):
-        raise ValueError(f"{out}: expected a folder for the results, got a file; name a folder.")
-    return _targets(photos_in(sources, out), Path(out))
-
-
-def _targets(found: Iterable[tuple[Path, Path] | Skipped], out: Path) -> Iterator[tuple[str, str] | Skipped]:
-    taken: dict[Path, Path] = {}
-    for one in found:
-        if isinstance(one, Skipped):
-            yield one
-            continue
-        path, name = one
-        target = out / name
-        if KINDS.get(target.suffix.lower()) not in WRITTEN:
-            target = target.with_suffix(".png")
-        if os.path.realpath(target) == os.path.realpath(path):
-            raise ValueError(f"{path}: would be overwritten; name another file or folder for the result.")
-        if target in taken:
-            yield Skipped(str(path), f"{taken[target]} becomes {target} too; enhance this one by itself.")
-            continue
-        taken[target] = path
-        yield os.fspath(path), os.fspath(target)

@@ -107,7 +107,7 @@ def _upright_srgb(decoded: Decoded) -> PhotoFile:
     color, alpha = pixels[..., :channels], pixels[..., channels : channels + 1]
     color, profile = _to_srgb(color, decoded)
     if alpha.size and alpha.min() < np.iinfo(alpha.dtype).max:
-        log.warning("What is transparent in it becomes white.")
+        log.warning("Its transparent parts become white.")
         color = color if color.flags.writeable else color.copy()
         _over_white(color, alpha)
     color = np.broadcast_to(color, (*color.shape[:2], 3))

@@ -17,10 +17,11 @@ from itertools import combinations
 from pathlib import Path
 
 from lpie.names import ProblemsError
+from lpie.photos.decoding import KINDS
 from lpie.registry import files_of, registered
 from lpie.study.settings import SPLITS, STUDIED, Lists, Photographs, Profile, Shares, Split
 
-SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".jp2", ".avif", ".heic", ".ppm")
+SUFFIXES = tuple(KINDS)
 DEMO = ("astronaut", "chelsea", "coffee", "rocket", "motorcycle", "china", "flower")
 SAME = 4  # bits of 64 in which the perceptual hashes of one photograph at two sizes differ at most
 SEPARATORS = re.compile(r"[ _.-]")
