@@ -44,7 +44,7 @@ def test_a_report_gets_strips_of_what_may_be_published_alone(tmp_path: Path) -> 
     (tmp_path / "instruments.csv").write_text("instrument,value\nniqe,0.8\n", encoding="utf-8")
     shown = instruments(tmp_path)
     assert shown is not None
-    assert [sheet.label.split(": un")[0] for sheet in shown["sheets"]] == ["walls: kodak24/01.png"]
+    assert [sheet.label.split(": ")[1] for sheet in shown["sheets"]] == ["kodak24/01.png"]
 
 
 def test_no_shipped_network_trained_on_the_sheets_photographs() -> None:

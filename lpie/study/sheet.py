@@ -158,9 +158,11 @@ def _write_strip(folder: Path, name: str, change: float, columns: _Columns) -> N
     file = f"{name.split()[-1].replace('/', '-').split('.')[0]}.webp"
     with atomic_path(folder / file) as temporary:
         strip.save(temporary, "WEBP", quality=QUALITY)
-    labels = "; ".join(", ".join(column) for column in columns)
+    shown = [next(iter(column)) for column in columns]
+    caption = f"{name}: {', '.join(shown)}, unexplained {change:.3f}"
+    alt = f"{caption}. Beneath each network, where it visibly differs from the operator and what is unexplained"
     captions = folder / "captions.csv"
     known = pd.read_csv(captions) if captions.exists() else pd.DataFrame(columns=["file", "caption", "alt", "change"])
-    line = {"file": file, "caption": f"{name}: unexplained {change:.3f}", "alt": f"From left to right: {labels}"}
+    line = {"file": file, "caption": caption, "alt": alt}
     known = pd.concat([known[known["file"] != file], pd.DataFrame([line | {"change": round(change, 4)}])])
     write_csv(captions, known.sort_values("change", ascending=False))
