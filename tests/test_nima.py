@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from lpie.critic.backbones import KerasConv2d, MobileNetV1, PointwiseConv2d
 from lpie.critic.nima import NIMA, mean_score, score_standard_deviation
 from lpie.imaging.resampling import bilinear_weights, nearest_weights, resize, resize_by_products
+from lpie.weights import write_tensors
 
 CPU = torch.device("cpu")
 
@@ -224,9 +225,10 @@ def test_saved_critic_comes_back_with_its_settings(tmp_path, critic):
 
 def test_weights_of_another_network_are_refused_by_name(tmp_path):
     path = tmp_path / "other.safetensors"
-    NIMA("mobilenet_v2").save(path)
-    with pytest.raises(ValueError, match="expected the weights of a mobilenet_v1 NIMA"):
-        NIMA().load(NIMA("mobilenet_v2").network.state_dict(), str(path))
+    other = NIMA("mobilenet_v2")
+    write_tensors(path, other.network.state_dict(), {**other.metadata(), "backbone": "mobilenet_v1"})
+    with pytest.raises(ValueError, match=r"other\.safetensors: expected the tensors and metadata of one network"):
+        NIMA.from_pretrained(path)
     with pytest.raises(FileNotFoundError, match="No weights called 'nowhere'"):
         NIMA.from_pretrained("nowhere")
     (tmp_path / "broken.safetensors").write_bytes(path.read_bytes()[:1000])

@@ -123,17 +123,10 @@ class NIMA(nn.Module):
                 convention or metadata.get("convention", "antialiased"),  # type: ignore[arg-type]
                 int(size) if size else None,
             )
-            return critic.load(tensors, os.fspath(name)).freeze()
+            critic.network.load_state_dict(tensors)
+            return critic.freeze()
 
         return rebuild(name, build, tensors, metadata)
-
-    def load(self, tensors: Mapping[str, Tensor], source: str) -> NIMA:
-        """Take the network's weights; raises ValueError that names `source` if they are not this backbone's."""
-        try:
-            self.network.load_state_dict(tensors)
-        except RuntimeError as error:
-            raise ValueError(f"{source}: expected the weights of a {self.backbone} NIMA, got others.") from error
-        return self
 
     def metadata(self) -> dict[str, str]:
         """The settings that `from_pretrained` reads back."""
