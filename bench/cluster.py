@@ -81,7 +81,7 @@ def train_with(workers: int, study: Profile) -> tuple[float, float]:
     """Seconds that four networks take once workers are warm, and that their start and imports took."""
     began = time.perf_counter()
     with (
-        LocalCluster(workers, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster) as client,
         TemporaryDirectory() as folder,
     ):
@@ -95,7 +95,7 @@ def train_with(workers: int, study: Profile) -> tuple[float, float]:
 
 def per_task(count: int = 200) -> float:
     """Seconds a task that does nothing takes, of many sent at once: what the scheduler bears."""
-    with LocalCluster(1, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
         times = []
         for _ in range(3):
             began = time.perf_counter()

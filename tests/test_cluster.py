@@ -56,7 +56,7 @@ def test_two_workers_one_of_them_killed_make_the_bytes_of_one_process_and_a_seco
     studies = [study for kind in (fidelity_studies, preview_studies, ladder_studies) for study in kind(SMALL, "tone")]
     monkeypatch.setattr(cluster, "sees", lambda _: False)  # as on other machines: photographs are sent
     with (
-        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as machines,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as machines,
         distributed.Client(machines) as client,
     ):
         killed: list[str] = []
@@ -122,3 +122,8 @@ def test_a_job_of_slurm_trains_a_network(tmp_path: Path, monkeypatch: pytest.Mon
     trained = [path.parent.name for path in (tmp_path / "results").glob("runs/*/weights.safetensors")]
     assert [name.rpartition("-")[0] for name in trained] == ["tone-grid-l2-s0"]
     assert "dask" in (tmp_path / "job.log").read_text()
+
+
+def test_local_starts_as_many_processes_as_asked_for() -> None:
+    with cluster.client_of("local:1") as client:
+        assert len(client.scheduler_info()["workers"]) == 1

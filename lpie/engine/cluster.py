@@ -48,7 +48,7 @@ def train_on(scheduler: str, profile: Profile, folder: Path, threads: int | None
         for tasks in _stages(profile, folder):
             waiting = [task for task in dict.fromkeys(tasks) if not is_evaluated(folder, _name(task[1]), judges)]
             while waiting:
-                client = client or stack.enter_context(_client(scheduler))
+                client = client or stack.enter_context(client_of(scheduler))
                 waiting = _gather(client, profile, waiting, folder, threads or get_num_threads())
 
 
@@ -156,7 +156,8 @@ def sees(folder: str) -> bool:
 
 
 @contextmanager
-def _client(scheduler: str) -> Iterator[Client]:
+def client_of(scheduler: str) -> Iterator[Client]:
+    """A client of the scheduler at an address, or of one started for `local:N` or `slurm:N`; errors as `train_on`."""
     try:
         from distributed import Client, LocalCluster
     except ImportError as error:
@@ -167,7 +168,7 @@ def _client(scheduler: str) -> Iterator[Client]:
             from lpie.engine.provenance import usable_cores
 
             processes = int(count or usable_cores())
-            cluster: Any = LocalCluster(processes, threads_per_worker=1, dashboard_address=None)
+            cluster: Any = LocalCluster(n_workers=processes, threads_per_worker=1, dashboard_address=None)
         elif kind == "slurm":
             from dask_jobqueue import SLURMCluster
 
