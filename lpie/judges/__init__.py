@@ -125,7 +125,7 @@ JUDGES: dict[str, Judge] = {
         _against("psnr", "PSNR", roles=_VISIBLE),
         _against("ssim", "SSIM", "losses.similarity", roles=_REFERENCE, margin=0.01),
         _against("ms_ssim", "MS-SSIM", "losses.similarity", roles=_REFERENCE, margin=0.005),
-        _against("lpips", "LPIPS", trained_on=_BAPPS, package="torchmetrics", **_LOWER),
+        _against("lpips", "LPIPS", trained_on=_BAPPS, package="torchmetrics", roles=_REFERENCE, margin=0.01, **_LOWER),
         _against("ciede2000", "CIEDE2000", roles=_VISIBLE, **_LOWER),
         _against("flip", "FLIP", package="flip_evaluator", roles=_VISIBLE, **_LOWER),
         _against("cvvdp", "ColorVideoVDP", trained_on=_SEEN, package="pycvvdp", roles=_REFERENCE, margin=0.1),
