@@ -59,7 +59,7 @@ STRIP = 400  # px of each in a strip for a report
 
 STYLE = """body{margin:1rem;background:#222;color:#eee;font:15px/1.4 system-ui,sans-serif}
 section{display:flex;gap:.4rem;overflow-x:auto;margin-bottom:1.2rem}div{flex:none}figure{margin:0 0 .4rem}
-img{display:block;width:30rem;height:auto;cursor:zoom-in}img.full{width:auto;cursor:zoom-out}
+img{display:block;height:20rem;cursor:zoom-in}img.full{height:auto;cursor:zoom-out}
 h2{font-size:1rem;margin:.2rem 0}figcaption{font-size:.85rem}.plain{color:#fa8}"""
 SCRIPT = 'document.addEventListener("click",e=>e.target.matches("img")&&e.target.classList.toggle("full"))'
 
