@@ -1,4 +1,4 @@
-"""Times the local Laplacian filter beside Halide and plain torch: same work, same run, checked first.
+"""Times the local Laplacian filter beside Halide, plain torch and torch.compile: same work, same run, checked first.
 
     python bench/local_laplacian.py                 # on the CPU, two threads
     python bench/local_laplacian.py --device cuda   # on a GPU; Halide is not needed
@@ -55,6 +55,8 @@ def main() -> None:
     if device.type == "cpu" and (halide := halide_filter(luminance)):
         rows.append(("Halide", halide, None))
     rows.append(("plain torch", lambda: plain.sampled(luminance, settings, CENTERS, LEVELS), expected))
+    compiled = torch.compile(plain.sampled, dynamic=False)
+    rows.append(("torch.compile", lambda: compiled(luminance, settings, CENTERS, LEVELS), expected))
     rows.append(("lpie", lambda: ours(luminance, CENTERS, LEVELS), expected))
     if device.type == "cuda":
         rows.append(("lpie, replayed as a CUDA graph", recorded(luminance), expected))
