@@ -99,8 +99,9 @@ def test_a_run_that_came_back_is_whole_only_with_its_record(tmp_path: Path) -> N
 
 
 QUEUE = """#!/bin/sh
-# What a queue does with a job, at once and here: starts the script, and answers with its number.
-sh "$1" > "$QUEUE_LOG" 2>&1 &
+# What a queue does with a job, at once and here: keeps the script, starts it, and answers with its number.
+cp "$1" "$QUEUE_LOG.sh"
+sh "$QUEUE_LOG.sh" > "$QUEUE_LOG" 2>&1 &
 echo "Submitted batch job $!"
 """
 
