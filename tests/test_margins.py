@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from lpie.evidence.margins import compare, role_of
 from lpie.evidence.statistics import Interval
 from lpie.figures.pictures import PUBLISHED
 from lpie.judges import JUDGES
+from lpie.study.sources import find_sources
 from lpie.study.study_file import find_profile
 
 
@@ -57,6 +59,14 @@ def test_an_answer_decides_only_where_its_instrument_has_the_role(monkeypatch: p
         monkeypatch.setitem(JUDGES, name, replace(JUDGES[name], roles=(role,)))
     roles = {measure: role_of(measure) for measure in ("score_technical", "score_niqe", "expert_c", "psnr")}
     assert roles == {"score_technical": "preference", "score_niqe": "", "expert_c": "human reference", "psnr": ""}
+
+
+def test_the_next_plan_counts_the_photographs_that_have_a_reference(data: Path) -> None:
+    plan = tomllib.loads((PUBLISHED / "next_plan.toml").read_text(encoding="utf-8"))
+    for operator, word in (("tone", "photographs, tone"), ("dehaze", "photographs, dehazing")):
+        sources = find_sources(find_profile("study"), operator, ("test",))
+        known = sum(source.other is not None for source in sources)
+        assert f"{known} {word}" in plan["instruments"]["human_reference"]
 
 
 def test_the_next_plan_states_the_margins_and_the_rule_that_the_code_keeps() -> None:

@@ -13,7 +13,8 @@ import pytest
 import lpie
 
 TESTS = ("test_tables.py", "test_losses.py", "test_operator_parameters.py", "test_bilateral_grid.py")
-SHARED = ("conftest.py", "real_photos.py", "synthetic_records.py")
+HERE = Path(__file__).parent
+SHARED = {path.name for path in HERE.glob("*.py")} - {path.name for path in HERE.glob("test_*.py")}
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def without_kernels(tmp_path: Path) -> Path:
     package = Path(lpie.__file__).parent
     shutil.copytree(package, tmp_path / "lpie", ignore=shutil.ignore_patterns("fast", "__pycache__"))
     for name in (*TESTS, *SHARED):
-        shutil.copy(Path(__file__).parent / name, tmp_path / name)
+        shutil.copy(HERE / name, tmp_path / name)
     return tmp_path
 
 

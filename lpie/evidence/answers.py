@@ -13,7 +13,7 @@ from math import ceil
 import numpy as np
 import pandas as pd
 
-from lpie.evidence.comparisons import NEARER
+from lpie.evidence.gains import NEARER
 from lpie.evidence.statistics import Interval
 from lpie.judges import JUDGES, Role
 

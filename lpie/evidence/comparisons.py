@@ -11,12 +11,11 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from lpie.evidence.evidence import Evidence
+from lpie.evidence.gains import NEARER
 from lpie.evidence.statistics import holm, paired_intervals, signed_rank_test, student_interval, welch_interval
 from lpie.networks import FAMILIES
 
 CASE = ["operator", "network", "critic"]
-NEARER = "closer_"
-"""How measures begin that say how much nearer one rendition is to a person's than another."""
 
 
 def comparisons(evidence: Evidence, configurations: pd.DataFrame | None = None) -> pd.DataFrame:

@@ -16,9 +16,7 @@ class Criteria:
 
     safe_gain: float = 0.35  # of the critic's score, looked for on validation photos, so that enough remains on others
     lowest_psnr: float = 20.0  # dB on validation photos, below which a weight is not considered
-    most_lost: float = (
-        math.inf
-    )  # dB on validation photos to the network without a critic, beyond which it is not either
+    most_lost: float = math.inf  # dB on validation photos to the network without a critic, above which neither
     enough_gain: float = 0.30  # of the critic's score over the target
     judge_slack: float = -0.02  # the lowest bound of a judge's gain that still counts as not below the target
     surviving_share: float = 0.80  # of the gain, after each transformation

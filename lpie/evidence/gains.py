@@ -17,7 +17,9 @@ from lpie.judges import JUDGES
 
 REFERENCES = ("input", "target")
 RIVALS = ("trivial", "universal", "perturbation")
-GAINED = {"score_": "gain_", "survives_": "kept_", "near_": "closer_"}
+NEARER = "closer_"
+"""How measures begin that say how much nearer one rendition is to a person's than another."""
+GAINED = {"score_": "gain_", "survives_": "kept_", "near_": NEARER}
 """Columns of scores that are held against the target's, by how they begin, and what the differences are called."""
 CONFIGURATION = ["operator", "network", "fidelity", "critic", "gamma", "objective"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pandas as pd
 
 from lpie.evidence.evidence import UNKNOWN, Evidence
-from lpie.evidence.gains import CONFIGURATION
+from lpie.evidence.gains import CONFIGURATION, NEARER
 from lpie.evidence.statistics import Interval, paired_interval
 from lpie.judges import JUDGES
 
@@ -32,10 +32,10 @@ def recipe_check(evidence: Evidence, configuration: pd.Series) -> pd.DataFrame:
         value = across(rows, column) if measured else UNKNOWN
         text = f"{role}: {JUDGES[name].label}, at most" + ("" if measured else " (not measured)")
         checks.append(_check(text, value, bound, "most"))
-    nearing = [name for name in evidence.nearing if rows[f"closer_{name}"].notna().any()]  # scenes may have no truth
+    nearing = [name for name in evidence.nearing if rows[f"{NEARER}{name}"].notna().any()]  # scenes may have no truth
     for name in nearing:
         text = f"human reference: not farther than the target ({JUDGES[name].label})"
-        checks.append(_check(text, across(rows, f"closer_{name}"), -JUDGES[name].margin, "low"))
+        checks.append(_check(text, across(rows, f"{NEARER}{name}"), -JUDGES[name].margin, "low"))
     if not nearing:
         checks.append(_check("human reference: not farther than the target (not measured)", UNKNOWN, 0.0, "most"))
     judged = {name: across(rows, f"gain_{name}") for name in evidence.preferring}

@@ -35,7 +35,7 @@ def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     folder = Path(folder)
     finished = [path.parent for path in sorted(folder.glob("runs/*/scores.csv")) if (path.parent / "run.json").exists()]
     if finished:
-        rows = [_run_row(read_json(place / "run.json")) for place in finished]
+        rows = [run_row(read_json(place / "run.json")) for place in finished]
         tables = [read_scores(place) for place in finished]
         runs, scores = pd.DataFrame(rows, columns=RUN_COLUMNS), pd.concat(tables, ignore_index=True)
     elif (folder / "runs.csv").exists() and (gathered := [*folder.glob("scores.csv"), *folder.glob("scores.csv.xz")]):
@@ -138,7 +138,8 @@ def cropped_photos(folder: Path, run: str) -> list[str]:
     return sorted({path.stem for place, pattern in places for path in place.glob(pattern)})
 
 
-def _run_row(record: dict[str, Any]) -> dict[str, Any]:
+def run_row(record: dict[str, Any]) -> dict[str, Any]:
+    """The row of runs.csv that a run's record gives."""
     study = record.get("study", {})
     row = {key: record.get(key, study.get(key)) for key in RUN_COLUMNS}
     if study:

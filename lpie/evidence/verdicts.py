@@ -14,9 +14,10 @@ import pandas as pd
 
 from lpie.evidence import labels
 from lpie.evidence.answers import answer, interval_of
-from lpie.evidence.comparisons import CASE, NEARER, comparisons
+from lpie.evidence.comparisons import CASE, comparisons
 from lpie.evidence.criteria import Criteria
 from lpie.evidence.evidence import Evidence
+from lpie.evidence.gains import NEARER
 from lpie.evidence.statistics import SIGNIFICANCE, paired_ratio_interval
 from lpie.judges import JUDGES
 from lpie.networks import FAMILIES

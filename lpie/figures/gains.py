@@ -17,8 +17,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from lpie.evidence import Evidence, labels
-from lpie.evidence.comparisons import NEARER
-from lpie.evidence.gains import RIVALS
+from lpie.evidence.gains import NEARER, RIVALS
 from lpie.figures.style import (
     GAIN_COLORS,
     STYLE,

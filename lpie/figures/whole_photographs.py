@@ -80,10 +80,10 @@ class WholePhotographs:
         )
 
     def looks(self) -> str:
-        """On how many of the photographs that were looked at at full size each network is clean."""
+        """On how many of the photographs that a person looked at, at full size, each network is clean."""
         clean = self.seen.apply(lambda column: column.str.startswith("clean").sum())
         told = ", ".join(f"{name} {count}" for name, count in clean.items())
-        return f"{len(self.seen)} photographs were looked at at full size; each network is clean on so many: {told}."
+        return f"{len(self.seen)} photographs were looked at in full size; each network is clean on so many: {told}."
 
     def details(self) -> list[str]:
         """What else a reader must know before the table."""

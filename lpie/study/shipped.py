@@ -1,6 +1,6 @@
 """What ships, measured as any trained network is, on the photographs that report: tables of their own.
 
-    python -m lpie.study.shipped results/published/shipped
+    python -m lpie.study.shipped results/shipped
 
 runs.csv and scores.csv.xz, a row per photo and rendition: the operators' own, and those of every shipped network.
 comparisons.csv and answers.csv: what each instrument finds of a critic, against the network without one and against the
@@ -9,19 +9,19 @@ operator. A network ships once, so that nothing is known of other seeds.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import typer
 from torch import Tensor
 
 from lpie.evidence import Evidence
 from lpie.evidence.answers import answers
 from lpie.evidence.comparisons import comparisons
-from lpie.evidence.results import RUN_COLUMNS
+from lpie.evidence.results import RUN_COLUMNS, run_row
 from lpie.networks import from_pretrained
 from lpie.records import write_csv
 from lpie.study.evaluation import measure, render
@@ -61,25 +61,16 @@ def renditions(operator: str, scenes: list[Scene], device: str) -> Iterator[tupl
     for name in shipped_names():
         if name.split("-")[0] == operator:
             network, metadata = from_pretrained(name), open_weights(name)[1]
-            study = json.loads(metadata["study"])
-            record = plain | {key: study[key] for key in ("network", "fidelity", "critic", "gamma")} | {"run": name}
-            record["objective"] = study["fidelity"] + (
-                f"+{study['gamma']:g}{study['critic']}" if study["gamma"] else ""
-            )
-            record["steps"] = study["schedule"]["steps"]
-            record["parameters"] = sum(parameter.numel() for parameter in network.parameters())
+            parameters = sum(parameter.numel() for parameter in network.parameters())
+            record = run_row({"run": name, "parameters": parameters, "study": json.loads(metadata["study"])})
             yield record, render(network, scenes, device)
 
 
-def main() -> None:
+def main(folder: Path, profile: str = "study") -> None:
     """Measure what ships and print what each instrument answers."""
-    parser = argparse.ArgumentParser(prog="python -m lpie.study.shipped", description=__doc__.split("\n")[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--profile", default="study")
-    chosen = parser.parse_args()
-    measure_shipped(find_profile(chosen.profile), chosen.folder)
-    print(pd.read_csv(chosen.folder / "answers.csv").to_string(index=False))
+    measure_shipped(find_profile(profile), folder)
+    print(pd.read_csv(folder / "answers.csv").to_string(index=False))
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)
