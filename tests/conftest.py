@@ -17,7 +17,9 @@ from synthetic_records import JUDGES as JUDGED
 from torch import Tensor
 
 from lpie.judges import JUDGES
+from lpie.losses import lpips
 from lpie.operators import OPERATORS
+from lpie.weights.alexnet import SHAPES
 
 torch.set_num_threads(1)
 
@@ -77,6 +79,19 @@ def small_photos() -> Tensor:
     places = {"astronaut": (80, 160), "chelsea": (90, 110), "coffee": (120, 250)}
     crops = [photograph(name, slice(y, y + 64), slice(x, x + 96)) for name, (y, x) in places.items()]
     return torch.cat(crops)
+
+
+@pytest.fixture
+def random_alexnet(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, ...]]:
+    """The layers of an AlexNet drawn at random, and heads, which LPIPS reads in place of its file."""
+    layers = []
+    for out, into, side in SHAPES:
+        weight = torch.randn(out, into, side, side) / (into * side**2 / 2) ** 0.5
+        layers.append((weight, 0.1 * torch.randn(out), torch.rand(out)))
+    monkeypatch.setattr(
+        lpips, "alexnet_on", lambda device, dtype: [tuple(t.to(dtype) for t in layer) for layer in layers]
+    )
+    return layers
 
 
 @pytest.fixture(autouse=True)

@@ -24,6 +24,11 @@ from lpie.losses.objective import PerceptualObjective
 from lpie.losses.similarity import ms_ssim, ssim
 
 
+@pytest.fixture(autouse=True)
+def _no_file_of_lpips(random_alexnet: list[tuple[Tensor, ...]]) -> None:
+    """LPIPS is asked with weights drawn at random: what is tested here holds with any."""
+
+
 def photos(count: int = 2, height: int = 176, width: int = 165) -> tuple[Tensor, Tensor]:
     target = torch.nn.functional.interpolate(torch.rand(count, 3, 12, 12), (height, width), mode="bicubic").clamp(0, 1)
     return (target + 0.05 * torch.randn_like(target)).clamp(0, 1), target

@@ -66,6 +66,8 @@ class Judge:
     needs_reference: bool = False
     package: str = ""
     """An optional package that it is computed by."""
+    file: str = ""
+    """A file of the registry that it is computed with."""
     roles: tuple[Role, ...] = ()
     """In which it speaks in a verdict: those for which `results/published/instruments.csv` is evidence."""
     plain: float = math.inf
@@ -125,7 +127,16 @@ JUDGES: dict[str, Judge] = {
         _against("psnr", "PSNR", roles=_VISIBLE),
         _against("ssim", "SSIM", "losses.similarity", roles=_REFERENCE, margin=0.01),
         _against("ms_ssim", "MS-SSIM", "losses.similarity", roles=_REFERENCE, margin=0.005),
-        _against("lpips", "LPIPS", trained_on=_BAPPS, package="torchmetrics", roles=_REFERENCE, margin=0.01, **_LOWER),
+        _against(
+            "lpips",
+            "LPIPS",
+            "losses.lpips",
+            trained_on=_BAPPS,
+            file="lpips/alexnet.ckpt",
+            roles=_REFERENCE,
+            margin=0.01,
+            **_LOWER,
+        ),
         _against("ciede2000", "CIEDE2000", roles=_VISIBLE, **_LOWER),
         _against("flip", "FLIP", package="flip_evaluator", roles=_VISIBLE, **_LOWER),
         _against("cvvdp", "ColorVideoVDP", trained_on=_SEEN, package="pycvvdp", roles=_REFERENCE, margin=0.1),
@@ -196,10 +207,8 @@ def human_references() -> tuple[str, ...]:
 
 def available_references() -> tuple[str, ...]:
     """The judges with a reference that can be computed now without a connection."""
-    names = [name for name, row in JUDGES.items() if row.needs_reference]
-    names = [name for name in names if not JUDGES[name].package or find_spec(JUDGES[name].package)]
-    if "lpips" in names:
-        from lpie.judges.lpips import alexnet_is_here
+    from lpie.registry import find as find_file
 
-        names = [name for name in names if name != "lpips" or alexnet_is_here()]
-    return tuple(names)
+    rows = [row for row in JUDGES.values() if row.needs_reference]
+    rows = [row for row in rows if not row.package or find_spec(row.package)]
+    return tuple(row.name for row in rows if not row.file or find_file(row.file))

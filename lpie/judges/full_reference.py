@@ -1,4 +1,4 @@
-"""How far a photo is from a reference: PSNR, CIEDE2000, LPIPS, FLIP and ColorVideoVDP, one number per photo.
+"""How far a photo is from a reference: PSNR, CIEDE2000, FLIP and ColorVideoVDP, one number per photo.
 
 The last two are models of what people see. ColorVideoVDP and FLIP come with the `study` extra.
 """
@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from lpie.judges.lpips import lpips
 from lpie.vocabulary import Luminance, PerPhoto, Photo
 
-__all__ = ["ciede2000", "cvvdp", "flip", "lpips", "psnr", "visible_difference"]
+__all__ = ["ciede2000", "cvvdp", "flip", "psnr", "visible_difference"]
 
 DISPLAY = "standard_fhd"
 """Where ColorVideoVDP supposes the photos are seen, a pixel for a pixel: a 24-inch screen of 1920x1080 px and 200 cd/m2

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
     from lpie.vocabulary import Photo
 
-    FidelityName = Literal["l1", "l2", "ssim", "ms_ssim", "mix"]  # for type checkers; at run time the table decides
+    FidelityName = Literal[
+        "l1", "l2", "ssim", "ms_ssim", "mix", "lpips"
+    ]  # for type checkers; at run time the table decides
 else:
     FidelityName = str
 
@@ -46,5 +48,6 @@ FIDELITIES: dict[str, Fidelity] = {
         Fidelity("ssim", "SSIM", partial(_loss, "ssim_loss"), smallest_side=11),
         Fidelity("ms_ssim", "MS-SSIM", partial(_loss, "ms_ssim_loss"), smallest_side=161),
         Fidelity("mix", "mix", partial(_loss, "mix_loss"), smallest_side=161),
+        Fidelity("lpips", "LPIPS", partial(_loss, "lpips_loss"), smallest_side=31),
     )
 }

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lpie.imaging.checks import check_range
 from lpie.imaging.similarity_terms import gaussian_window
+from lpie.losses.lpips import lpips
 from lpie.losses.similarity import check_pair, constant, unchecked_ms_ssim, unchecked_ssim
 from lpie.vocabulary import PerPhoto, Photo
 
@@ -61,6 +62,11 @@ def mix_loss(enhanced: Photo, target: Photo) -> Scalar:
     enhanced, target = _comparable(enhanced, target)
     structure = 1 - unchecked_ms_ssim(enhanced, target).mean()
     return MIX_ALPHA * structure + (1 - MIX_ALPHA) * gaussian_l1(enhanced, target)
+
+
+def lpips_loss(enhanced: Photo, target: Photo) -> Scalar:
+    """LPIPS, at least 0; see `lpie.losses.lpips`. `enhanced` may leave [0, 1], as a network in training does."""
+    return lpips(*_comparable(enhanced, target)).mean()
 
 
 def gaussian_l1(enhanced: Photo, target: Photo) -> Scalar:

@@ -19,8 +19,8 @@ HIGHEST_SCORE = 10.0  # of the ratings 1..10 that NIMA predicts
 class PerceptualObjective(nn.Module):
     """The objective of learned perceptual image enhancement: `D(F(x), y) + gamma (10 - mean score of F(x))`.
 
-    `fidelity`: the distance D to the operator's target: l1, l2, ssim, ms_ssim or mix. `critic`: a frozen NIMA, or
-    None. `gamma`: what one point of mean score is worth in units of D, at least 0; above 0 it needs a critic.
+    `fidelity`: the distance D to the operator's target: l1, l2, ssim, ms_ssim, mix or lpips. `critic`: a frozen NIMA,
+    or None. `gamma`: what one point of mean score is worth in units of D, at least 0; above 0 it needs a critic.
 
     Source: Talebi and Milanfar, "Learned perceptual image enhancement", 2018; the exact form is as later work cites
     it, since the paper's body could not be obtained.

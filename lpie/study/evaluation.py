@@ -23,10 +23,10 @@ from lpie.imaging.color import luma
 from lpie.imaging.pixels import from_uint8, to_uint8
 from lpie.judges import available_references, human_references, load_nearness
 from lpie.judges.full_reference import ciede2000, cvvdp, psnr
-from lpie.judges.lpips import alexnet_is_here, lpips
 from lpie.judges.robustness import SURVIVAL, octave_energy
 from lpie.judges.robustness import Score as Judge
 from lpie.judges.unexplained import unexplained_change
+from lpie.losses.lpips import lpips
 from lpie.losses.similarity import SMALLEST_SIDE, ms_ssim, ssim
 from lpie.operators.nonlocal_dehazing import Dehazed
 from lpie.study.targets import Scene
@@ -76,7 +76,7 @@ def measure(
         haze or as a person finished it, where a scene has one.
         near_<judge>: how near it is to that photo, by every judge with the role *human reference*; higher is nearer.
         ssim, ms_ssim: to the target; ms_ssim is not a number where a side is below 161 px.
-        lpips: to the target, lower is closer; not a number where AlexNet's weights are missing.
+        lpips: to the target, lower is closer; not a number where its weights are missing.
         cvvdp: to the target, in JOD: 10 where equal, one less is plainly seen. unexplained: the share of the area with
         a change to the scene's photo that tone, local contrast and haze do not explain. Not numbers where cvvdp, the
         package, is missing.
@@ -113,17 +113,18 @@ def _measure_batch(
 ) -> dict[str, list[float]]:
     output = from_uint8(torch.stack(outputs).to(device))
     target = from_uint8(torch.stack([scene.target for scene in scenes]).to(device))
+    measured = available_references()
     columns = {
         "psnr": psnr(output, target),
         "ssim": ssim(output, target),
         "ms_ssim": ms_ssim(output, target) if min(output.shape[-2:]) >= SMALLEST_SIDE else _unknown(output),
-        "lpips": lpips(output, target) if alexnet_is_here() else _unknown(output),
+        "lpips": lpips(output, target) if "lpips" in measured else _unknown(output),
         "cvvdp": _unknown(output),
         "unexplained": _unknown(output),
         "color_shift": torch.cat(list(pool.map(ciede2000, output.split(1), target.split(1)))),
         "detail_energy": detail_energy(luma(output)) / detail_energy(luma(target)),
     }
-    if "cvvdp" in available_references():
+    if "cvvdp" in measured:
         columns["cvvdp"] = cvvdp(output, target)
         columns["unexplained"] = unexplained_change(
             from_uint8(torch.stack([s.photo for s in scenes]).to(device)), output

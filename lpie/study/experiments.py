@@ -19,11 +19,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
+from lpie import registry
 from lpie.evidence import Evidence
 from lpie.evidence.criteria import Criteria
 from lpie.evidence.results import collect_results, is_gathered, read_results, read_scores
-from lpie.judges import available_raters, load_rater
-from lpie.judges.lpips import alexnet_is_here, fetch_alexnet
+from lpie.judges import JUDGES, available_raters, available_references, load_rater
 from lpie.judges.robustness import Score as Judge
 from lpie.records import atomic_path, read_json, sharing, write_csv, write_json
 from lpie.study.evaluation import measure, render
@@ -133,10 +133,13 @@ def _one_target(profile: Profile, operator: str, studies: Sequence[Study], folde
 def load_judges(profile: Profile, device: str) -> dict[str, Judge]:
     """The profile's critics and judges that can be loaded now, on `device`; the log names those that cannot.
 
-    Where the profile asks for LPIPS, AlexNet's weights are downloaded too.
+    Where the profile asks for LPIPS, its weights are downloaded too; where that fails, the log says why.
     """
     if profile.lpips:
-        fetch_alexnet()
+        try:
+            registry.fetch(JUDGES["lpips"].file)
+        except (OSError, ValueError) as error:  # no network; not the bytes that were promised
+            log.warning("without LPIPS: %s", error)
     wanted = dict.fromkeys((*profile.critics, *profile.judges))
     missing = [name for name in wanted if name not in available_raters()]
     if missing:
@@ -150,7 +153,7 @@ def is_evaluated(folder: Path, run: str, judges: Mapping[str, Judge]) -> bool:
     if not (place / "scores.csv").exists() or not (place / "run.json").exists():
         return False
     first = read_scores(place, rows=1)
-    measured = "lpips" in first and (first["lpips"].notna().all() or not alexnet_is_here())
+    measured = "lpips" in first and (first["lpips"].notna().all() or "lpips" not in available_references())
     return bool(measured) and all(f"score_{name}" in first for name in judges)
 
 

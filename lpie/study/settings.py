@@ -205,7 +205,7 @@ class Profile:
     smoothness: float = 0.0  # weight of the roughness of bilateral grids in their loss
     initial: bool = False  # start from the shipped plain networks
     judges: tuple[JudgeName, ...] = ("niqe",)  # took no part in training or choosing
-    lpips: bool = False  # measure it, for which AlexNet (233 MB) is downloaded
+    lpips: bool = False  # measure it, for which 10 MB are downloaded
     criteria: dict[str, Any] = field(default_factory=dict)  # of a recipe, where not those of `lpie.evidence.criteria`
     modules: tuple[str, ...] = ()  # imported first: they may add rows to the tables
 

