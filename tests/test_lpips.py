@@ -103,11 +103,11 @@ def test_the_file_holds_five_convolutions_and_heads_that_are_not_negative() -> N
     assert all(head.min() >= 0 for _, _, head in layers)
 
 
-def test_another_file_is_refused_and_nothing_in_it_is_run(tmp_path: Path) -> None:
+def test_nothing_in_the_file_is_run(tmp_path: Path) -> None:
     harmful = b"\x80\x03cos\nmkdir\nX" + len(str(tmp_path / "made")).to_bytes(4, "little")
     path = tmp_path / "alexnet.ckpt"
     path.write_bytes(harmful + str(tmp_path / "made").encode() + b"\x85R.")
-    with pytest.raises(ValueError, match="expected AlexNet's arrays"):
+    with pytest.raises(ValueError, match="zip"):
         read_alexnet(path)
     assert not (tmp_path / "made").exists()
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from lpie.imaging.color import to_linear, to_srgb
-from lpie.operators.tone_mapping import tone_map
 from lpie.study.tone_checks import read_radiance
+from lpie.study.tone_mapping import tone_map
 
 HEAD = b"#?RADIANCE\n# made by hand\nFORMAT=32-bit_rle_rgbe\n\n"
 

@@ -7,9 +7,11 @@ import torch
 from scipy.stats import spearmanr
 
 import lpie
+from lpie.imaging.pixels import quantize
 from lpie.judges import JUDGES
 from lpie.judges.unexplained import explained_rendition, unexplained_change, unexplained_map
 from lpie.operators.adjustments import contrast, exposure, saturation
+from lpie.operators.haze_model import restore
 from lpie.photos.photographs import demo_photographs
 from lpie.study.damage import DAMAGES, STRENGTHS, damaged
 
@@ -38,6 +40,23 @@ def test_tone_color_and_local_contrast_are_explained(photo: torch.Tensor, toned:
     change = unexplained_change(photo.expand(len(renditions), -1, -1, -1), torch.cat(renditions))
     assert change.max() < JUDGES["unexplained"].plain
     assert change[0] == 0
+
+
+def test_haze_removed_more_or_less_boldly_is_explained_and_damage_to_it_is_not(photo: torch.Tensor) -> None:
+    airlight = torch.tensor([[0.8, 0.82, 0.86]])
+    depth = torch.linspace(0.3, 1, photo.shape[-2])[:, None].expand(1, 1, *photo.shape[-2:])
+    hazy = quantize(photo * depth + airlight[..., None, None] * (1 - depth))
+    haze = lpie.dehaze(hazy)
+    renditions = [
+        haze.photo,
+        lpie.dehaze(hazy, safeguard=1.0).photo,
+        restore(hazy, haze.transmission, haze.airlight + 0.04, floor=0.2, haze_kept=0.3).clamp(0, 1),
+    ]
+    plain = JUDGES["unexplained"].plain
+    assert unexplained_change(hazy, renditions[1]) > plain  # so much for tone
+    for rendition in renditions:
+        assert unexplained_change(hazy, rendition, hazy=True) < plain
+        assert unexplained_change(hazy, damaged(rendition, "blotches", 1.0), hazy=True) > plain
 
 
 def test_a_network_that_paints_bands_is_plainly_unexplained(photo: torch.Tensor, toned: torch.Tensor) -> None:

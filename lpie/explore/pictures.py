@@ -66,9 +66,9 @@ def gradient_map(photo: Photo, critic: str) -> Luminance:
     return (size / size.flatten().quantile(BRIGHTEST).clamp_min(1e-12)).clamp(0, 1)
 
 
-def unexplained(before: Photo, after: Photo) -> Luminance:
+def unexplained(before: Photo, after: Photo, *, hazy: bool = False) -> Luminance:
     """Where a change is seen that neither tone nor local contrast nor haze explains, in [0, 1], of the photo's size."""
-    return resize(unexplained_map(before, after), *before.shape[-2:]).clamp(0, 1)
+    return resize(unexplained_map(before, after, hazy=hazy), *before.shape[-2:]).clamp(0, 1)
 
 
 def overlaid(photo: Photo, values: Luminance) -> Photo:

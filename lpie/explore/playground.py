@@ -218,8 +218,11 @@ class Playground(ipywidgets.VBox):
         if chosen != OVERLAYS[0]:
             critic = chosen.rpartition(" ")[2]
             before, after = self._renditions.small, self._after
-            unexplained = chosen == OVERLAYS[-1]
-            values = pictures.unexplained(before, after) if unexplained else pictures.gradient_map(after, critic)
+            if chosen == OVERLAYS[-1]:
+                hazy = OPERATORS[self.enhancer.value.operator].estimate is not None
+                values = pictures.unexplained(before, after, hazy=hazy)
+            else:
+                values = pictures.gradient_map(after, critic)
             self.map.value = pictures.png(pictures.overlaid(after, values))
         self.map.layout.display = "none" if chosen == OVERLAYS[0] else ""
 

@@ -112,6 +112,7 @@ _LOWER: dict[str, Any] = {"higher_is_better": False}
 _VISIBLE: tuple[Role, ...] = ("visible difference",)
 _REFERENCE: tuple[Role, ...] = (*_VISIBLE, "human reference")
 
+_ALEXNET = "lpips/alexnet.ckpt"
 _BAPPS = "BAPPS: pairs of distorted patches, on AlexNet's features"
 _SEEN = "XR-DAVID, LIVEHDR and UPIQ: people's judgments of distortions"
 
@@ -128,14 +129,7 @@ JUDGES: dict[str, Judge] = {
         _against("ssim", "SSIM", "losses.similarity", roles=_REFERENCE, margin=0.01),
         _against("ms_ssim", "MS-SSIM", "losses.similarity", roles=_REFERENCE, margin=0.005),
         _against(
-            "lpips",
-            "LPIPS",
-            "losses.lpips",
-            trained_on=_BAPPS,
-            file="lpips/alexnet.ckpt",
-            roles=_REFERENCE,
-            margin=0.01,
-            **_LOWER,
+            "lpips", "LPIPS", "losses.lpips", trained_on=_BAPPS, file=_ALEXNET, roles=_REFERENCE, margin=0.01, **_LOWER
         ),
         _against("ciede2000", "CIEDE2000", roles=_VISIBLE, **_LOWER),
         _against("flip", "FLIP", package="flip_evaluator", roles=_VISIBLE, **_LOWER),
@@ -187,13 +181,10 @@ def load_rater(name: str, device: str | torch.device = "cpu") -> Callable[..., A
 def available_raters() -> tuple[str, ...]:
     """The critics and the judges without a reference that can be loaded now without a connection."""
     from lpie.registry import find as find_file
-    from lpie.weights import shipped_names
     from lpie.weights.published import REGISTERED
 
-    shipped = shipped_names()
     raters = (*CRITICS, *_without_reference())
-    here = [name for name in raters if name in shipped or name not in REGISTERED or find_file(REGISTERED[name])]
-    return tuple(here)
+    return tuple(name for name in raters if name not in REGISTERED or find_file(REGISTERED[name]))
 
 
 def _without_reference() -> list[str]:

@@ -13,8 +13,6 @@ import torch
 
 from lpie.vocabulary import Luminance, PerPhoto, Photo
 
-__all__ = ["ciede2000", "cvvdp", "flip", "psnr", "visible_difference"]
-
 DISPLAY = "standard_fhd"
 """Where ColorVideoVDP supposes the photos are seen, a pixel for a pixel: a 24-inch screen of 1920x1080 px and 200 cd/m2
 at 0.6 m, 38 px a degree. At the 75 px a degree of a 4K screen a weave of two pixels' period is hardly seen."""

@@ -1,13 +1,15 @@
 """Damage that nobody asked for: the part of a change that no tone curve, no local contrast and no haze can explain.
 
-    unexplained_change(photo, enhanced)       # (N,): share of the area where such a change is seen
-    unexplained_map(photo, enhanced)          # (N, 1, H, W): where, as the probability that it is seen
-    explained_rendition(photo, enhanced)      # the nearest rendition that can be explained
+    unexplained_change(photo, enhanced)             # (N,): share of the area where such a change is seen
+    unexplained_change(photo, dehazed, hazy=True)   # the same, where haze was to be removed
+    unexplained_map(photo, enhanced)                # (N, 1, H, W): where, as the probability that it is seen
+    explained_rendition(photo, enhanced)            # the nearest rendition that can be explained
 
 An enhancement may change colors by a smooth function of the colors themselves, local contrast as local Laplacian
-filters do, and haze as the dehazing operator does. Of all such renditions of the photo, the one nearest to the
-enhanced photo is found by robust least squares; what ColorVideoVDP sees between the two is unexplained. Bands and
-blotches of a grid cell's size, hues that turn in places, weave, halos, ringing and clipped shadows are.
+filters do, and haze as the dehazing operator does: where haze was to be removed, under any airlight, with any share
+of the haze kept, and with its safeguard too. Of all such renditions of the photo, the one nearest to the enhanced
+photo is found by robust least squares; what ColorVideoVDP sees between the two is unexplained. Bands and blotches of
+a grid cell's size, hues that turn in places, weave, halos, ringing and clipped shadows are.
 """
 
 from __future__ import annotations
@@ -25,8 +27,10 @@ from lpie.imaging.color import luma
 from lpie.imaging.pyramids import expand, gaussian_pyramid
 from lpie.imaging.resampling import within
 from lpie.judges.full_reference import visible_difference
+from lpie.operators.haze_model import Dehazed, restore
 from lpie.operators.local_laplacian import RATIO_FLOOR, filtered_luminance
 from lpie.operators.nonlocal_dehazing import dehaze
+from lpie.operators.safeguard import trusted_transmission
 from lpie.vocabulary import Luminance, PerPhoto, Photo
 
 LARGEST_SIDE = 1024
@@ -46,18 +50,18 @@ RIDGE = 1e-6
 STEEPNESS = 2.0  # of the psychometric function: seen by half of the viewers at 1 JOD, by 16 of 100 at half a JOD
 
 
-def unexplained_change(photo: Photo, enhanced: Photo) -> PerPhoto:
+def unexplained_change(photo: Photo, enhanced: Photo, *, hazy: bool = False) -> PerPhoto:
     """Share of each photo's area, in [0, 1], where a change is seen that `explained_rendition` does not have.
 
-    `photo` and `enhanced` (N, 3, H, W), sRGB in [0, 1], of equal shape, sides of at least 32 px. Above the
-    `plain` of its row in `lpie.judges.JUDGES` the change is plain. Raises ValueError for other shapes, ImportError
-    where the `study` extra is missing.
+    `photo` and `enhanced` (N, 3, H, W), sRGB in [0, 1], of equal shape, sides of at least 32 px. `hazy`: whether
+    haze was to be removed. Above the `plain` of its row in `lpie.judges.JUDGES` the change is plain. Raises ValueError
+    for other shapes, ImportError where the `study` extra is missing.
     """
-    return unexplained_map(photo, enhanced).mean((1, 2, 3))
+    return unexplained_map(photo, enhanced, hazy=hazy).mean((1, 2, 3))
 
 
 @torch.no_grad()
-def unexplained_map(photo: Photo, enhanced: Photo) -> Luminance:
+def unexplained_map(photo: Photo, enhanced: Photo, *, hazy: bool = False) -> Luminance:
     """The probability that an unexplained change is seen at each pixel, in [0, 1]; one half at 1 JOD.
 
     Sides are those of the photo, or reduced to `LARGEST_SIDE`. Errors as `unexplained_change`.
@@ -66,12 +70,12 @@ def unexplained_map(photo: Photo, enhanced: Photo) -> Luminance:
     """
     _check(photo, enhanced)
     photo, enhanced = within(photo, LARGEST_SIDE), within(enhanced, LARGEST_SIDE)
-    seen = visible_difference(enhanced, explained_rendition(photo, enhanced))
+    seen = visible_difference(enhanced, explained_rendition(photo, enhanced, hazy=hazy))
     return 1 - torch.exp2(-(seen.clamp(min=0) ** STEEPNESS))
 
 
 @torch.no_grad()
-def explained_rendition(photo: Photo, enhanced: Photo) -> Photo:
+def explained_rendition(photo: Photo, enhanced: Photo, *, hazy: bool = False) -> Photo:
     """Of the renditions of each photo that tone, local contrast and haze explain, the nearest to `enhanced`.
 
     Luma first, a polynomial of the photo's color and the changes of `LOCAL_CONTRAST` filters; then colors, a
@@ -80,43 +84,55 @@ def explained_rendition(photo: Photo, enhanced: Photo) -> Photo:
     """
     _check(photo, enhanced)
     pairs = zip(photo.float().split(1), enhanced.float().split(1), strict=True)
-    return torch.cat([_explained(*pair) for pair in pairs]).to(photo)
+    return torch.cat([_explained(*pair, hazy) for pair in pairs]).to(photo)
 
 
-def _explained(photo: Photo, enhanced: Photo) -> Photo:
+def _explained(photo: Photo, enhanced: Photo, hazy: bool) -> Photo:
     height, width = photo.shape[-2:]
-    generator = torch.Generator().manual_seed(0)
-    fitted = torch.randperm(height * width, generator=generator)[:FITTED].to(photo.device)
+    fitted = torch.randperm(height * width, generator=torch.Generator().manual_seed(0))[:FITTED].to(photo.device)
     brightness, lab = luma(photo), _lab(photo)
-    dehazed, features = _of_photo(photo.cpu().numpy().tobytes(), height, width, str(photo.device))
-    change = (luma(enhanced) - brightness).view(1, -1)
-    change = _robust_fit(features, change, LUMA_SCALE, fitted).view_as(brightness)
+    features, shifts = _of_photo(photo.cpu().numpy().tobytes(), height, width, str(photo.device), hazy)
+    change = _robust_fit(features, (luma(enhanced) - brightness).view(1, -1), LUMA_SCALE, fitted).view_as(brightness)
     gain = ((brightness + change).clamp(0, 1) + RATIO_FLOOR) / (brightness + RATIO_FLOOR)
     toned = ((photo + RATIO_FLOOR) * gain - RATIO_FLOOR).clamp(0, 1)
     toned_lab = _lab(toned)
-    features = _color_features(toned_lab, lab, dehazed)
+    features = torch.cat([_color_features(toned_lab, lab), shifts])
     shift = _robust_fit(features, (_lab(enhanced) - toned_lab).view(3, -1), COLOR_SCALE, fitted)
     return _from_lab(toned_lab + shift.view_as(toned_lab))
 
 
 @lru_cache(maxsize=2)
-def _of_photo(pixels: bytes, height: int, width: int, device: str) -> tuple[Tensor, Tensor]:
-    """The dehazed photo in Lab and the features of luma; kept, since several renditions of a photo ask for them."""
-    photo = _tensor(pixels, height, width, device)
-    dehazed = _dehazed(pixels, height, width, device)
-    return _lab(dehazed), _luma_features(photo, luma(photo), _lab(photo), dehazed)
+def _of_photo(pixels: bytes, height: int, width: int, device: str, hazy: bool) -> tuple[Tensor, Tensor]:
+    """Features of luma, and of color those of the haze; kept, since several renditions of a photo ask for them."""
+    photo, haze = _tensor(pixels, height, width, device), _haze(pixels, height, width, device)
+    brightness, lab = luma(photo), _lab(photo)
+    terms, shifts = _luma_terms(photo, brightness, lab, haze.photo), _color_shifts(haze.photo, lab)
+    if hazy:  # with t the transmission, the scene behind the haze is a sum of I / t, of 1 / t and of colors
+        guarded = trusted_transmission(photo, haze.transmission, haze.airlight)
+        scene = restore(photo, guarded, haze.airlight).clamp(0, 1)
+        terms.append(luma(scene) - brightness)
+        shifts += _color_shifts(scene, lab)
+        for transmission in (haze.transmission, guarded):
+            gain = 1 / transmission - 1
+            terms += [gain, gain * brightness]
+            shifts += [gain, *(gain * color for color in _unit(lab))]
+    return _stacked(terms), _stacked(shifts)
 
 
 @lru_cache(maxsize=16)  # half of the work, a small part of the memory; photos of a study come round with every network
-def _dehazed(pixels: bytes, height: int, width: int, device: str) -> Photo:
-    return dehaze(_tensor(pixels, height, width, device)).photo
+def _haze(pixels: bytes, height: int, width: int, device: str) -> Dehazed:
+    return dehaze(_tensor(pixels, height, width, device))
 
 
 def _tensor(pixels: bytes, height: int, width: int, device: str) -> Photo:
     return torch.frombuffer(bytearray(pixels), dtype=torch.float32).view(1, 3, height, width).to(device)
 
 
-def _luma_features(photo: Photo, brightness: Luminance, lab: Tensor, dehazed: Photo) -> Float[Tensor, "terms pixels"]:
+def _stacked(terms: list[Tensor]) -> Float[Tensor, "terms pixels"]:
+    return torch.stack([term.flatten() for term in terms])
+
+
+def _luma_terms(photo: Photo, brightness: Luminance, lab: Tensor, dehazed: Photo) -> list[Tensor]:
     tone = 2 * brightness - 1
     terms = [*_polynomial(_unit(lab)), luma(dehazed) - brightness]
     for alpha, beta, sigma in LOCAL_CONTRAST:
@@ -125,15 +141,17 @@ def _luma_features(photo: Photo, brightness: Luminance, lab: Tensor, dehazed: Ph
         terms += [change, change * tone, change * tone.square()]
     for veil in _blurred(photo.amin(1, keepdim=True), VEIL):
         terms += [veil, veil * tone, veil.square()]
-    return torch.stack([term.flatten() for term in terms])
+    return terms
 
 
-def _color_features(toned: Tensor, lab: Tensor, dehazed: Tensor) -> Float[Tensor, "terms pixels"]:
+def _color_shifts(dehazed: Photo, lab: Tensor) -> list[Tensor]:
+    return [(after - before) / 50 for after, before in zip(_lab(dehazed)[1:], lab[1:], strict=True)]
+
+
+def _color_features(toned: Tensor, lab: Tensor) -> Float[Tensor, "terms pixels"]:
     unit = _unit(toned)
     gain = (toned[0] - lab[0]) / 50
-    terms = [*_polynomial(unit), gain, *(gain * color for color in unit), gain.square()]
-    terms += [(dehazed[channel] - lab[channel]) / 50 for channel in (1, 2)]
-    return torch.stack([term.flatten() for term in terms])
+    return _stacked([*_polynomial(unit), gain, *(gain * color for color in unit), gain.square()])
 
 
 def _polynomial(colors: Sequence[Tensor]) -> list[Tensor]:

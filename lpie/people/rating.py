@@ -64,10 +64,8 @@ def rate_photographs(folder: Path, file: Path) -> Widget:
 
     def draw() -> None:
         said.value = f"{len(rated)} rated, {len(waiting)} to go"
-        alternative = "the photograph to rate"
-        picture.value = (
-            f'<img alt="{alternative}" style="max-height: 60vh" src="{embedded(waiting[0])}">' if waiting else "Done."
-        )
+        shown = '<img alt="the photograph to rate" style="max-height: 60vh" src="{}">'
+        picture.value = shown.format(embedded(waiting[0])) if waiting else "Done."
 
     def rate(rating: int) -> None:
         if waiting:

@@ -122,7 +122,7 @@ def enhance_files(
             photo = _reduced(photo, PREVIEW) if preview else photo
             enhanced = enhance_file(photo, enhancer, tile)
             if told is not None and critic_of(told[1]) != NO_CRITIC:
-                _say_what_is_unexplained(source, photo, enhanced)
+                _say_what_is_unexplained(source, photo, enhanced, hazy=enhancer.operator.estimate is not None)
             if told is not None:
                 sign(enhanced.exif, *told)
             if is_page(target):
@@ -141,16 +141,16 @@ def enhance_files(
     return failures
 
 
-def _say_what_is_unexplained(name: str, photo: PhotoFile, enhanced: PhotoFile) -> None:
-    """Warn where a network that a critic trained changed what no tone curve or local contrast explains."""
+def _say_what_is_unexplained(name: str, photo: PhotoFile, enhanced: PhotoFile, *, hazy: bool) -> None:
+    """Warn where a network that a critic trained changed what no tone curve, local contrast or haze explains."""
     if find_spec("pycvvdp") is None or min(photo.pixels.shape[:2]) < LOOKED_AT // 8:
         return
     from lpie.judges.unexplained import unexplained_change
 
     before, after = (from_pixels(_reduced(one, LOOKED_AT).pixels) for one in (photo, enhanced))
-    share = float(unexplained_change(before, after))
+    share = float(unexplained_change(before, after, hazy=hazy))
     if share > JUDGES["unexplained"].plain:
-        text = "%s: %.0f %% of the photo shows a change that no tone curve or local contrast explains; look at it"
+        text = "%s: %.0f %% of the photo shows a change that no tone curve, local contrast or haze explains; look at it"
         log.warning(text, names.printable(name), 100 * share)
 
 

@@ -7,16 +7,13 @@ plain. How visible a strength is on a given photo is for a model of vision to sa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from lpie.imaging.color import luma
 from lpie.imaging.pixels import quantize
 from lpie.judges.robustness import blur
-from lpie.vocabulary import Luminance, Photo
+from lpie.vocabulary import Photo
 
 CELLS = 16
 """Blotches and bands are as large as the cell of a grid with so many cells along the shorter side."""
@@ -41,19 +38,23 @@ def damaged(photo: Photo, kind: str, strength: float, seed: int = 0) -> Photo:
 
 def _blotches(photo: Photo, strength: float, random: _Random) -> Photo:
     """Patches of another brightness and tint, each as large as a grid cell."""
-    return photo + 0.05 * strength * _coarse_noise(photo, CELLS, random)
+    height, width = photo.shape[-2:]
+    size = min(height, width) / CELLS
+    coarse = torch.randn(1, 3, max(2, round(height / size)), max(2, round(width / size)), generator=random)
+    fine = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic", align_corners=False)
+    return photo + 0.05 * strength * fine / fine.std().clamp_min(1e-6)
 
 
 def _bands(photo: Photo, strength: float, random: _Random) -> Photo:
     """Tinted bands of a cell's width along one horizontal and one vertical border."""
     height, width = photo.shape[-2:]
     size = min(height, width) / CELLS
-    tint = _tint(random)
+    tint = torch.randn(1, 3, 1, 1, generator=random)
     rows, columns = torch.arange(height).view(-1, 1), torch.arange(width).view(1, -1)
     offset = (1 + torch.rand(2, generator=random)) * size
     band = torch.exp(-0.5 * ((height - rows - offset[0]) / (0.4 * size)).square())
     band = torch.maximum(band, torch.exp(-0.5 * ((columns - offset[1]) / (0.4 * size)).square()))
-    return photo + 0.12 * strength * band * tint
+    return photo + 0.12 * strength * band * tint / tint.norm() * 3**0.5
 
 
 def _hue_shift(photo: Photo, strength: float, random: _Random) -> Photo:
@@ -87,9 +88,8 @@ def _weave(photo: Photo, strength: float, random: _Random) -> Photo:
     return photo + 0.008 * strength * lines
 
 
-def _halos(photo: Photo, strength: float, random: _Random) -> Photo:
+def _halos(photo: Photo, strength: float, _random: _Random) -> Photo:
     """Bright and dark fringes, a cell wide, along strong edges."""
-    del random
     brightness = luma(photo)
     radius = min(photo.shape[-2:]) / CELLS / 2
     change = brightness - blur(brightness, radius)
@@ -97,49 +97,27 @@ def _halos(photo: Photo, strength: float, random: _Random) -> Photo:
     return photo + 1.5 * strength * blur(strong, radius / 3)
 
 
-def _ringing(photo: Photo, strength: float, random: _Random) -> Photo:
+def _ringing(photo: Photo, strength: float, _random: _Random) -> Photo:
     """Edges repeated beside themselves, fainter and fainter."""
-    del random
     brightness = luma(photo)
     edges = brightness - blur(brightness, 2)
-    rings = sum((-0.6) ** k * (_moved(edges, 5 * k) + _moved(edges, -5 * k)) for k in (1, 2, 3))
+    rings = sum((-0.6) ** k * (edges.roll(5 * k, -1) + edges.roll(-5 * k, -1)) for k in (1, 2, 3))
     return photo + 0.6 * strength * rings
 
 
-def _clipped_shadows(photo: Photo, strength: float, random: _Random) -> Photo:
+def _clipped_shadows(photo: Photo, strength: float, _random: _Random) -> Photo:
     """Everything darker than a bound turned black, and nothing else changed."""
-    del random
     bound = 0.15 * strength
     return torch.where(luma(photo) < bound, torch.zeros_like(photo), photo)
 
 
-DAMAGES: Mapping[str, Callable[[Photo, float, _Random], Photo]] = MappingProxyType(
-    {
-        "blotches": _blotches,
-        "bands": _bands,
-        "hue shift": _hue_shift,
-        "weave": _weave,
-        "halos": _halos,
-        "ringing": _ringing,
-        "clipped shadows": _clipped_shadows,
-    }
-)
+DAMAGES: Mapping[str, Callable[[Photo, float, _Random], Photo]] = {
+    "blotches": _blotches,
+    "bands": _bands,
+    "hue shift": _hue_shift,
+    "weave": _weave,
+    "halos": _halos,
+    "ringing": _ringing,
+    "clipped shadows": _clipped_shadows,
+}
 """Kinds of damage, each a function of photo, strength and random generator."""
-
-
-def _coarse_noise(photo: Photo, cells: int, random: _Random) -> Float[Tensor, "1 3 h w"]:
-    """Smooth noise of standard deviation near 1, whose patches are a cell large and tinted."""
-    height, width = photo.shape[-2:]
-    size = min(height, width) / cells
-    coarse = torch.randn(1, 3, max(2, round(height / size)), max(2, round(width / size)), generator=random)
-    fine = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic", align_corners=False)
-    return fine / fine.std().clamp_min(1e-6)
-
-
-def _tint(random: _Random) -> Float[Tensor, "1 3 1 1"]:
-    tint = torch.randn(1, 3, 1, 1, generator=random)
-    return tint / tint.norm() * 3**0.5
-
-
-def _moved(values: Luminance, columns: int) -> Luminance:
-    return torch.roll(values, columns, -1)

@@ -126,9 +126,8 @@ def _measure_batch(
     }
     if "cvvdp" in measured:
         columns["cvvdp"] = cvvdp(output, target)
-        columns["unexplained"] = unexplained_change(
-            from_uint8(torch.stack([s.photo for s in scenes]).to(device)), output
-        )
+        photo = from_uint8(torch.stack([scene.photo for scene in scenes]).to(device))
+        columns["unexplained"] = unexplained_change(photo, output, hazy=scenes[0].airlight is not None)
     columns |= _nearness_to_truth(output, scenes)
     change = change_spectrum(output - target)
     columns |= {f"change_{octave + 1}": change[:, octave] for octave in range(OCTAVES)}

@@ -153,8 +153,7 @@ def roles(table: pd.DataFrame) -> dict[str, tuple[Role, ...]]:
     }
 
 
-def _about_renditions(raters: Mapping, references: Mapping, demo: bool) -> Iterator[Answer]:
-    del references, demo  # no rendition is the true one
+def _about_renditions(raters: Mapping, _references: Mapping, _demo: bool) -> Iterator[Answer]:
     ratings, folder = _ratings("people/tone_mapping")
     for scene, rows in ratings.groupby("scene"):
         photos = [read_photo(folder / "images" / file) for file in rows["file"]]
@@ -165,8 +164,7 @@ def _about_renditions(raters: Mapping, references: Mapping, demo: bool) -> Itera
                     yield "liked", name, str(scene), _in_order(liked - other, score - its_score)
 
 
-def _about_degraded(raters: Mapping, references: Mapping, demo: bool) -> Iterator[Answer]:
-    del demo
+def _about_degraded(raters: Mapping, references: Mapping, _demo: bool) -> Iterator[Answer]:
     ratings, folder = _ratings("people/degraded")
     for (motif, _), rows in ratings.groupby(["motif", "distortion"]):
         worst_first = rows.sort_values("level")
@@ -180,8 +178,7 @@ def _about_degraded(raters: Mapping, references: Mapping, demo: bool) -> Iterato
             yield "degraded", name, str(motif), _rank_correlation(people[:-1], nearness)
 
 
-def _about_pairs(raters: Mapping, references: Mapping, demo: bool) -> Iterator[Answer]:
-    del references, demo
+def _about_pairs(raters: Mapping, _references: Mapping, _demo: bool) -> Iterator[Answer]:
     for question, pairs in (("finished", finished_pairs()), ("haze-free", clear_pairs())):
         for group, before, after in pairs:
             photos = [within(read_photo(path), LONGEST_SIDE) for path in (before, after)]
@@ -220,8 +217,7 @@ def _about_damage(raters: Mapping, references: Mapping, demo: bool) -> Iterator[
                 yield "damage ranked", name, group, _rank_correlation(-np.array(losses), near_to)
 
 
-def _about_persons(raters: Mapping, references: Mapping, demo: bool) -> Iterator[Answer]:
-    del raters, demo
+def _about_persons(_raters: Mapping, references: Mapping, _demo: bool) -> Iterator[Answer]:
     for place, (group, before, after) in enumerate(finished_pairs()):
         photo, finished = (quantize(within(read_photo(path), LONGEST_SIDE)) for path in (before, after))
         height, width = (min(sides) for sides in zip(photo.shape[-2:], finished.shape[-2:], strict=True))

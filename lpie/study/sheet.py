@@ -25,6 +25,7 @@ from lpie.imaging.resampling import within
 from lpie.judges import JUDGES
 from lpie.judges.full_reference import visible_difference
 from lpie.judges.unexplained import unexplained_map
+from lpie.operators import OPERATORS
 from lpie.photos.enhancement import enhance
 from lpie.photos.photographs import demo_photographs, read_photo
 from lpie.records import atomic_path, write_csv
@@ -32,22 +33,19 @@ from lpie.vocabulary import Luminance, Photo
 
 log = logging.getLogger(__name__)
 
-_LARGE = {  # of unsplash800: 800 px on the longer side
-    "faces": ("1864", "2889", "3242"),
-    "plain skies": ("1016", "1961", "2636", "3345"),
-    "night": ("0028", "0701", "2183", "2300", "3252"),
-    "fog": ("0515", "1595", "2937"),
-    "foliage": ("1389", "2917", "3481"),
-    "text": ("1206", "1615", "3261"),
-    "walls": ("2489",),
-    "animals": ("1910", "2456"),
-}
-SHEET: Mapping[str, tuple[str, ...]] = {kind: tuple(f"unsplash800/{n}.jpg" for n in of) for kind, of in _LARGE.items()}
-SHEET = {
-    **SHEET,
-    "faces": (*SHEET["faces"], "fivek/1080p/000001.png", "kodak24/04.png", "kodak24/15.png"),
-    "plain skies": (*SHEET["plain skies"], "kodak24/20.png"),
-    "walls": (*SHEET["walls"], "fivek/1080p/000005.png", "kodak24/01.png"),
+_NAMES = {
+    "faces": "1864 2889 3242 fivek/1080p/000001.png kodak24/04.png kodak24/15.png",
+    "plain skies": "1016 1961 2636 3345 kodak24/20.png",
+    "night": "0028 0701 2183 2300 3252",
+    "fog": "0515 1595 2937",
+    "foliage": "1389 2917 3481",
+    "text": "1206 1615 3261",
+    "walls": "2489 fivek/1080p/000005.png kodak24/01.png",
+    "animals": "1910 2456",
+}  # numbers alone are of unsplash800
+SHEET: Mapping[str, tuple[str, ...]] = {
+    kind: tuple(name if "/" in name else f"unsplash800/{name}.jpg" for name in names.split())
+    for kind, names in _NAMES.items()
 }
 """The photographs by what they show: 800 px and larger, and Kodak's of 768 px, whose pictures may be published."""
 
@@ -118,10 +116,14 @@ def _columns(photo: Photo, networks: Sequence[str], operator: str) -> tuple[_Col
     """Pictures by caption, a column for the photo, the operator and each network; unexplained change by network."""
     photo = within(photo, LONGEST_SIDE)
     target = quantize(enhance(photo, operator=operator, weights="operator"))
+    hazy = OPERATORS[operator].estimate is not None
     columns, changes = [{"input": _picture(photo)}, {"operator": _picture(target)}], {}
     for network in networks:
         rendition, name = quantize(enhance(photo, operator=operator, weights=network)), Path(network).stem
-        visible, where = visible_difference(rendition, target) / PLAINLY_VISIBLE, unexplained_map(photo, rendition)
+        visible, where = (
+            visible_difference(rendition, target) / PLAINLY_VISIBLE,
+            unexplained_map(photo, rendition, hazy=hazy),
+        )
         changes[name] = float(where.mean())
         maps = {"visible beside the operator's": visible, f"{name}, unexplained {changes[name]:.3f}": where}
         columns.append({name: _picture(rendition)} | {text: _picture(map_) for text, map_ in maps.items()})

@@ -27,10 +27,10 @@ from lpie.imaging.resampling import resize
 from lpie.judges.full_reference import psnr
 from lpie.operators.local_laplacian import SAMPLES, filtered_luminance, local_laplacian
 from lpie.operators.local_laplacian_plain import exact
-from lpie.operators.tone_mapping import tone_map
 from lpie.photos.photographs import demo_photographs, read_photo
 from lpie.registry import fetch, files_of
 from lpie.study.kept_tables import Rows, if_available, kept, pixels
+from lpie.study.tone_mapping import tone_map
 from lpie.vocabulary import Photo
 
 SWEEPS: dict[str, tuple[float, ...]] = {

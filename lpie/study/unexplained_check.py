@@ -25,6 +25,7 @@ from lpie.imaging.resampling import within
 from lpie.judges import JUDGES
 from lpie.judges.full_reference import NO_DIFFERENCE, cvvdp
 from lpie.judges.unexplained import unexplained_change
+from lpie.operators import OPERATORS
 from lpie.photos.enhancement import enhance
 from lpie.photos.photographs import read_photo
 from lpie.records import write_csv
@@ -38,26 +39,19 @@ COLUMNS = ["half", "photo", "rendition", "strength", "jod", "unexplained"]
 Row = tuple[str, float, float, float]  # rendition, strength of the damage, what it costs in JOD, unexplained change
 
 
-def tone_rows(photo: Photo, place: int, networks: Sequence[str]) -> Iterator[Row]:
+def rows_of(photo: Photo, place: int, operator: str, networks: Sequence[str]) -> Iterator[Row]:
     """The operator's rendition, those of `networks`, and the operator's with every damage at two strengths."""
-    whole = quantize(enhance(photo, operator="tone", weights="operator"))
-    renditions = {"tone": whole}
+    hazy = OPERATORS[operator].estimate is not None
+    whole = quantize(enhance(photo, operator=operator, weights="operator"))
+    yield operator, 0.0, 0.0, float(unexplained_change(photo, whole, hazy=hazy))
     for network in networks:
-        renditions[Path(network).stem] = quantize(enhance(photo, operator="tone", weights=network))
-    for name, rendition in renditions.items():
-        yield name, 0.0, 0.0, float(unexplained_change(photo, rendition))
+        rendition = quantize(enhance(photo, operator=operator, weights=network))
+        yield Path(network).stem, 0.0, 0.0, float(unexplained_change(photo, rendition, hazy=hazy))
     for kind in DAMAGES if place % 2 or place % 8 == 0 else ():  # those that choose are asked for the bound above all
         for strength in (STRENGTHS[place % 3], STRENGTHS[-1 - place % 2]):
             harmed = damaged(whole, kind, strength, seed=place)
             loss = NO_DIFFERENCE - float(cvvdp(harmed, whole))
-            yield kind, strength, loss, float(unexplained_change(photo, harmed))
-
-
-def haze_rows(photo: Photo, networks: Sequence[str]) -> Iterator[Row]:
-    """The dehazed photo of the operator and of `networks`."""
-    for network in ("operator", *networks):
-        dehazed = quantize(enhance(photo, operator="dehaze", weights=network))
-        yield "dehaze" if network == "operator" else network, 0.0, 0.0, float(unexplained_change(photo, dehazed))
+            yield kind, strength, loss, float(unexplained_change(photo, harmed, hazy=hazy))
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
@@ -67,16 +61,16 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     shares, the bootstrap's for correlations). Flagged is what exceeds `plain` of the judge's row, which is `bound`.
     """
     found = []
-    undamaged = rows[~rows["rendition"].isin(DAMAGES)]
+    undamaged, harmed = rows[rows["strength"] == 0], rows[rows["strength"] > 0]
     for (half, name), group in undamaged.groupby(["half", "rendition"], sort=False):
         flagged = int((group["unexplained"] > JUDGES["unexplained"].plain).sum())
         low, high = stats.binomtest(flagged, len(group)).proportion_ci(method="wilson")
         found.append((half, f"{name}: flagged", flagged / len(group), low, high, len(group)))
-    harmed = rows[rows["rendition"].isin(DAMAGES)]
-    for half, group in harmed.groupby("half", sort=False):
+    operators = undamaged.groupby("photo")["rendition"].first()
+    for (half, operator), group in harmed.groupby(["half", harmed["photo"].map(operators)], sort=False):
         ranked = [stats.spearmanr(one["jod"], one["unexplained"]).statistic for _, one in group.groupby("photo")]
         interval = paired_interval(ranked)
-        text = "damage: rank correlation with its visibility"
+        text = f"damage after {operator}: rank correlation with its visibility"
         found.append((half, text, interval.mean, interval.low, interval.high, interval.n))
     return pd.DataFrame(found, columns=["half", "question", "value", "low", "high", "photographs"])
 
@@ -94,8 +88,8 @@ def main() -> None:
         if path.stem in set(table["photo"]):
             continue
         photo = quantize(within(read_photo(path), LONGEST_SIDE))
-        networks = shipped[operator]
-        rows = tone_rows(photo, place, networks + asked.networks) if operator == "tone" else haze_rows(photo, networks)
+        networks = shipped[operator] + (asked.networks if operator == "tone" else [])
+        rows = rows_of(photo, place, operator, networks)
         found = pd.DataFrame([(HALVES[place % 2], path.stem, *row) for row in rows], columns=COLUMNS).round(4)
         table = pd.concat([table, found], ignore_index=True)
         write_csv(file, table)
@@ -117,9 +111,14 @@ def photographs() -> list[tuple[int, Path, str]]:
 def bound(rows: pd.DataFrame) -> float:
     """The smallest hundredth at which at most 5 % of the choosing half is flagged of each rendition without a critic.
 
-    Of dehazing the operator alone counts: its networks take haze away in patches, or draw lattices into skies.
+    Of dehazing, `can24` does not count: it draws lattices into skies.
     """
-    names = ["tone", "dehaze", *(f"tone-{of}-plain" for of in ("can24", "grid", "parameters"))]
+    names = [
+        "tone",
+        "dehaze",
+        "dehaze-parameters-plain",
+        *(f"tone-{of}-plain" for of in ("can24", "grid", "parameters")),
+    ]
     chosen = rows[(rows["half"] == HALVES[0]) & rows["rendition"].isin(names)]
     highest = chosen.groupby("rendition")["unexplained"].quantile(0.95, interpolation="higher").max()
     return math.ceil(100 * highest) / 100

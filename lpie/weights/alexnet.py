@@ -17,20 +17,15 @@ SHAPES = ((64, 3, 11), (192, 64, 5), (384, 192, 3), (256, 384, 3), (256, 256, 3)
 
 
 def read_alexnet(path: Path) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Weight (out, in, k, k), bias (out,) and head (out,) of each layer, float32.
-
-    Raises ValueError where the arrays are not those of AlexNet and five heads.
-    """
+    """Weight (out, in, k, k), bias (out,) and head (out,) of each layer, float32; the registry pins the file."""
     with path.open("rb") as stream:
-        values = [value for code, value, _ in pickletools.genops(stream) if code.name == "BINBYTES"]
-    arrays = [torch.frombuffer(bytearray(value), dtype=torch.float32) for value in values]
-    expected = [size for out, into, side in SHAPES for size in (side * side * into * out, out)]
-    expected += [out for out, _, _ in SHAPES]
-    if (found := [array.numel() for array in arrays]) != expected:
-        raise ValueError(f"{path}: expected AlexNet's arrays of {expected} numbers, got {found}.")
-    weights, biases, heads = arrays[0:10:2], arrays[1:10:2], arrays[10:]
-    kernels = [
-        weight.view(side, side, into, out).permute(3, 2, 0, 1).contiguous()  # flax: (k, k, in, out)
-        for weight, (out, into, side) in zip(weights, SHAPES, strict=True)
+        arrays = [value for code, value, _ in pickletools.genops(stream) if code.name == "BINBYTES"]
+    kernels, biases, heads = (
+        [torch.frombuffer(bytearray(array), dtype=torch.float32) for array in some]
+        for some in (arrays[0:10:2], arrays[1:10:2], arrays[10:])
+    )
+    weights = [  # stored as (k, k, in, out)
+        kernel.view(side, side, into, out).permute(3, 2, 0, 1).contiguous()
+        for kernel, (out, into, side) in zip(kernels, SHAPES, strict=True)
     ]
-    return list(zip(kernels, biases, heads, strict=True))
+    return list(zip(weights, biases, heads, strict=True))
