@@ -41,7 +41,7 @@ class AdaptiveNormalization(nn.Module):
         self.offset = nn.Parameter(torch.zeros(width))
 
     def forward(self, features: Features) -> Features:
-        """The normalized features, float32 (float64 for float64)."""
+        """The normalized features, float32 (float64 for float64); see `apply_affine` about their memory."""
         features = full_precision(features)
         return apply_affine(features, *self.affine(*moments(features)))
 
@@ -55,12 +55,17 @@ def moments(features: Features) -> tuple[PerChannel, PerChannel]:
     """Mean and biased variance of each photo's channels; many times faster than `torch.var_mean`."""
     flat = features.permute(0, 2, 3, 1).flatten(1, 2)  # no copy where channels lie last
     mean = flat.mean(1, keepdim=True)
-    return mean[:, 0], (flat - mean).square().mean(1)
+    centered = flat - mean
+    return mean[:, 0], (centered.square() if torch.is_grad_enabled() else centered.square_()).mean(1)
 
 
 def apply_affine(features: Features, scale: PerChannel, shift: PerChannel) -> Features:
-    """`features * scale + shift`, one pair for each photo and channel."""
-    return torch.addcmul(shift.to(features)[..., None, None], features, scale.to(features)[..., None, None])
+    """`features * scale + shift`, one pair for each photo and channel.
+
+    Overwrites `features` where no gradient is recorded: fresh memory for them takes longer than the arithmetic.
+    """
+    scale, shift = (each.to(features)[..., None, None] for each in (scale, shift))
+    return torch.addcmul(shift, features, scale) if torch.is_grad_enabled() else features.mul_(scale).add_(shift)
 
 
 class ContextAggregationNetwork(nn.Module):
