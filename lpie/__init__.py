@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from lpie.names import exports
+
 if TYPE_CHECKING:  # the same names for type checkers and editors; a test holds both lists equal
     from lpie.critic.loss import NIMALoss as NIMALoss
     from lpie.critic.nima import NIMA as NIMA
@@ -26,37 +28,27 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test holds 
     __version__: str
 
 _EXPORTS = {
-    "read_photo": "lpie.photos.photographs",
-    "write_photo": "lpie.photos.photographs",
-    "local_laplacian": "lpie.operators.local_laplacian",
-    "dehaze": "lpie.operators.nonlocal_dehazing",
-    "NIMA": "lpie.critic.nima",
-    "NIMALoss": "lpie.critic.loss",
-    "ssim": "lpie.losses.similarity",
-    "ms_ssim": "lpie.losses.similarity",
-    "SSIMLoss": "lpie.losses.modules",
-    "MSSSIMLoss": "lpie.losses.modules",
-    "PerceptualObjective": "lpie.losses.objective",
-    "ContextAggregationNetwork": "lpie.networks.context_aggregation",
-    "BilateralGrid": "lpie.networks.bilateral_grid",
-    "OperatorParameters": "lpie.networks.operator_parameters",
-    "enhance": "lpie.photos.enhancement",
-    "unexplained_change": "lpie.judges.unexplained",
+    "photos.photographs": "read_photo write_photo",
+    "photos.enhancement": "enhance",
+    "operators.local_laplacian": "local_laplacian",
+    "operators.nonlocal_dehazing": "dehaze",
+    "critic.nima": "NIMA",
+    "critic.loss": "NIMALoss",
+    "losses.similarity": "ssim ms_ssim",
+    "losses.modules": "SSIMLoss MSSSIMLoss",
+    "losses.objective": "PerceptualObjective",
+    "networks.context_aggregation": "ContextAggregationNetwork",
+    "networks.bilateral_grid": "BilateralGrid",
+    "networks.operator_parameters": "OperatorParameters",
+    "judges.unexplained": "unexplained_change",
 }
-
-__all__ = ["__version__", *_EXPORTS]
+__all__ = ["__version__", *" ".join(_EXPORTS.values()).split()]
+_find = exports(__name__, **_EXPORTS)
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that `import lpie` does not wait for torch (PEP 562)."""
-    if name == "__version__":
-        value: Any = import_module("importlib.metadata").version("lpie")
-    elif name in _EXPORTS:
-        value = getattr(import_module(_EXPORTS[name]), name)
-    else:
-        raise AttributeError(f"module 'lpie' has no attribute {name!r}")
-    globals()[name] = value
-    return value
+    return import_module("importlib.metadata").version("lpie") if name == "__version__" else _find(name)
 
 
 def __dir__() -> list[str]:

@@ -21,7 +21,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "tqdm",
         "typer",
     ),
-    "data": ("flatbuffers", "h5py", "pooch", "requests", "tqdm"),
+    "data": ("h5py", "pooch", "requests", "tflite", "tqdm"),
     "study": (
         "IPython",
         "flip_evaluator",

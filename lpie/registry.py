@@ -11,7 +11,6 @@ import logging
 import os
 import tomllib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -59,7 +58,8 @@ def files_of(folder: str) -> list[Path]:
     within = folder.rstrip("/") + "/"
     names = sorted(name for name in registered() if name.startswith(within))
     if not names:
-        raise ValueError(f"The registry has no folder {folder!r}: its folders are {', '.join(_folders())}.")
+        known = ", ".join(sorted({source.folder for source in sources()}))
+        raise ValueError(f"The registry has no folder {folder!r}: its folders are {known}.")
     return _fetch_all(names)
 
 
@@ -122,10 +122,6 @@ def _source(table: dict) -> Source:
     return Source(table["folder"], table["about"], table["license"], table["bytes"], files)
 
 
-def _folders() -> list[str]:
-    return sorted({source.folder for source in sources()})
-
-
 def _fetch_all(names: Sequence[str]) -> list[Path]:
     known = registered()
     if unknown := [name for name in names if name not in known]:
@@ -167,24 +163,10 @@ def _sha256(path: Path, size: int, modified: int) -> str:
 def _download_all(files: Sequence[RegisteredFile]) -> list[Path]:
     if not files:
         return []
-    from tqdm import tqdm
+    from tqdm.contrib.concurrent import thread_map
 
     log.info("downloading %d file(s) to %s", len(files), cache_folder())
-    with (
-        tqdm(total=len(files), desc="downloading", unit="file", disable=None) as bar,
-        ThreadPoolExecutor(CONNECTIONS) as pool,
-    ):
-
-        def download(file: RegisteredFile) -> Path:
-            path = _download(file)
-            bar.update()
-            return path
-
-        try:
-            return list(pool.map(download, files))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    return thread_map(_download, files, max_workers=CONNECTIONS, desc="downloading", unit="file", disable=None)
 
 
 def _download(file: RegisteredFile) -> Path:

@@ -11,6 +11,7 @@ import flatbuffers
 import h5py
 import numpy as np
 import pytest
+import tflite
 import torch
 from PIL import Image
 from safetensors.torch import load_file
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 
 from lpie.critic.backbones import MobileNetV1
 from lpie.critic.nima import NIMA, mean_score
-from lpie.weights.published import FlatTable, dequantized, git_blob_id, read_published
+from lpie.weights.published import dequantized, git_blob_id, read_published
 
 KERAS_LAYERS = ["conv1", *(f"conv_{part}_{block}" for block in range(1, 14) for part in ("dw", "pw"))]
 
@@ -180,18 +181,15 @@ def test_dequantization_is_scale_times_distance_from_zero_point(axis, scale, zer
     """Along one axis or for the whole tensor, as TFLite's quantization specification says."""
     values = np.arange(-12, 12, dtype=np.int8).reshape(2, 4, 3)
     build = flatbuffers.Builder()
-    stored = build.CreateNumpyVector(values.view(np.uint8).ravel())
     scales = build.CreateNumpyVector(np.array(scale, np.float32))
     zeros = build.CreateNumpyVector(np.array(zero_point, np.int64))
     shape = build.CreateNumpyVector(np.array(values.shape, np.int32))
-    buffer = flat_table(build, {0: ("offset", stored)}, 1)
     quantization = flat_table(build, {2: ("offset", scales), 3: ("offset", zeros), 6: ("Int32", axis)}, 7)
-    tensor = flat_table(build, {0: ("offset", shape), 1: ("Int8", 9), 4: ("offset", quantization)}, 5)
-    build.Finish(flat_table(build, {0: ("offset", tensor), 1: ("offset", buffer)}, 2))
-    root = FlatTable.root(bytes(build.Output()))
+    build.Finish(flat_table(build, {0: ("offset", shape), 1: ("Int8", 9), 4: ("offset", quantization)}, 5))
+    tensor = tflite.Tensor.GetRootAs(bytes(build.Output()))
     along = [-1 if i == axis else 1 for i in range(3)] if len(scale) > 1 else [1, 1, 1]
     expected = (values - np.array(zero_point).reshape(along)) * np.array(scale).reshape(along)
-    np.testing.assert_allclose(dequantized(root.table(0), [root.table(1)]), expected, rtol=1e-6)
+    np.testing.assert_allclose(dequantized(tensor, values.view(np.uint8).ravel()), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["weights.hdf5", "weights.tflite"])

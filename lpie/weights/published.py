@@ -148,15 +148,6 @@ def _tensor(values: np.ndarray) -> Tensor:
 
 # ---- TFLite ---------------------------------------------------------------------------------------------------------
 
-_CONVOLUTION, _DEPTHWISE, _DENSE = 3, 4, 9  # BuiltinOperator in TFLite's schema.fbs
-_NUMPY_TYPES: dict[int, np.dtype] = {
-    0: np.dtype("<f4"),
-    1: np.dtype("<f2"),
-    2: np.dtype("<i4"),
-    3: np.dtype("u1"),
-    9: np.dtype("i1"),
-}
-
 
 def read_tflite(path: Path) -> dict[str, Tensor]:
     """A MobileNet NIMA with batch norm folded, as TensorFlow Lite's converter wrote it, dequantized to float32.
@@ -170,93 +161,51 @@ def read_tflite(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path}: expected a TFLite file, whose bytes 4..8 are 'TFL3', got {content[4:8]!r}.")
     try:
         layers = list(_tflite_layers(content))
-    except (struct.error, IndexError, TypeError, ValueError, KeyError, OverflowError, MemoryError) as error:
+    except (struct.error, ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: expected a whole TFLite file, this one is cut or damaged ({error!r}).") from error
-    operators = [operator for operator, _, _ in layers]
-    if operators != [_CONVOLUTION, *[_DEPTHWISE, _CONVOLUTION] * BLOCKS, _DENSE]:
-        raise ValueError(
-            f"{path}: expected the 27 convolutions and the dense layer of a MobileNet NIMA, got {operators}."
-        )
+    kinds = [kind for kind, _, _ in layers]
+    if kinds != ["CONV_2D", *["DEPTHWISE_CONV_2D", "CONV_2D"] * BLOCKS, "FULLY_CONNECTED"]:
+        raise ValueError(f"{path}: expected the 27 convolutions and the dense layer of a MobileNet NIMA, got {kinds}.")
     tensors: dict[str, Tensor] = {}
-    for name, (operator, weight, bias) in zip((*_LAYERS, "fc"), layers, strict=True):
-        if operator == _CONVOLUTION:
+    for name, (kind, weight, bias) in zip((*_LAYERS, "fc"), layers, strict=True):
+        if kind == "CONV_2D":
             weight = weight.transpose(0, 3, 1, 2)  # TFLite: (out, 3, 3, in)
-        elif operator == _DEPTHWISE:
+        elif kind == "DEPTHWISE_CONV_2D":
             weight = weight.transpose(3, 0, 1, 2)  # TFLite: (1, 3, 3, channels)
         tensors[f"{name}.weight"] = _tensor(weight)
         tensors[f"{name}.bias"] = _tensor(bias)
     return tensors
 
 
-def _tflite_layers(content: bytes) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """(operator, weight, bias) of each layer that has weights, in the order of the graph.
+def _tflite_layers(content: bytes) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """The operator's name, weight and bias of each layer that has weights, in the order of the graph."""
+    import tflite
 
-    Numbers of fields are their places in the tables of schema.fbs.
-    """
-    model = FlatTable.root(content)
-    (graph,) = model.tables(2)
-    codes = [int(code.number(0, "int8") or code.number(3, "int32")) for code in model.tables(1)]
-    stored, buffers = graph.tables(0), model.tables(4)
-    for operation in graph.tables(3):
-        code = codes[operation.number(0, "uint32")]
-        if code in (_CONVOLUTION, _DEPTHWISE, _DENSE):
-            _, weight, bias = operation.vector(1, "<i4")
-            yield code, dequantized(stored[weight], buffers), dequantized(stored[bias], buffers)
+    kinds = {
+        getattr(tflite.BuiltinOperator, name): name for name in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+    }
+    model = tflite.Model.GetRootAs(content)
+    graph = model.Subgraphs(0)
+    for operation in map(graph.Operators, range(graph.OperatorsLength())):
+        code = model.OperatorCodes(operation.OpcodeIndex())
+        kind = code.BuiltinCode() or code.DeprecatedBuiltinCode()
+        if kind in kinds:
+            tensors = [graph.Tensors(place) for place in operation.InputsAsNumpy()[1:3].tolist()]
+            weight, bias = (dequantized(one, model.Buffers(one.Buffer()).DataAsNumpy()) for one in tensors)
+            yield kinds[kind], weight, bias
 
 
-def dequantized(tensor: FlatTable, buffers: list[FlatTable]) -> np.ndarray:
-    """The values of a `Tensor` of the schema, float32."""
-    shape = tensor.vector(0, "<i4")
-    values = buffers[tensor.number(2, "uint32")].vector(0, "u1").view(_NUMPY_TYPES[tensor.number(1, "int8")])
-    values = values.reshape(shape).astype(np.float32)
-    quantization = tensor.table(4)
-    scale = quantization.vector(2, "<f4") if quantization else np.empty(0, np.float32)
-    if quantization is None or scale.size == 0:
+def dequantized(tensor: Any, stored: np.ndarray) -> np.ndarray:
+    """The values, float32, of a `tflite.Tensor` whose buffer holds the bytes `stored`."""
+    import tflite
+
+    types = {"FLOAT32": "<f4", "FLOAT16": "<f2", "INT32": "<i4", "UINT8": "u1", "INT8": "i1"}
+    kind = {getattr(tflite.TensorType, name): numpy_type for name, numpy_type in types.items()}[tensor.Type()]
+    values = stored.view(kind).reshape(tensor.ShapeAsNumpy()).astype(np.float32)
+    quantization = tensor.Quantization()
+    if quantization is None or quantization.ScaleIsNone():
         return values
+    scale, zero_point = quantization.ScaleAsNumpy(), quantization.ZeroPointAsNumpy().astype(np.float32)
     along = [1] * values.ndim
-    along[quantization.number(6, "int32")] = scale.size
-    zero_point = quantization.vector(3, "<i8").astype(np.float32)
+    along[quantization.QuantizedDimension()] = scale.size
     return (values - zero_point.reshape(along)) * scale.reshape(along)
-
-
-class FlatTable:
-    """One table of a FlatBuffer, its fields taken by their place in the schema."""
-
-    def __init__(self, content: bytes, position: int) -> None:
-        from flatbuffers.table import Table
-
-        self._content = content
-        self._table = Table(content, position)
-
-    @classmethod
-    def root(cls, content: bytes) -> FlatTable:
-        return cls(content, struct.unpack_from("<I", content)[0])
-
-    def _position(self, field: int) -> int | None:
-        offset = self._table.Offset(4 + 2 * field)
-        return self._table.Pos + offset if offset else None
-
-    def number(self, field: int, kind: str) -> int:
-        """An integer, 0 (the schema's default) where it is left out."""
-        position = self._position(field)
-        return 0 if position is None else int(np.frombuffer(self._content, kind, 1, position)[0])
-
-    def table(self, field: int) -> FlatTable | None:
-        position = self._position(field)
-        return None if position is None else FlatTable(self._content, self._table.Indirect(position))
-
-    def tables(self, field: int) -> list[FlatTable]:
-        position = self._position(field)
-        if position is None:
-            return []
-        offset = position - self._table.Pos
-        first = self._table.Vector(offset)
-        places = range(first, first + 4 * self._table.VectorLen(offset), 4)
-        return [FlatTable(self._content, self._table.Indirect(place)) for place in places]
-
-    def vector(self, field: int, kind: str) -> np.ndarray:
-        position = self._position(field)
-        if position is None:
-            return np.empty(0, kind)
-        offset = position - self._table.Pos
-        return np.frombuffer(self._content, kind, self._table.VectorLen(offset), self._table.Vector(offset))
