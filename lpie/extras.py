@@ -10,17 +10,7 @@ from importlib.util import find_spec
 
 EXTRAS: dict[str, tuple[str, ...]] = {
     "fast": ("numba",),
-    "photos": (
-        "PIL",
-        "imagecodecs",
-        "netpbmfile",
-        "pillow_heif",
-        "psutil",
-        "simplejpeg",
-        "tifffile",
-        "tqdm",
-        "typer",
-    ),
+    "photos": ("PIL", "imagecodecs", "netpbmfile", "pillow_heif", "psutil", "simplejpeg", "tifffile", "tqdm", "typer"),
     "data": ("h5py", "pooch", "requests", "tflite", "tqdm"),
     "study": (
         "IPython",

@@ -21,9 +21,7 @@ Numbers = NDArray[np.floating[Any]]
 
 
 def agreement(
-    predicted: Float[ArrayLike, "n 10"],
-    rated: Float[ArrayLike, "n 10"],
-    resamples: int = 1000,
+    predicted: Float[ArrayLike, "n 10"], rated: Float[ArrayLike, "n 10"], resamples: int = 1000
 ) -> pd.DataFrame:
     """One row per measure: `measure, estimate, low, high, n`.
 

@@ -1,7 +1,7 @@
 """The sampled local Laplacian filter in float32 as one differentiable function, on kernels for the device.
 
 `remap_gain` is tabulated and the kernels know nothing else of remapping. What remapping adds is a volume (N, h, w, K),
-the K centers side by side, of which the finest level is never stored. `local_laplacian_kernels` says what each
+the K centers side by side, of which the finest level is never stored. `local_laplacian_cpu` says what each
 kernel does; here is the order in which they run, the same on every device.
 """
 

@@ -1,4 +1,4 @@
-"""The kernels of `local_laplacian_kernels` in Triton, float32, with the same arguments but for the range of rows.
+"""The kernels of `local_laplacian_cpu` in Triton, float32, with the same arguments but for the range of rows.
 
 Every output has one writer and a fixed order of addition: the same input gives the same bytes. Volumes are read and
 written once a level, table runs stay in the caches, so that the time is that of the volume's bytes.
@@ -29,7 +29,7 @@ class Runner:
 
     def __call__(self, name: str, output: Tensor, *arguments: Any) -> None:
         """Run kernel `name` with `arguments`, which end with the outputs."""
-        LAUNCH[name](*arguments)
+        globals()[f"_launch_{name}"](*arguments)
 
 
 @contextmanager
@@ -249,12 +249,3 @@ def _blocks(rows: int, width: int, count: int) -> tuple[tuple[int, int, int], di
     bk = min(64, triton.next_power_of_2(count))
     bx = min(ELEMENTS // bk, triton.next_power_of_2(width))
     return (rows, triton.cdiv(width, bx), triton.cdiv(count, bk)), {"BX": bx, "BK": bk}
-
-
-LAUNCH: dict[str, Any] = {
-    "gather_image": _launch_gather_image,
-    "reduce_runs": _launch_reduce_runs,
-    "slice_runs": _launch_slice_runs,
-    "scatter_volume": _launch_scatter_volume,
-    "gather_table": _launch_gather_table,
-}

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lpie.fast.local_laplacian_numba import compiled
+from lpie.fast.local_laplacian_cpu import compiled
 from lpie.imaging.similarity_terms import (
     STABILIZERS,
     WINDOW_SIZE,

@@ -10,7 +10,6 @@ __getattr__ = exports(  # what notebooks draw
     gains="gamma_figure spectrum_figure training_figure",
     operators="BOUND error_figure picture_rows remap_figure step_figure",
     report="PUBLISHED headline read_logs write_report",
-    show="show",
     style="save_figure",
-    tiles="show_crops",
+    tiles="show show_crops",
 )

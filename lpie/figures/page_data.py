@@ -33,13 +33,7 @@ SIGNS = {
 }
 """Sign and tone of a verdict; any other is open."""
 
-FIGURES = {
-    "C1": ["claim-C1"],
-    "C2": ["claim-C2"],
-    "C4": ["frontier"],
-    "C6": ["spectrum"],
-    "C7": ["claim-C7"],
-}
+FIGURES = {"C1": ["claim-C1"], "C2": ["claim-C2"], "C4": ["frontier"], "C6": ["spectrum"], "C7": ["claim-C7"]}
 PAIRS = {
     "C1": (("houses", "tone-can24-plain", "tone-can24-nima"), ("L2", WITH_CRITIC)),
     "C2": (("portrait", "operator", "tone-grid-nima"), ("target", WITH_CRITIC)),

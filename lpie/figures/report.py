@@ -26,6 +26,7 @@ from PIL import Image
 from lpie.evidence import Evidence, labels
 from lpie.evidence.answers import answers
 from lpie.evidence.comparisons import comparisons
+from lpie.evidence.margins import MARGINS
 from lpie.evidence.recipe import recipe_summary, recipe_table
 from lpie.evidence.results import collect_results, crop_path, read_logs
 from lpie.evidence.tables import confirmation_tables, headline, markdown, time_table
@@ -45,7 +46,7 @@ from lpie.figures.tiles import (
     scene_groups,
     webp,
 )
-from lpie.figures.whole_photographs import WholePhotographs
+from lpie.figures.whole_photographs import GAIN, ROBUST, WholePhotographs
 from lpie.networks import FAMILIES
 from lpie.records import atomic_path, write_csv
 
@@ -247,8 +248,7 @@ def _second(study: WholePhotographs) -> dict[str, Any]:
     table = study.table()
     can = table["difference of"].str.startswith("CAN24 + ")
     return {
-        "details": study.details(),
-        "counts": study.counts,
+        **{"study": study, "gain": GAIN, "robust": ROBUST, "margins": MARGINS},
         "main": readable(table[can], "plain"),
         "rest": readable(table[~can]),
     }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +27,7 @@ AMPLIFIED = 4  # how much the change of the last tile is enlarged about middle g
 EQUAL = 80.0  # dB; closer pictures are equal in eight bits, and no closeness is shown
 PHOTOS_COMPARED = 1  # crops that a group of tiles shows
 WITH_CRITIC = "L2 + critic"
+KINDS = {".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg"}  # of pictures that a notebook shows
 TEMPLATES = Environment(loader=PackageLoader("lpie.figures", "page"), undefined=StrictUndefined, autoescape=True)
 
 
@@ -50,6 +53,23 @@ class Group:
     tiles: list[Tile]
     text: str = ""
     short: str = ""
+
+
+def show(path: str | os.PathLike[str], alt: str) -> HTML:
+    """The picture at `path` inside a notebook's output, with `alt`, what it shows, as its alternative text.
+
+    Raises ValueError for another kind of file or an empty `alt`, FileNotFoundError where there is no file.
+    """
+    from IPython.display import HTML
+
+    place = Path(path)
+    if place.suffix.lower() not in KINDS:
+        raise ValueError(f"{place}: expected one of {', '.join(KINDS)} to show.")
+    if not alt.strip():
+        raise ValueError(f"{place}: a picture needs a text that says what it shows.")
+    stored = base64.b64encode(place.read_bytes()).decode()
+    kind = KINDS[place.suffix.lower()]
+    return HTML(f'<img style="max-width: 100%" src="data:image/{kind};base64,{stored}" alt="{html.escape(alt)}">')
 
 
 def show_crops(evidence: Evidence, operator: str | None = None) -> HTML:

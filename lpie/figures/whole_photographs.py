@@ -79,34 +79,16 @@ class WholePhotographs:
             "bands and smears that the critic likes."
         )
 
-    def looks(self) -> str:
-        """On how many of the photographs that a person looked at, at full size, each network is clean."""
-        clean = self.seen.apply(lambda column: column.str.startswith("clean").sum())
-        told = ", ".join(f"{name} {count}" for name, count in clean.items())
-        return f"{len(self.seen)} photographs were looked at in full size; each network is clean on so many: {told}."
+    def clean(self) -> dict[str, int]:
+        """On how many of the photographs that were looked at in full size each network is clean."""
+        return {str(name): int(seen.str.startswith("clean").sum()) for name, seen in self.seen.items()}
 
-    def details(self) -> list[str]:
-        """What else a reader must know before the table."""
-        can24, can32 = self.closeness()
+    def robust(self) -> str:
+        """The answers about a critic that is hard to fool, on every measure that has a margin."""
         judged = {measure: self.verdict(ROBUST, measure) for measure in MARGINS}
-        said = ", ".join(f"{COLUMNS[measure]} {verdict}" for measure, verdict in judged.items())
         if set(judged.values()) == {"no difference that matters"}:
-            said = "no difference that matters on technical, niqe or expert C"
-        technical, niqe, expert = (self.found(GAIN, measure, interval=True) for measure in MARGINS)
-        fresh = {name: self.found(GAIN, f"score_{name}", "confirmation", True) for name in ("technical", "niqe")}
-        return [
-            f"Fair training first: with L2 alone, CAN24 reaches {can24} dB to the operator and CAN32 {can32} dB "
-            f"({self.counts['at_512']} photographs at 512 px). Trained on crops, as for the seven claims, CAN24 falls "
-            "apart on whole photographs.",
-            f"{self.looks()} CAN24 draws lines and grain into plain skies and walls, with L2 alone as much as with a "
-            "little of the critic, and no number here objects.",
-            f"At 0.0003 compact: technical {technical} on test photographs and {fresh['technical']} on fresh ones, "
-            f"against a margin of {MARGINS['score_technical']} ({self.verdict(GAIN, 'score_technical')}); niqe {niqe} "
-            f"and {fresh['niqe']}; expert C {expert} CIEDE2000 farther. This weight is exploratory: two of its three "
-            "seeds were trained after the test table of the first had been seen.",
-            f"At 0.003 robust: {said}, and little gain ({self.found(ROBUST, 'score_robust')} by that critic, "
-            f"{self.found(ROBUST, 'score_ava')} by the AVA network). The rule: {self.rule}.",
-        ]
+            return "no difference that matters on technical, niqe or expert C"
+        return ", ".join(f"{COLUMNS[measure]} {verdict}" for measure, verdict in judged.items())
 
     def table(self) -> pd.DataFrame:
         """A row for every comparison, test before fresh photographs: differences, with intervals where judged."""

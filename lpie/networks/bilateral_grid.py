@@ -145,11 +145,7 @@ def roughness(grid: Grid) -> Float[Tensor, ""]:
 
 
 def slice_grid(
-    photo: Photo,
-    guide: Luminance,
-    grid: Grid,
-    down: Float[Tensor, "h rows"],
-    across: Float[Tensor, "w columns"],
+    photo: Photo, guide: Luminance, grid: Grid, down: Float[Tensor, "h rows"], across: Float[Tensor, "w columns"]
 ) -> Photo:
     """Each pixel under the affine map found at its place and guide by trilinear interpolation of the grid.
 

@@ -71,8 +71,7 @@ def exact(values: Float[Tensor, "n c h w"], settings: Settings, levels: int) -> 
         bands = zip(*(table.chunk(parts) for table in down), pyramid[level].chunk(parts, dim=2), strict=True)
         changes.append(
             torch.cat(
-                [_recomputed(_band, values, centers, (a, b, c), across, settings) for a, b, c, centers in bands],
-                dim=2,
+                [_recomputed(_band, values, centers, (a, b, c), across, settings) for a, b, c, centers in bands], dim=2
             )
         )
     return values + collapse([*changes, torch.zeros_like(pyramid[-1])])

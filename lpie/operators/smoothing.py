@@ -50,10 +50,7 @@ class _Level:
 
 def gradient_links(guide: Luminance, smoothness: float) -> tuple[Tensor, Tensor]:
     """Links smoothness / (|g_i - g_j|^2 + EPSILON) of each pixel of `guide` to its right and to its lower neighbor."""
-    return (
-        smoothness / (guide.diff(dim=3).square() + EPSILON),
-        smoothness / (guide.diff(dim=2).square() + EPSILON),
-    )
+    return (smoothness / (guide.diff(dim=3).square() + EPSILON), smoothness / (guide.diff(dim=2).square() + EPSILON))
 
 
 def weighted_least_squares(
