@@ -11,9 +11,9 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test holds 
     from lpie.critic.loss import NIMALoss as NIMALoss
     from lpie.critic.nima import NIMA as NIMA
     from lpie.judges.unexplained import unexplained_change as unexplained_change
-    from lpie.losses.modules import MSSSIMLoss as MSSSIMLoss
-    from lpie.losses.modules import SSIMLoss as SSIMLoss
+    from lpie.losses.objective import MSSSIMLoss as MSSSIMLoss
     from lpie.losses.objective import PerceptualObjective as PerceptualObjective
+    from lpie.losses.objective import SSIMLoss as SSIMLoss
     from lpie.losses.similarity import ms_ssim as ms_ssim
     from lpie.losses.similarity import ssim as ssim
     from lpie.networks.bilateral_grid import BilateralGrid as BilateralGrid
@@ -35,8 +35,7 @@ _EXPORTS = {
     "critic.nima": "NIMA",
     "critic.loss": "NIMALoss",
     "losses.similarity": "ssim ms_ssim",
-    "losses.modules": "SSIMLoss MSSSIMLoss",
-    "losses.objective": "PerceptualObjective",
+    "losses.objective": "SSIMLoss MSSSIMLoss PerceptualObjective",
     "networks.context_aggregation": "ContextAggregationNetwork",
     "networks.bilateral_grid": "BilateralGrid",
     "networks.operator_parameters": "OperatorParameters",

@@ -41,7 +41,7 @@ _held: set[Path] = set()  # folders that this process keeps for itself
 
 @contextmanager
 def exclusive(folder: Path, patience: int = 20) -> Iterator[int]:
-    """Makes `folder`, sees that it can be written, and keeps every other writer out of it until the block ends.
+    """Makes `folder`, makes sure that it can be written, and keeps every other writer out of it until the block ends.
 
     What killed processes left half-written in it is removed. Yields the descriptor that holds the lock: a process that
     inherits it holds it too. Waits up to `patience` seconds, more than the processes of a killed run need to end.

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 import lpie
 from lpie.critic.loss import NIMALoss
 from lpie.critic.nima import NIMA
-from lpie.losses.modules import MSSSIMLoss, SSIMLoss
-from lpie.losses.objective import PerceptualObjective
+from lpie.losses.objective import MSSSIMLoss, PerceptualObjective, SSIMLoss
 from lpie.losses.similarity import ms_ssim, ssim
 
 

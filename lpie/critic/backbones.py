@@ -6,7 +6,7 @@ their last layer replaced (Talebi & Milanfar, TIP 2018, section III-A).
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -112,18 +112,12 @@ def build_backbone(name: BackboneName, imagenet: bool = False) -> nn.Module:
         return MobileNetV1()
     from torchvision import models  # takes a second to import, and the usual critic does without it
 
-    if name == "mobilenet_v2":
-        network = models.mobilenet_v2()
-        weights = models.MobileNet_V2_Weights.IMAGENET1K_V1
-    elif name == "vgg16":
-        network = models.vgg16()
-        weights = models.VGG16_Weights.IMAGENET1K_V1
-    elif name == "inception_v3":
-        network = models.inception_v3(aux_logits=False, transform_input=False, init_weights=not imagenet)
-        weights = models.Inception_V3_Weights.IMAGENET1K_V1
-    else:
-        raise ValueError(f"Unknown backbone {name!r}: choose one of {', '.join(get_args(BackboneName))}.")
+    if name not in SIZES:
+        raise ValueError(f"Unknown backbone {name!r}: choose one of {', '.join(SIZES)}.")
+    more = {"aux_logits": False, "transform_input": False, "init_weights": not imagenet}
+    network = models.get_model(name, **(more if name == "inception_v3" else {}))
     if imagenet:
+        weights = models.get_model_weights(name)["IMAGENET1K_V1"]
         stored = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
         network.load_state_dict({key: value for key, value in stored.items() if not key.startswith("AuxLogits")})
     if name == "inception_v3":

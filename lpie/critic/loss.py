@@ -37,8 +37,8 @@ class NIMALoss(PhotoLoss):
     def forward(self, enhanced: Photo) -> Float[Tensor, ""] | PerPhoto:
         """The loss, float32 (float64 for float64): a scalar, or (N,) with reduction "none".
 
-        `enhanced`: a network's raw output, any size; it may leave [0, data_range] a little, and its gradient lives
-        there too. Raises ValueError for other ranges (on a GPU checked in the first call alone) or devices,
+        `enhanced`: a network's raw output, any size; it may leave [0, data_range] a little and keeps its gradient
+        there. Raises ValueError for other ranges (on a GPU checked in the first call alone) or devices,
         TypeError for integers.
         """
         photo = self.in_unit_range(enhanced, "enhanced")

@@ -84,7 +84,7 @@ def distill(
     settings: Distillation,
     out: OutOption,
     more: Annotated[list[Path], typer.Option(help="A folder of further photographs; may be given again.")] = [],  # noqa: B006
-    photos: Annotated[int, typer.Option(help="Use only so many photographs of each set; 0 for all.")] = 0,
+    photos: Annotated[int, typer.Option(help="Use at most this many photographs of each set; 0 for all.")] = 0,
     device: DeviceOption = None,
 ) -> None:
     """Train a critic that agrees with the AVA network and is hard to fool."""

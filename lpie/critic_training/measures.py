@@ -48,7 +48,7 @@ def measure_critic(
     """Agreement with `teacher` and robustness of `critic`, each number beside the teacher's own.
 
     `srcc`: rank correlation with the teacher's scores, also over variations. `photos` are (1, 3, H, W) that the critic
-    never saw; from `others` the universal perturbation is learned. Gains and shifts are in points of the mean score;
+    never saw; the universal perturbation is learned on `others`. Gains and shifts are in points of the mean score;
     the attack's gain also in standard deviations of the scores of `photos`, since a critic with scores close together
     moves by few points whatever fools it.
     """

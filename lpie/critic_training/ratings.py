@@ -23,7 +23,7 @@ from PIL import Image
 log = logging.getLogger(__name__)
 
 RATINGS = np.arange(1.0, 11.0)
-TEST_THEME = 5  # every so many-th theme of OASIS is kept for testing
+TEST_THEME = 5  # every fifth theme of OASIS is kept for testing
 Split = Literal["train", "test"]
 
 

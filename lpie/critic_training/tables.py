@@ -46,12 +46,12 @@ def photographs_to_judge(profile: str) -> dict[str, Tensor]:
 
 
 def available_judges() -> dict[str, Judge]:
-    """Everything that rates a photograph without a reference and can be loaded now without a network, by name."""
+    """Everything that rates a photograph without a reference and can be loaded without a download, by name."""
     return {name: load_rater(name) for name in available_raters()}
 
 
 def available_critics() -> dict[str, NIMA]:
-    """Every NIMA that can be loaded now without a network, frozen, by name."""
+    """Every NIMA that can be loaded without a download, frozen, by name."""
     return {name: NIMA.from_pretrained(name) for name in available_raters() if name != "niqe"}
 
 

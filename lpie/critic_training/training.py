@@ -106,7 +106,7 @@ def train(settings: RatingTraining, nima: NIMA, rated: RatedPhotographs, state: 
             crops = processes.share(_draw_crops(len(batch), photographs.side - nima.input_size + 1, draws))
             for dropout in dropouts:
                 dropout.draws, dropout.total, dropout.rows = draws, len(batch), processes.rows(len(batch))
-            photos = cropped(photos.to(processes.device), crops.to(processes.device), nima.input_size)
+            photos = cropped(photos.to(processes.device), crops, nima.input_size)
             with torch.autocast(processes.device.type, torch.bfloat16, enabled=processes.device.type == "cuda"):
                 estimated = model(photos)
             counted = readable.to(processes.device) & (processes.rank < len(batch))
@@ -210,11 +210,9 @@ def cropped(
     photos: UInt8[Tensor, "n 3 side side"], crops: Int[Tensor, "n 3"], size: int
 ) -> Float[Tensor, "n 3 size size"]:
     """From each photo `size` px from the row and column of `crops`; its third number is 1 for a mirrored one."""
-    steps = torch.arange(size, device=photos.device)
-    rows = crops[:, :1] + steps
-    columns = crops[:, 1:2] + torch.where(crops[:, 2:] > 0, steps.flip(0), steps)
-    photograph = torch.arange(len(photos), device=photos.device)[:, None, None]
-    return from_uint8(photos[photograph, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2))
+    places = zip(photos, crops.tolist(), strict=True)
+    parts = [(photo[:, top : top + size, left : left + size], mirrored) for photo, (top, left, mirrored) in places]
+    return from_uint8(torch.stack([part.flip(2) if mirrored else part for part, mirrored in parts]))
 
 
 def _draw_crops(count: int, positions: int, draws: torch.Generator) -> Int[Tensor, "count 3"]:

@@ -16,6 +16,7 @@ from lpie.evidence.results import crop_path, cropped_photos, read_results
 from lpie.explore import pictures
 from lpie.explore.comparison import Comparison
 from lpie.explore.renditions import Enhancer, Renditions, available_enhancers, rater_scores
+from lpie.judges.full_reference import psnr
 from lpie.names import find
 from lpie.vocabulary import Photo
 
@@ -119,13 +120,13 @@ def _network_rung(renditions: Renditions, enhancer: Enhancer) -> Rung:
     def show() -> tuple[bytes, bytes, str]:
         target = renditions.of_small(Enhancer("the operator", enhancer.operator), {})
         output = renditions.of_small(enhancer, {})
-        psnr = -10 * float((output - target).square().mean().clamp_min(1e-12).log10())
-        return pictures.png(target), pictures.png(output), _caption(psnr, rater_scores(output))
+        caption = _caption(float(psnr(output, target)), rater_scores(output))
+        return pictures.png(target), pictures.png(output), caption
 
     return show
 
 
-def _caption(psnr: float, by_rater: dict[str, float]) -> str:
+def _caption(decibels: float, by_rater: dict[str, float]) -> str:
     shown = {("NIQE (less is better)" if name == "niqe" else name): abs(value) for name, value in by_rater.items()}
     named = ", ".join(f"{name} {value:.2f}" for name, value in shown.items() if pd.notna(value))
-    return html.escape(f"{psnr:.1f} dB to the operator's output; {named}")
+    return html.escape(f"{decibels:.1f} dB to the operator's output; {named}")

@@ -4,7 +4,7 @@
     Playground(lpie.read_photo("photo.jpg"))
 
 A slider redraws the preview; a photo as large as it is, for the loupe and for saving, is enhanced only when asked for.
-Errors are shown in the widget, and so is that it works while an answer is slow.
+Errors are shown in the widget, and so is work in progress while an answer takes long.
 """
 
 from __future__ import annotations
@@ -116,12 +116,12 @@ class Playground(ipywidgets.VBox):
         control.observe(lambda _: None if self._quiet else self._guarded(action), names="value")
 
     def _guarded(self, action: Callable[[], None]) -> None:
-        """Run what a control asks for; say that it works, how long it took, or what went wrong."""
+        """Run what a control asks for; show that it is working, how long it took, or what went wrong."""
         self.status.value = "<i>working …</i>"
         started = time.perf_counter()
         try:
             action()
-        except Exception as error:  # whatever it is belongs under the eyes of who moved the control
+        except Exception as error:  # whatever it is, whoever moved the control should see it
             self.status.value = f'<b style="color:#c00" role="alert">{html.escape(str(error) or repr(error))}</b>'
         else:
             if "working" in self.status.value:

@@ -13,17 +13,15 @@ from typing import Any
 import torch
 
 from lpie.critic import CRITICS
-from lpie.imaging.color import luma
 from lpie.imaging.resampling import within
 from lpie.judges import available_raters, load_rater
 from lpie.networks import FAMILIES
 from lpie.operators import OPERATORS
 from lpie.operators.airlight import estimate_airlight, haze_presence
-from lpie.operators.haze_lines import transmission_along_lines
 from lpie.operators.haze_model import FLOOR, restore
 from lpie.operators.local_laplacian import local_laplacian
+from lpie.operators.nonlocal_dehazing import estimate_transmission
 from lpie.operators.safeguard import trusted_transmission
-from lpie.operators.smoothing import gradient_links, weighted_least_squares
 from lpie.photos.enhancement import PLAIN, enhance
 from lpie.photos.tiles import LargePhoto, noise_of
 from lpie.records import read_json
@@ -131,10 +129,7 @@ class Renditions:
     @torch.no_grad()
     def _find_haze(self, gamma: float, smoothness: float) -> Transmission:
         """The preview's transmission as in `dehaze`, kept, since only two of its settings change it."""
-        seen = self.small**gamma
-        raw, trust = transmission_along_lines(seen, self._airlight**gamma)
-        links = gradient_links(luma(seen), smoothness)
-        found = weighted_least_squares(raw, trust, links, iterations=ITERATIONS).clamp(0.1, 1)
+        found = estimate_transmission(self.small**gamma, self._airlight**gamma, smoothness, ITERATIONS)
         return 1 - self._presence[:, None, None, None] * (1 - found)
 
     def _dehazed(self, settings: Any, strength: float) -> Photo:

@@ -298,7 +298,7 @@ def last_layer_gradient(
     output_gradient, source, scales, shifts, means, weights, gradient, sums, weight_sums, bias_sums, height, width,
     tiles, stride_n, stride_c, stride_y, stride_x, C: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """Slope of the output -> gy of the last 3x3 layer, and partial sums for normalization, weights and bias."""
+    """Gradient of the output -> gy of the last 3x3 layer, and partial sums for normalization, weights and bias."""
     n = tl.program_id(1)
     channel = tl.arange(0, C)
     color = tl.arange(0, 4)

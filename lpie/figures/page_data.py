@@ -146,9 +146,10 @@ def _who_sees_damage(table: pd.DataFrame) -> list[str]:
         for row in asked[asked["instrument"].isin(["technical", "niqe"])].to_dict("records")
     ]
     return [
-        f"Damage on purpose, beside an undamaged rendition, is seen reliably by {len(seeing)} of {len(asked)} "
-        f"instruments: {', '.join(seeing) or 'none'}. Shares of pairs in order, of two that should: "
-        f"{', '.join(shares)}; chance is 0.5, and for a veto the lower end must exceed 0.75."
+        "Damage that was added on purpose, shown beside the rendition without it, is seen reliably by "
+        f"{len(seeing)} of {len(asked)} instruments: {', '.join(seeing) or 'none'}. Shares "
+        f"of pairs in order, of two that should: {', '.join(shares)}; chance is 0.5, and for a veto the lower end "
+        "must exceed 0.75."
     ]
 
 

@@ -8,7 +8,6 @@ are from scikit-image, scikit-learn and the Kodak set, which was released for un
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -153,11 +152,10 @@ def _rendered(photo: Photo, operator: str, name: str) -> Photo:
 
 
 def _closeness(output: Photo, target: Photo) -> dict[str, float]:
+    from lpie.judges.full_reference import psnr
     from lpie.losses.similarity import ms_ssim, ssim
 
-    mean_square = float((output - target).square().mean())
-    psnr = -10 * math.log10(max(mean_square, 1e-12))
-    return {"psnr": psnr, "ssim": float(ssim(output, target)), "ms_ssim": float(ms_ssim(output, target))}
+    return {measure.__name__: float(measure(output, target)) for measure in (psnr, ssim, ms_ssim)}
 
 
 def _pixels(photo: Photo) -> Image.Image:

@@ -75,8 +75,8 @@ class WholePhotographs:
             f"Hardly: with a small weight of its critic, the paper's own network gains {gain['compact']} of 10 points "
             f"by that critic, {gain['ava']} by another and {gain['technical']} by a judge that took no part ({fresh} "
             f"on {self.counts['photos']} fresh photographs), which can hardly be seen. With three times that weight it "
-            f"weaves a pattern into plain places (NIQE, where less is better, {worse}), and bilateral grids paint "
-            "bands and smears that the critic likes."
+            f"draws a fine pattern over plain places (NIQE, where less is better, {worse}), and bilateral grids "
+            "paint bands and smears that the critic likes."
         )
 
     def clean(self) -> dict[str, int]:

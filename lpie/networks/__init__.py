@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -40,37 +39,37 @@ class Family:
     """Settings of `build` that may be turned on."""
 
 
-def _network(module: str, name: str) -> Any:
-    """The class of a network, whose module is imported when one is first wanted."""
-    return getattr(import_module(f"lpie.networks.{module}"), name)
+def _family(
+    name: str,
+    label: str,
+    module: str,
+    network: str,
+    given: Callable[[str], tuple[Any, ...]] = lambda _: (),
+    **more: Any,
+) -> Family:
+    """The row of the class `network`, which is imported when it is first wanted and built with what `given` says."""
+
+    def built() -> Any:
+        return getattr(import_module(f"lpie.networks.{module}"), network)
+
+    return Family(
+        name,
+        label,
+        lambda operator, **settings: built()(*given(operator), **settings),
+        lambda *stored: built().from_tensors(*stored),
+        **more,
+    )
 
 
-_can = partial(_network, "context_aggregation", "ContextAggregationNetwork")
-_grid = partial(_network, "bilateral_grid", "BilateralGrid")
-_parameters = partial(_network, "operator_parameters", "OperatorParameters")
+_CAN = ("context_aggregation", "ContextAggregationNetwork")
 
 FAMILIES: dict[str, Family] = {
     row.name: row
     for row in (
-        Family(
-            "can24", "CAN24", lambda _, **more: _can()(24, **more), lambda *of: _can().from_tensors(*of), ("mirrored",)
-        ),
-        Family(
-            "can32", "CAN32", lambda _, **more: _can()(32, **more), lambda *of: _can().from_tensors(*of), ("mirrored",)
-        ),
-        Family(
-            "grid",
-            "bilateral grid",
-            lambda _, **more: _grid()(**more),
-            lambda *of: _grid().from_tensors(*of),
-            options=("luminance_led",),
-        ),
-        Family(
-            "parameters",
-            "operator parameters",
-            lambda operator, **more: _parameters()(operator, **more),
-            lambda *of: _parameters().from_tensors(*of),
-        ),
+        _family("can24", "CAN24", *_CAN, lambda _: (24,), options=("mirrored",)),
+        _family("can32", "CAN32", *_CAN, lambda _: (32,), options=("mirrored",)),
+        _family("grid", "bilateral grid", "bilateral_grid", "BilateralGrid", options=("luminance_led",)),
+        _family("parameters", "operator parameters", "operator_parameters", "OperatorParameters", lambda one: (one,)),
     )
 }
 

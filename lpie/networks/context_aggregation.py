@@ -143,7 +143,7 @@ class ContextAggregationNetwork(nn.Module):
     def forward(self, photo: Photo) -> Photo:
         """The enhanced photo, float32 (float64 for float64).
 
-        Unclipped in training, so that gradients live, and in [0, 1] after `eval()`.
+        In [0, 1] after `eval()`; unclipped in training, so that values outside keep their gradient.
 
         Any height and width of at least 1 px. Raises TypeError for integers and ValueError for other shapes.
         On a GPU, features are held in float16 where no gradient is asked for (within 1.5/255 of float32), and where

@@ -103,7 +103,7 @@ class OperatorParameters(nn.Module):
     def forward(self, photo: Photo, estimate: Dehazed | None = None) -> Photo:
         """The enhanced photo, float32 (float64 for float64).
 
-        Unclipped in training, so that gradients live, and in [0, 1] after `eval()`.
+        In [0, 1] after `eval()`; unclipped in training, so that values outside keep their gradient.
 
         `estimate`: what `dehaze` makes of the photo, computed here if not given; for dehazing only. Any height and
         width of at least 1 px. Raises TypeError for integers and ValueError for other shapes.

@@ -63,7 +63,7 @@ def local_laplacian(
     """
     check_photo(photo)
     settings, depth = _settings(photo, alpha, beta, sigma_r, noise), _depth(photo, levels)
-    channels = photo.split(1, dim=1)  # colors one after the other: a large photo has room for its temporaries
+    channels = photo.split(1, dim=1)  # one color at a time, which keeps the temporaries of a large photo small
     if mode == "luminance":
         luminance = weighted(channels, LUMA)
         return recolored(photo, luminance, filtered(luminance, settings, samples, depth))

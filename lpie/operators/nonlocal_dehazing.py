@@ -13,7 +13,7 @@ from lpie.operators.haze_lines import transmission_along_lines
 from lpie.operators.haze_model import FLOOR, HAZE_KEPT, Dehazed, restore
 from lpie.operators.safeguard import trusted_transmission
 from lpie.operators.settings import DehazeSettings
-from lpie.operators.smoothing import gradient_links, weighted_least_squares
+from lpie.operators.smoothing import ITERATIONS, gradient_links, weighted_least_squares
 from lpie.vocabulary import Airlight, Photo, Transmission
 
 SMOOTHNESS = DehazeSettings.smoothness
@@ -76,11 +76,13 @@ def dehaze(
     return Dehazed(scene.clamp(0, 1) ** (1 / gamma), transmission, airlight, presence)
 
 
-def estimate_transmission(photo: Photo, airlight: Airlight, smoothness: float = SMOOTHNESS) -> Transmission:
+def estimate_transmission(
+    photo: Photo, airlight: Airlight, smoothness: float = SMOOTHNESS, iterations: int = ITERATIONS
+) -> Transmission:
     """The transmission in [0.1, 1] along haze-lines, made smooth where the photo is (equation 15).
 
     Differs: links follow the luma of the photo, where the equation has its three channels.
     """
     raw, trust = transmission_along_lines(photo, airlight)
     links = gradient_links(luma(photo), smoothness)
-    return weighted_least_squares(raw, trust, links).clamp(0.1, 1)
+    return weighted_least_squares(raw, trust, links, iterations=iterations).clamp(0.1, 1)

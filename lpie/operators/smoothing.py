@@ -86,7 +86,7 @@ def weighted_least_squares(
 
 
 def _repeat(step: Callable[[], None], count: int, device: torch.device) -> None:
-    """`step` so many times; on a GPU as a CUDA graph, because its launches take five times as long as their work."""
+    """`step` `count` times; on a GPU as a CUDA graph, because its launches take five times as long as their work."""
     if device.type != "cuda" or count < 2 or torch.cuda.is_current_stream_capturing():
         for _ in range(count):
             step()
