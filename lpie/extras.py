@@ -29,7 +29,6 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "pydantic",
         "skimage",
         "sklearn",
-        "torchmetrics",
         "torchvision",
     ),
     "cluster": ("dask_jobqueue", "distributed"),

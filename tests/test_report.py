@@ -72,7 +72,7 @@ def test_the_page_asks_nothing_of_the_network_and_escapes_what_it_shows(folder: 
     assert not re.search(r"(src|href)=\"(?!data:|#)", shown)
     assert set(re.findall(r"https?://[^\"]*", shown)) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
     assert "abc &amp; &lt;def&gt;" in page.replace("&#34;", '"')
-    assert page.count("data:image/webp;base64,") == 10  # each picture once
+    assert page.count("data:image/webp;base64,") == 11  # each picture once
     for claim in ("C1", "C7"):
         assert f'id="{claim}"' in page
 
