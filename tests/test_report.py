@@ -21,6 +21,7 @@ from lpie.figures.readable import number
 from lpie.figures.report import PUBLISHED, publish, write_report
 from lpie.figures.whole_photographs import WholePhotographs
 from lpie.judges import JUDGES
+from lpie.losses import FIDELITIES
 from lpie.networks import FAMILIES
 from lpie.records import write_csv
 
@@ -72,7 +73,7 @@ def test_the_page_asks_nothing_of_the_network_and_escapes_what_it_shows(folder: 
     assert not re.search(r"(src|href)=\"(?!data:|#)", shown)
     assert set(re.findall(r"https?://[^\"]*", shown)) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
     assert "abc &amp; &lt;def&gt;" in page.replace("&#34;", '"')
-    assert page.count("data:image/webp;base64,") == 11  # each picture once
+    assert page.count("data:image/webp;base64,") == len(FIDELITIES) + 5  # each picture once
     for claim in ("C1", "C7"):
         assert f'id="{claim}"' in page
 

@@ -12,18 +12,9 @@ import pandas as pd
 from lpie.evidence import Evidence, labels
 from lpie.figures.gains import point_name
 from lpie.figures.readable import readable
-from lpie.figures.tiles import WITH_CRITIC, Group, tile_of
+from lpie.figures.tiles import WITH_CRITIC, WORDS, Group, tile_of
 from lpie.networks import FAMILIES
 
-SHORT = {
-    "C1": "Without a critic it looks worse",
-    "C2": "A critic improves on the operator",
-    "C3": "One method for several operators",
-    "C4": "Close to the operator and well liked",
-    "C5": "Free when it is used",
-    "C6": "Its gradient improves pictures",
-    "C7": "It adds what SSIM does not give",
-}
 SIGNS = {
     "supported": ("✓", "good"),
     "partly supported": ("◐", "some"),
@@ -43,19 +34,6 @@ PAIRS = {
     "C7": (("", "", ""), ("MS-SSIM", WITH_CRITIC)),
 }
 """Two pictures beside a claim: a scene and its renditions, or where there is no such scene, two of the kept crops."""
-
-SLIDERS = (
-    ("houses", "tone-can24-nima", "Hardly a change: the paper's network with a little of the critic",
-     "CAN24, trained on whole photographs. With the critic or without, it is hard to tell from the operator here, but "
-     "plain skies and walls get lines and grain."),
-    ("airplane", "tone-grid-nima", "An attack: a bilateral grid trained with an ordinary critic",
-     "The critic likes it. Look at the sky, beside the propeller and along the borders: bands and patches. (The grid "
-     "without a critic is a later one, led by luminance.)"),
-    ("chalet", "dehaze-can24-plain", "Dehazing: a network that may change every pixel",
-     "Haze was put on this photograph. The operator takes it off, and darkens; the network leaves a veil and smears. "
-     "With a critic none did better by the judges, so none ships."),
-)  # fmt: skip
-"""Scene, right-hand rendition, title and text of the three pictures that a reader sees first."""
 
 SHEETS = 6  # contact sheets inside the page
 
@@ -89,8 +67,9 @@ def claims(verdicts: pd.DataFrame, groups: list[Group], from_crops: bool = False
         claim = row["claim"]
         sign, tone = SIGNS.get(row["verdict"], ("?", "open"))
         row = {key: re.sub(r"(?<!\w)-(?=\d)", "−", str(text)) for key, text in row.items()}  # a true minus
-        rows.append({**row, "sign": sign, "tone": tone, "short": SHORT.get(claim, ""), "pair": _pair(claim, groups),
-                     "crops": from_crops and claim != "C5", "figures": FIGURES.get(claim, [])})  # fmt: skip
+        rows.append({**row, "sign": sign, "tone": tone, "short": WORDS["claims"].get(claim, ""),
+                     "pair": _pair(claim, groups), "crops": from_crops and claim != "C5",
+                     "figures": FIGURES.get(claim, [])})  # fmt: skip
     return rows
 
 
@@ -154,9 +133,9 @@ def _who_sees_damage(table: pd.DataFrame) -> list[str]:
 
 
 def sliders(groups: list[Group]) -> list[dict[str, Any]]:
-    """The pictures that a reader sees first: SLIDERS where those scenes are there, else kept crops."""
+    """The pictures that a reader sees first: those of words.toml where their scenes are there, else kept crops."""
     found = []
-    for scene, right, title, text in SLIDERS:
+    for scene, right, title, text in (slider.values() for slider in WORDS["sliders"]):
         tiles = [tile for group in groups if group.name == f"scene-{scene}" for tile in group.tiles]
         for chosen in (tile for tile in tiles if tile.name == f"{scene}-{right}" and len(tiles) > 2):
             family = chosen.label.split(",")[0]

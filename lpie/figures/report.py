@@ -31,63 +31,17 @@ from lpie.evidence.recipe import recipe_summary, recipe_table
 from lpie.evidence.results import collect_results, crop_path, read_logs
 from lpie.evidence.tables import confirmation_tables, headline, markdown, time_table
 from lpie.evidence.verdicts import verdicts
-from lpie.figures import page_data
+from lpie.figures import page_data, tiles
 from lpie.figures.gains import claim_figure, frontier_figure, gamma_figure, spectrum_figure
 from lpie.figures.pictures import PUBLISHED
 from lpie.figures.readable import readable
 from lpie.figures.style import save_figure, svg_of
-from lpie.figures.tiles import (
-    TEMPLATES,
-    crop_groups,
-    first_kept,
-    kept_in,
-    photos_to_compare,
-    rendition_runs,
-    scene_groups,
-    webp,
-)
 from lpie.figures.whole_photographs import GAIN, ROBUST, WholePhotographs
 from lpie.networks import FAMILIES
 from lpie.records import atomic_path, write_csv
 
 CROP_QUALITY = 90  # of gathered crops, as WebP
 PICTURED = ("frontier", "spectrum")  # figures that are files beside the page too, for notebooks
-CAPTIONS = {
-    "frontier": "The critic's gain over the operator's target against closeness to it. Dotted: the gain asked of an "
-    "enhancement. Color: the judge that likes it least. Points open with their scores.",
-    "claim-C1": "What the critic's term changes for each judge, against the same network without it.",
-    "claim-C2": "What networks with a critic gain over the operator's own output.",
-    "claim-C7": "What the critic's term gains over networks trained with SSIM, MS-SSIM or their mix with L1.",
-    "spectrum": "Where in the spectrum the change lies, from fine detail (left) to broad areas (right). An attack on a "
-    "critic changes fine detail most.",
-}
-TABLES = {
-    "headline": (
-        "every objective",
-        "Means over test photographs; ± is half the 95 % interval, across seeds, or across photographs for one seed.",
-    ),
-    "answers": (
-        "C1, C2 and C7 by instrument",
-        "In how many cases each instrument finds a difference beyond its margin, within it, or neither, and how many "
-        "photographs would decide an open case. Those without a role are shown and do not count.",
-    ),
-    "recipe_summary": (
-        "recipes",
-        "Networks with a critic at the weight that validation chose: criteria of an enhancement that each passes.",
-    ),
-    "confirmation": (
-        "criteria on fresh photographs",
-        "Weights that validation did not choose, on photographs that were used for nothing else.",
-    ),
-    "confirmation_headline": ("every objective on fresh photographs", "Means with half the 95 % interval."),
-    "confirmation_comparisons": (
-        "differences on fresh photographs",
-        "To training without the critic (C1, C7) and to the operator's target (C2).",
-    ),
-    "gammas": ("the chosen weights", "By one rule, on validation photographs and the critic's score alone."),
-    "time": ("training time", "Seconds for each network."),
-}
-"""Tables of the page: a title and what they are."""
 
 
 def write_report(folder: Path) -> Path:
@@ -96,7 +50,7 @@ def write_report(folder: Path) -> Path:
     Figures that the tables cannot fill (no ladder, no critic) are left out, and the page says so.
     """
     evidence = Evidence.read(folder)
-    folder = kept_in(evidence)
+    folder = tiles.kept_in(evidence)
     tables = write_tables(evidence)
     drawn, missing = draw_figures(evidence, tables["comparisons"])
     page = _page(evidence, tables, drawn, missing)
@@ -107,7 +61,7 @@ def write_report(folder: Path) -> Path:
 
 def write_tables(evidence: Evidence) -> dict[str, pd.DataFrame]:
     """Write the tables that follow from runs and scores as CSV, verdicts and headline as Markdown too."""
-    folder, compared = kept_in(evidence), comparisons(evidence)
+    folder, compared = tiles.kept_in(evidence), comparisons(evidence)
     checks = recipe_table(evidence)
     tables = {
         "verdicts": verdicts(evidence, compared),
@@ -142,7 +96,7 @@ def draw_figures(evidence: Evidence, compared: pd.DataFrame) -> tuple[dict[str, 
         wanted[f"frontier--{operator}-{critic}"] = partial(frontier_figure, evidence, [operator], [critic])
     wanted |= {f"claim-{claim}": partial(claim_figure, compared, claim, slack) for claim in ("C1", "C2", "C7")}
     wanted["spectrum"] = partial(spectrum_figure, evidence)
-    captions = dict(CAPTIONS)
+    captions = dict(tiles.WORDS["captions"])
     for operator in evidence.operators:
         wanted[f"gamma-{operator}"] = partial(gamma_figure, evidence, operator)
         captions[f"gamma-{operator}"] = (
@@ -156,7 +110,7 @@ def draw_figures(evidence: Evidence, compared: pd.DataFrame) -> tuple[dict[str, 
             missing.append(f"{name}: {error}")
             continue
         if name in PICTURED:
-            save_figure(figure, kept_in(evidence) / "figures" / name, vector=False)
+            save_figure(figure, tiles.kept_in(evidence) / "figures" / name, vector=False)
         if name != "frontier":
             drawn[name] = {"caption": captions.get(name, ""), "svg": svg_of(figure, name)}
     return drawn, missing
@@ -165,10 +119,13 @@ def draw_figures(evidence: Evidence, compared: pd.DataFrame) -> tuple[dict[str, 
 def _page(
     evidence: Evidence, tables: dict[str, pd.DataFrame], figures: dict[str, dict[str, str]], missing: list[str]
 ) -> str:
-    folder = kept_in(evidence)
-    scenes, crops = scene_groups(folder), crop_groups(evidence)
-    shown = {name: {"title": title, "text": text, "html": readable(_for_readers(name, tables[name]))}
-             for name, (title, text) in TABLES.items() if name in tables and len(tables[name])}  # fmt: skip
+    folder = tiles.kept_in(evidence)
+    scenes, crops = tiles.scene_groups(folder), tiles.crop_groups(evidence)
+    shown = {
+        name: {**words, "html": readable(_for_readers(name, tables[name]))}
+        for name, words in tiles.WORDS["tables"].items()
+        if name in tables and len(tables[name])
+    }
     for claim, rows in tables["comparisons"].groupby("claim"):
         shown[str(claim)] = {
             "title": f"every comparison of {claim}",
@@ -187,11 +144,11 @@ def _page(
     second = WholePhotographs(folder / "whole_photographs") if (folder / "whole_photographs").exists() else None
     asked = page_data.instruments(folder)
     placed = [panel for panel in figures for names in page_data.FIGURES.values() if panel.split("--")[0] in names]
-    return TEMPLATES.get_template("report.html").render(
+    return tiles.TEMPLATES.get_template("report.html").render(
         answer=second.answer() if second else page_data.answer(tables["verdicts"], tables["recipe_summary"]),
         published=_published(folder, tables["verdicts"]),
         enhancers=_enhancers(folder),
-        second=TEMPLATES.get_template("whole_photographs.html").render(_second(second)) if second else "",
+        second=tiles.TEMPLATES.get_template("whole_photographs.html").render(_second(second)) if second else "",
         cautions=caution.read_text(encoding="utf-8").strip().split("\n\n") if caution.exists() else [],
         claims=page_data.claims(tables["verdicts"], [*scenes, *crops], from_crops=second is not None),
         sliders=page_data.sliders([*scenes, *crops]),
@@ -199,7 +156,7 @@ def _page(
         crops=crops,
         points=points,
         figures=figures,
-        frontier=CAPTIONS["frontier"],
+        frontier=tiles.WORDS["captions"]["frontier"],
         placed=placed,
         tables=shown,
         missing=missing,
@@ -207,8 +164,8 @@ def _page(
             "networks": int(evidence.runs["network"].isin(list(FAMILIES)).sum()),
             "photos": evidence.gains["photo"].nunique(),
         },
-        instruments=TEMPLATES.get_template("instruments.html").render(asked) if asked else "",
-        lesson=TEMPLATES.get_template("lesson.html").render()
+        instruments=tiles.TEMPLATES.get_template("instruments.html").render(asked) if asked else "",
+        lesson=tiles.TEMPLATES.get_template("lesson.html").render()
         if {"airplane", "lighthouse", "portrait"} <= {group.short for group in scenes}
         else "",
         provenance=json.dumps(json.loads(origin.read_text(encoding="utf-8")), indent=1) if origin.exists() else "",
@@ -233,7 +190,7 @@ def _published(folder: Path, own: pd.DataFrame) -> dict[str, Any] | None:
     undecided = "undecided" in set(own.loc[own["claim"] == "C2", "verdict"])
     if not undecided or (folder / "pictures").exists() or not (PUBLISHED / "verdicts.csv").exists():
         return None
-    scenes = scene_groups(PUBLISHED)
+    scenes = tiles.scene_groups(PUBLISHED)
     sliders = page_data.sliders(scenes)
     return {
         "answer": WholePhotographs(PUBLISHED / "whole_photographs").answer(),
@@ -290,15 +247,15 @@ def publish(source: Path, destination: Path) -> None:
     with_critic = pd.concat([evidence.chosen, *spoken_of]).drop_duplicates()
     for operator in evidence.operators:
         for network in evidence.families(operator):
-            tiles = rendition_runs(evidence, operator, network)
+            renditions = tiles.rendition_runs(evidence, operator, network)
             ours = with_critic[(with_critic["operator"] == operator) & (with_critic["network"] == network)]
-            runs = [first_kept(source, evidence.rows(one)["run"].drop_duplicates()) for _, one in ours.iterrows()]
-            shown = dict.fromkeys(filter(None, (*tiles.values(), *runs)))
-            for run, photo in product(shown, photos_to_compare(evidence, tiles)):
+            runs = [tiles.first_kept(source, evidence.rows(one)["run"].drop_duplicates()) for _, one in ours.iterrows()]
+            shown = dict.fromkeys(filter(None, (*renditions.values(), *runs)))
+            for run, photo in product(shown, tiles.photos_to_compare(evidence, renditions)):
                 kept, gathered = crop_path(source, run, photo), destination / "crops" / run / f"{photo}.webp"
                 if kept.exists() and not gathered.exists():
                     with atomic_path(gathered) as temporary:
-                        temporary.write_bytes(webp(Image.open(kept).convert("RGB"), CROP_QUALITY))
+                        temporary.write_bytes(tiles.webp(Image.open(kept).convert("RGB"), CROP_QUALITY))
 
 
 def _gather(runs: pd.DataFrame, scores: pd.DataFrame, destination: Path) -> None:

@@ -6,6 +6,7 @@ import base64
 import html
 import io
 import os
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +30,8 @@ PHOTOS_COMPARED = 1  # crops that a group of tiles shows
 WITH_CRITIC = "L2 + critic"
 KINDS = {".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg"}  # of pictures that a notebook shows
 TEMPLATES = Environment(loader=PackageLoader("lpie.figures", "page"), undefined=StrictUndefined, autoescape=True)
+WORDS = tomllib.loads((Path(__file__).parent / "page" / "words.toml").read_text(encoding="utf-8"))
+"""Of the page: captions of figures, claims in short, titles and texts of tables, the pictures seen first."""
 
 
 @dataclass(frozen=True)
