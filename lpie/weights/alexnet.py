@@ -19,7 +19,7 @@ SHAPES = ((64, 3, 11), (192, 64, 5), (384, 192, 3), (256, 384, 3), (256, 256, 3)
 def read_alexnet(path: Path) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Weight (out, in, k, k), bias (out,) and head (out,) of each layer, float32; the registry pins the file."""
     with path.open("rb") as stream:
-        arrays = [value for code, value, _ in pickletools.genops(stream) if code.name == "BINBYTES"]
+        arrays = [value for _, value, _ in pickletools.genops(stream) if isinstance(value, bytes) and len(value) > 1]
     kernels, biases, heads = (
         [torch.frombuffer(bytearray(array), dtype=torch.float32) for array in some]
         for some in (arrays[0:10:2], arrays[1:10:2], arrays[10:])
