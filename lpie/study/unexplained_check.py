@@ -30,6 +30,7 @@ from lpie.photos.enhancement import enhance
 from lpie.photos.photographs import read_photo
 from lpie.records import write_csv
 from lpie.study.damage import DAMAGES, STRENGTHS, damaged
+from lpie.study.dark_channel import dark_channel_dehaze
 from lpie.study.instruments import LONGEST_SIDE
 from lpie.vocabulary import Photo
 from lpie.weights import shipped_names
@@ -40,13 +41,16 @@ Row = tuple[str, float, float, float]  # rendition, strength of the damage, what
 
 
 def rows_of(photo: Photo, place: int, operator: str, networks: Sequence[str]) -> Iterator[Row]:
-    """The operator's rendition, those of `networks`, and the operator's with every damage at two strengths."""
+    """The operator's rendition, those of others, and the operator's with every damage at two strengths."""
     hazy = OPERATORS[operator].estimate is not None
     whole = quantize(enhance(photo, operator=operator, weights="operator"))
     yield operator, 0.0, 0.0, float(unexplained_change(photo, whole, hazy=hazy))
     for network in networks:
         rendition = quantize(enhance(photo, operator=operator, weights=network))
         yield Path(network).stem, 0.0, 0.0, float(unexplained_change(photo, rendition, hazy=hazy))
+    if hazy:
+        other = quantize(dark_channel_dehaze(photo).photo)
+        yield "dark channel", 0.0, 0.0, float(unexplained_change(photo, other, hazy=True))
     for kind in DAMAGES if place % 2 or place % 8 == 0 else ():  # those that choose are asked for the bound above all
         for strength in (STRENGTHS[place % 3], STRENGTHS[-1 - place % 2]):
             harmed = damaged(whole, kind, strength, seed=place)
@@ -88,8 +92,7 @@ def main() -> None:
         if path.stem in set(table["photo"]):
             continue
         photo = quantize(within(read_photo(path), LONGEST_SIDE))
-        networks = shipped[operator] + (asked.networks if operator == "tone" else [])
-        rows = rows_of(photo, place, operator, networks)
+        rows = rows_of(photo, place, operator, shipped[operator] + (asked.networks if operator == "tone" else []))
         found = pd.DataFrame([(HALVES[place % 2], path.stem, *row) for row in rows], columns=COLUMNS).round(4)
         table = pd.concat([table, found], ignore_index=True)
         write_csv(file, table)
