@@ -120,10 +120,8 @@ def _columns(photo: Photo, networks: Sequence[str], operator: str) -> tuple[_Col
     columns, changes = [{"input": _picture(photo)}, {"operator": _picture(target)}], {}
     for network in networks:
         rendition, name = quantize(enhance(photo, operator=operator, weights=network)), Path(network).stem
-        visible, where = (
-            visible_difference(rendition, target) / PLAINLY_VISIBLE,
-            unexplained_map(photo, rendition, hazy=hazy),
-        )
+        visible = visible_difference(rendition, target) / PLAINLY_VISIBLE
+        where = unexplained_map(photo, rendition, hazy=hazy)
         changes[name] = float(where.mean())
         maps = {"visible beside the operator's": visible, f"{name}, unexplained {changes[name]:.3f}": where}
         columns.append({name: _picture(rendition)} | {text: _picture(map_) for text, map_ in maps.items()})
