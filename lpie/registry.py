@@ -50,17 +50,22 @@ def fetch(name: str) -> Path:
     and has no address, ConnectionError when it could not be downloaded, and ValueError when its bytes are not the
     registered ones (a download is deleted then, a file under LPIE_DATA is left alone).
     """
-    return _fetch_all([name])[0]
+    return fetch_all([name])[0]
 
 
 def files_of(folder: str) -> list[Path]:
     """Every file of the registry under `folder`, such as `bsds500/train`, sorted by name; errors as `fetch`."""
+    return fetch_all(names_in(folder))
+
+
+def names_in(folder: str) -> list[str]:
+    """The registry's names under `folder`, sorted; raises ValueError where there are none."""
     within = folder.rstrip("/") + "/"
     names = sorted(name for name in registered() if name.startswith(within))
     if not names:
         known = ", ".join(sorted({source.folder for source in sources()}))
         raise ValueError(f"The registry has no folder {folder!r}: its folders are {known}.")
-    return _fetch_all(names)
+    return names
 
 
 def data_root() -> Path | None:
@@ -122,7 +127,8 @@ def _source(table: dict) -> Source:
     return Source(table["folder"], table["about"], table["license"], table["bytes"], files)
 
 
-def _fetch_all(names: Sequence[str]) -> list[Path]:
+def fetch_all(names: Sequence[str]) -> list[Path]:
+    """Several files of the registry, those that are absent downloaded at once; errors as `fetch`."""
     known = registered()
     if unknown := [name for name in names if name not in known]:
         raise ValueError(f"The registry has no file {unknown[0]!r}: see data/registry.toml, or run `lpie data`.")

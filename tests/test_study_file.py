@@ -14,9 +14,10 @@ from PIL import Image
 
 from lpie.engine.run_all import run_all
 from lpie.networks import build
+from lpie.study import sources as sources_module
 from lpie.study.experiments import run_studies
 from lpie.study.pairs import aligned
-from lpie.study.settings import Photographs, Schedule, Shares, Study, fidelity_studies, ladder_studies
+from lpie.study.settings import Lists, Photographs, Schedule, Shares, Study, fidelity_studies, ladder_studies
 from lpie.study.sources import deal, find_overlaps, find_sources, match_pairs
 from lpie.study.study_check import check_study
 from lpie.study.study_file import asked_profile, find_profile, profile_names, read_study
@@ -185,6 +186,20 @@ def test_groups_share_a_split_and_shares_are_kept() -> None:
     splits = deal(names, Shares(train=0.5, validation=0.25, test=0.25), r"^\d+_")
     assert Counter(splits.values()) == {"train": 30, "validation": 15, "test": 15}
     assert all(len({splits[f"{person}_{shot}"] for shot in range(3)}) == 1 for person in range(20))
+
+
+def test_only_photographs_of_the_splits_asked_for_are_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[str] = []
+
+    def fetch_all(names: list[str]) -> list[Path]:
+        fetched.extend(names)
+        return [Path("cache") / name for name in names]
+
+    monkeypatch.setattr(sources_module, "fetch_all", fetch_all)
+    rows = Photographs(set="kodak24", split=Lists(train=("01",), test=("03", "02")))
+    (found,) = sources_module.photographs_in(rows, ("train",))
+    assert fetched == ["kodak24/01.png"]
+    assert (found.name, found.split, found.path) == ("kodak24-01", "train", Path("cache/kodak24/01.png"))
 
 
 def test_pairs_are_matched_by_name_and_lonely_ones_are_named() -> None:

@@ -134,8 +134,12 @@ def train(
         studies = [find(named, name, "network of this study")]
     if not studies:
         raise ValueError("No network of the study is left by these parameters.")
+    from lpie.engine.notebook_parameters import write_study
+    from lpie.evidence.results import is_gathered
     from lpie.study.experiments import run_studies
 
+    if not is_gathered(folder):
+        write_study(folder, profile)  # its criteria choose the weights of the headline
     run_studies(profile, studies, folder, device, together)
     print("\n".join(str(folder / "runs" / found.name) for found in studies))
 

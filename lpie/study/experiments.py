@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from lpie.judges import JUDGES, available_raters, available_references, load_rat
 from lpie.judges.robustness import Score as Judge
 from lpie.records import atomic_path, read_json, sharing, write_csv, write_json
 from lpie.study.evaluation import measure, render
+from lpie.study.measuring import Measuring, measuring, spare_cores
 from lpie.study.settings import Profile, Study, fidelity_studies, headline_studies, ladder_studies, preview_studies
 from lpie.study.targets import Scene, load_scenes, target_settings
 from lpie.study.training import default_device, is_trained, load_network, train
@@ -77,26 +79,33 @@ def _run_missing(
         scenes = load_scenes(profile, operator, folder / "targets")
         for name in references:
             reference_run(profile, operator, name, scenes, folder, device, judges)
-        at_once = together if device.startswith("cuda") else 1
-        for start in range(0, len(pending), at_once):
-            try:
-                train_and_evaluate(pending[start : start + at_once], scenes, folder, device, judges)
-            except FloatingPointError as error:
-                diverged.append(str(error))
+        on_gpu = device.startswith("cuda")
+        at_once, cores = (together, spare_cores()) if on_gpu else (1, 0)
+        with measuring(tuple(judges), cores) if cores else nullcontext() as beside:
+            for start in range(0, len(pending), at_once):
+                try:
+                    train_and_evaluate(pending[start : start + at_once], scenes, folder, device, judges, beside)
+                except FloatingPointError as error:
+                    diverged.append(str(error))
     return diverged
 
 
 def train_and_evaluate(
-    studies: Sequence[Study], scenes: Sequence[Scene], folder: Path, device: str, judges: Mapping[str, Judge]
+    studies: Sequence[Study],
+    scenes: Sequence[Scene],
+    folder: Path,
+    device: str,
+    judges: Mapping[str, Judge],
+    beside: Measuring | None = None,
 ) -> None:
-    """Train `studies` together into `folder/runs` and evaluate each; raises as `train`, at the end."""
+    """Train `studies` together into `folder/runs` and evaluate each, `beside` where given; raises as `train`."""
     try:
         train(studies, scenes, folder / "runs", device)
     finally:
         reported = [scene for scene in scenes if scene.split != "train"]
         for study in (study for study in studies if is_trained(study, folder / "runs")):
             network = load_network(study, folder / "runs").to(device)
-            _evaluate_run(folder, study, network, reported, judges, device)
+            _evaluate_run(folder, study, network, reported, judges, device, beside)
 
 
 def reference_run(
@@ -158,13 +167,22 @@ def is_evaluated(folder: Path, run: str, judges: Mapping[str, Judge]) -> bool:
 
 
 def _evaluate_run(
-    folder: Path, study: Study, network: nn.Module, scenes: list[Scene], judges: Mapping[str, Judge], device: str
+    folder: Path,
+    study: Study,
+    network: nn.Module,
+    scenes: list[Scene],
+    judges: Mapping[str, Judge],
+    device: str,
+    beside: Measuring | None,
 ) -> None:
     began = time.monotonic()
     place = folder / "runs" / study.name
     outputs = render(network, scenes, device)
     if study.seed == 0:
         save_crops(place, outputs, scenes)
+    if beside:
+        beside.submit(place / "scores.csv", study.name, outputs, scenes)
+        return
     table = measure(study.name, outputs, scenes, judges, device)
     write_csv(place / "scores.csv", table)
     scores = ", ".join(f"{name} {table[f'score_{name}'].mean():.3f}" for name in judges)

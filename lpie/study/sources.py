@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lpie.names import ProblemsError
 from lpie.photos.decoding import KINDS
-from lpie.registry import files_of, registered
+from lpie.registry import fetch_all, names_in, registered
 from lpie.study.settings import SPLITS, STUDIED, Lists, Photographs, Profile, Shares, Split
 
 SUFFIXES = tuple(KINDS)
@@ -49,8 +49,7 @@ def find_sources(profile: Profile, operator: str, splits: Sequence[Split] = STUD
         source
         for rows in profile.photographs
         if not rows.operators or operator in rows.operators
-        for source in photographs_in(rows)
-        if source.split in splits
+        for source in photographs_in(rows, splits)
     ]
     if operator == "pairs" and (lonely := [source.name for source in sources if source.other is None]):
         raise ValueError(f"Operator pairs needs photographs with an input and a target, {lonely[0]} has no target.")
@@ -65,37 +64,46 @@ def find_sources(profile: Profile, operator: str, splits: Sequence[Split] = STUD
     return sources
 
 
-def photographs_in(rows: Photographs) -> list[Source]:
-    """The photographs of one place, each with its split; errors as `find_sources`."""
+def photographs_in(rows: Photographs, splits: Sequence[Split] = SPLITS) -> list[Source]:
+    """The photographs of one place that are in `splits`; of a registry's set no others are downloaded.
+
+    Errors as `find_sources`.
+    """
     if rows.set == "demo":
-        found: dict[str, tuple[Path | None, Path | None]] = dict.fromkeys(DEMO, (None, None))
-        prefix, registered = "", True
-    else:
-        first = rows.set or rows.folder or rows.input
-        paths, registered = _files(first, bool(rows.set))
-        files = _named(paths)
-        pairs: Mapping[str, Path | None] = dict.fromkeys(files)
-        if rows.target:
-            pairs = match_pairs(files, _named(_files(rows.target)[0]))
-        chosen = sorted(pairs)[rows.start : rows.stop]
-        found = {name: (files[name], pairs[name]) for name in chosen}
-        folder = Path(first).parent if "*" in first else Path(first)
-        prefix = f"{rows.name or folder.name}-"
+        dealt = _splits(DEMO, rows).items()
+        return [Source(name, split, None, hazy=rows.hazy, registered=True) for name, split in dealt if split in splits]
+    first = rows.set or rows.folder or rows.input
+    inputs, registered = _files(first, bool(rows.set))
+    files = _named(inputs)
+    kept = {
+        name: split for name, split in _splits(sorted(files)[rows.start : rows.stop], rows).items() if split in splits
+    }
+    paths: Sequence[Path] = _here([files[name] for name in kept], registered)
+    others: Sequence[Path | None] = [None] * len(kept)
+    if rows.target:
+        targets, also_registered = _files(rows.target)
+        pairs = match_pairs(files, _named(targets))
+        others = _here([pairs[name] for name in kept], also_registered)
+    folder = Path(first).parent if "*" in first else Path(first)
+    prefix = f"{rows.name or folder.name}-"
     return [
-        Source(re.sub(r"[^\w.() +-]", "_", prefix + name), split, *found[name], hazy=rows.hazy, registered=registered)
-        for name, split in _splits(list(found), rows).items()
+        Source(re.sub(r"[^\w.() +-]", "_", prefix + name), split, path, other, hazy=rows.hazy, registered=registered)
+        for (name, split), path, other in zip(kept.items(), paths, others, strict=True)
     ]
 
 
 def _files(place: str, registry: bool = False) -> tuple[list[Path], bool]:
-    """The photographs in a folder and its subfolders, that match a pattern, or of a set of the registry; and which."""
+    """The photographs in a folder and its subfolders, that match a pattern, or in a set of the registry; and which.
+
+    Those of the registry by their names there.
+    """
     expanded = os.path.expandvars(os.path.expanduser(place))
     if missing := re.findall(r"\$\w+", expanded):
         raise FileNotFoundError(f"{place} needs {missing[0]}, which is not set: set it to a folder of photographs.")
     folder, pattern = (Path(expanded).parent, Path(expanded).name) if "*" in expanded else (Path(expanded), "**/*")
     registry = registry or (not folder.is_dir() and any(Path(name).is_relative_to(folder) for name in registered()))
     if registry:
-        paths = [path for path in files_of(folder.as_posix()) if pattern == "**/*" or path.match(pattern)]
+        paths = [path for path in map(Path, names_in(folder.as_posix())) if pattern == "**/*" or path.match(pattern)]
     elif folder.is_dir():
         paths = [path for path in folder.glob(pattern) if not path.name.startswith(".")]
     else:
@@ -104,6 +112,11 @@ def _files(place: str, registry: bool = False) -> tuple[list[Path], bool]:
     if not paths:
         raise FileNotFoundError(f"{expanded} holds no photograph ({', '.join(SUFFIXES)}).")
     return paths, registry
+
+
+def _here(paths: Sequence[Path], registry: bool) -> Sequence[Path]:
+    """Where the files lie; those of the registry, named as there, are downloaded if they lie nowhere."""
+    return fetch_all([path.as_posix() for path in paths]) if registry else paths
 
 
 def _named(paths: Sequence[Path]) -> dict[str, Path]:
