@@ -16,6 +16,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "IPython",
         "flip_evaluator",
         "imagehash",
+        "joblib",
         "ipykernel",
         "jinja2",
         "jupyter_client",
