@@ -29,7 +29,6 @@ class RegisteredFile:
     name: str
     sha256: str
     address: str | None
-    license: str
 
 
 @dataclass(frozen=True)
@@ -120,10 +119,8 @@ def _source(table: dict) -> Source:
         path = "/".join(filter(None, (table["root"], renamed.get(name, name))))
         return ADDRESS.format(repository=table["repository"], commit=table["commit"], path=quote(path))
 
-    files = tuple(
-        RegisteredFile(f"{table['folder']}/{name}", sha256, address(name), table["license"])
-        for name, sha256 in table["files"].items()
-    )
+    named = table["files"].items()
+    files = tuple(RegisteredFile(f"{table['folder']}/{name}", sha256, address(name)) for name, sha256 in named)
     return Source(table["folder"], table["about"], table["license"], table["bytes"], files)
 
 

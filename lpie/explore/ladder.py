@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +83,8 @@ def _crop_ladders(folder: Path, operator: str) -> dict[tuple[str, str], dict[str
         kept = {run: cropped_photos(folder, run) for run in steps.sort_values(["gamma", "seed"])["run"]}
         for photo in cropped_photos(folder, f"{operator}-target"):
             shown = steps[[photo in kept[run] for run in steps["run"]]].sort_values(["gamma", "seed"])
-            rungs = {
-                f"{gamma:g}": _crop_rung(folder, operator, run, photo, scores)
+            rungs: dict[str, Rung] = {
+                f"{gamma:g}": partial(_crop_rung, folder, operator, run, photo, scores)
                 for gamma, run in shown.drop_duplicates("gamma")[["gamma", "run"]].itertuples(index=False)
             }
             if len(rungs) > 1:
@@ -91,39 +92,33 @@ def _crop_ladders(folder: Path, operator: str) -> dict[tuple[str, str], dict[str
     return ladders
 
 
-def _crop_rung(folder: Path, operator: str, run: str, photo: str, scores: pd.DataFrame) -> Rung:
-    def show() -> tuple[bytes, bytes, str]:
-        row = scores[(scores["run"] == run) & (scores["photo"] == photo)].iloc[0]
-        by_rater = {name.removeprefix("score_"): row[name] for name in map(str, row.index) if name.startswith("score_")}
-        before, after = (crop_path(folder, one, photo).read_bytes() for one in (f"{operator}-target", run))
-        return before, after, _caption(row["psnr"], by_rater)
-
-    return show
+def _crop_rung(folder: Path, operator: str, run: str, photo: str, scores: pd.DataFrame) -> tuple[bytes, bytes, str]:
+    row = scores[(scores["run"] == run) & (scores["photo"] == photo)].iloc[0]
+    by_rater = {name.removeprefix("score_"): row[name] for name in map(str, row.index) if name.startswith("score_")}
+    before, after = (crop_path(folder, one, photo).read_bytes() for one in (f"{operator}-target", run))
+    return before, after, _caption(row["psnr"], by_rater)
 
 
 def _network_ladders(folder: Path, operator: str, photo: Photo) -> dict[tuple[str, str], dict[str, Rung]]:
     """By network and critic, then weight: the preview through the networks of which two weights or more exist."""
     renditions, found = Renditions(photo), available_enhancers(folder, operator)
-    ladders = {}
+    ladders: dict[tuple[str, str], dict[str, Rung]] = {}
     for network in dict.fromkeys(one.network for one in found):
         for critic in CRITICS:
             ours = [one for one in found if one.network == network and one.critic in ("", critic)]
-            rungs = {
-                f"{one.gamma:g}": _network_rung(renditions, one) for one in sorted(ours, key=lambda one: one.gamma)
+            rungs: dict[str, Rung] = {
+                f"{one.gamma:g}": partial(_network_rung, renditions, one)
+                for one in sorted(ours, key=lambda one: one.gamma)
             }
             if len(rungs) > 1:
                 ladders[network, critic] = rungs
     return ladders
 
 
-def _network_rung(renditions: Renditions, enhancer: Enhancer) -> Rung:
-    def show() -> tuple[bytes, bytes, str]:
-        target = renditions.of_small(Enhancer("the operator", enhancer.operator), {})
-        output = renditions.of_small(enhancer, {})
-        caption = _caption(float(psnr(output, target)), rater_scores(output))
-        return pictures.png(target), pictures.png(output), caption
-
-    return show
+def _network_rung(renditions: Renditions, enhancer: Enhancer) -> tuple[bytes, bytes, str]:
+    target = renditions.of_small(Enhancer("the operator", enhancer.operator), {})
+    output = renditions.of_small(enhancer, {})
+    return pictures.png(target), pictures.png(output), _caption(float(psnr(output, target)), rater_scores(output))
 
 
 def _caption(decibels: float, by_rater: dict[str, float]) -> str:

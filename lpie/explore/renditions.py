@@ -148,14 +148,12 @@ class Renditions:
         return scene.clamp(0, 1) ** (1 / gamma)
 
 
+_rater = cache(load_rater)
+
+
 def rater_scores(photo: Photo) -> dict[str, float]:
     """The scores of one photo by every rater that is available here."""
     return {name: float(_rater(name)(photo)) for name in available_raters()}
-
-
-@cache
-def _rater(name: str) -> Any:
-    return load_rater(name)
 
 
 def _enhanced(photo: Photo, enhancer: Enhancer, settings: Mapping[str, float], strength: float) -> Photo:
