@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from lpie.imaging.color import luma
 from lpie.imaging.pixels import from_uint8, to_uint8
 from lpie.losses.similarity import ssim
+from lpie.study import evaluation
 from lpie.study.evaluation import (
     OCTAVES,
     change_spectrum,
@@ -164,3 +167,22 @@ def test_photos_measured_together_have_the_rows_they_have_alone(
     monkeypatch.setattr("lpie.study.evaluation.PIXELS_AT_ONCE", 1)
     alone = evaluated(Darker(), scenes).drop(columns=["run", "photo", "split"])
     np.testing.assert_allclose(together.to_numpy(), alone.to_numpy(), rtol=2e-4, atol=1e-9)
+
+
+def test_removal_of_haze_is_explained_where_the_scenes_have_any(
+    scenes: list[Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def unexplained(photo: Tensor, output: Tensor, *, hazy: bool) -> Tensor:
+        asked.append(hazy)
+        return torch.zeros(len(photo))
+
+    monkeypatch.setattr(evaluation, "unexplained_change", unexplained)
+    monkeypatch.setattr(evaluation, "available_references", lambda: ("cvvdp",))
+    monkeypatch.setattr(evaluation, "cvvdp", lambda output, target: torch.full((len(output),), 10.0))
+    for scene in (scenes[0], replace(scenes[0], airlight=torch.ones(3))):
+        table = evaluated(Darker(), [scene])
+        assert table["unexplained"].tolist() == [0]
+        assert table["lpips"].isna().all()
+    assert asked == [False, True]
