@@ -127,6 +127,14 @@ def test_a_batch_gives_what_its_photos_give_one_by_one() -> None:
     torch.testing.assert_close(network(photo), one_by_one, atol=1e-5, rtol=0)
 
 
+def test_without_a_gradient_the_result_is_the_same_and_the_photo_stays_as_it_is() -> None:
+    network, photo = scrambled(), torch.rand(2, 3, 20, 23)
+    before, expected = photo.clone(), network(photo)
+    with torch.no_grad():
+        torch.testing.assert_close(network(photo), expected)
+    torch.testing.assert_close(photo, before, atol=0, rtol=0)
+
+
 def test_the_output_is_clipped_only_after_training() -> None:
     network = scrambled()
     photo = torch.rand(1, 3, 16, 16)
