@@ -11,8 +11,7 @@ from synthetic_records import JUDGES as JUDGED
 from synthetic_records import invent_study
 
 from lpie.evidence import Evidence
-from lpie.evidence.criteria import Criteria
-from lpie.evidence.gains import photo_gains
+from lpie.evidence.gains import Criteria, photo_gains
 from lpie.evidence.recipe import recipe_check, trivial_at
 from lpie.evidence.results import read_results
 

@@ -9,15 +9,14 @@ Tables, figures, verdicts and the report take an Evidence, so that none of them 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from lpie.evidence.criteria import DEFAULTS, Criteria
-from lpie.evidence.gains import CONFIGURATION, REFERENCES, choose_gammas, photo_gains, rater_names
+from lpie.evidence.gains import CONFIGURATION, REFERENCES, Criteria, choose_gammas, photo_gains, rater_names
 from lpie.evidence.results import read_results
 from lpie.evidence.statistics import Interval, paired_interval, paired_intervals, student_interval
 from lpie.judges import JUDGES
@@ -39,7 +38,7 @@ class Evidence:
     runs: pd.DataFrame
     scores: pd.DataFrame
     folder: Path | None = None
-    criteria: Criteria = DEFAULTS
+    criteria: Criteria = field(default_factory=Criteria)
 
     @classmethod
     def read(cls, folder: str | Path) -> Evidence:

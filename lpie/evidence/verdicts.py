@@ -15,9 +15,8 @@ import pandas as pd
 from lpie.evidence import labels
 from lpie.evidence.answers import answer, interval_of
 from lpie.evidence.comparisons import CASE, comparisons
-from lpie.evidence.criteria import Criteria
 from lpie.evidence.evidence import Evidence
-from lpie.evidence.gains import NEARER
+from lpie.evidence.gains import NEARER, Criteria
 from lpie.evidence.statistics import SIGNIFICANCE, paired_ratio_interval
 from lpie.judges import JUDGES
 from lpie.networks import FAMILIES

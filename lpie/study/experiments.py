@@ -22,7 +22,7 @@ from torch.nn.functional import avg_pool2d
 
 from lpie import registry
 from lpie.evidence import Evidence
-from lpie.evidence.criteria import Criteria
+from lpie.evidence.gains import Criteria
 from lpie.evidence.results import collect_results, is_gathered, read_results, read_scores
 from lpie.judges import JUDGES, available_raters, available_references, load_rater
 from lpie.judges.robustness import Score as Judge

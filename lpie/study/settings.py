@@ -206,7 +206,7 @@ class Profile:
     initial: bool = False  # start from the shipped plain networks
     judges: tuple[JudgeName, ...] = ("niqe",)  # took no part in training or choosing
     lpips: bool = False  # measure it, for which 10 MB are downloaded
-    criteria: dict[str, Any] = field(default_factory=dict)  # of a recipe, where not those of `lpie.evidence.criteria`
+    criteria: dict[str, Any] = field(default_factory=dict)  # of a recipe, where not those of `lpie.evidence.gains`
     modules: tuple[str, ...] = ()  # imported first: they may add rows to the tables
 
     def __post_init__(self) -> None:
@@ -219,7 +219,7 @@ class Profile:
             for option in options:
                 find(dict.fromkeys(networks.FAMILIES[network].options), option, f"option of {network}")
         if self.criteria:
-            from lpie.evidence.criteria import Criteria
+            from lpie.evidence.gains import Criteria
 
             for name in self.criteria:
                 find(asdict(Criteria()), name, "criterion")
