@@ -13,6 +13,7 @@ import pandas as pd
 from lpie.evidence.evidence import Evidence
 from lpie.evidence.gains import NEARER
 from lpie.evidence.statistics import holm, paired_intervals, signed_rank_test, student_interval, welch_interval
+from lpie.losses import FIDELITIES
 from lpie.networks import FAMILIES
 
 CASE = ["operator", "network", "critic"]
@@ -41,7 +42,7 @@ def comparisons(evidence: Evidence, configurations: pd.DataFrame | None = None) 
         compare("C1", fidelity, evidence.judges)
         if fidelity == "l2":
             compare("C2", "target", [critic, *evidence.judges])
-            for baseline in ("ssim", "ms_ssim", "mix"):
+            for baseline in (name for name in FIDELITIES if name not in ("l1", "l2")):
                 compare("C7", baseline, evidence.judges)
     rows += _fidelity_comparisons(evidence)
     columns = ["claim", *CASE, "fidelity", "gamma", "against", "measure", "difference", "low", "high"]

@@ -96,6 +96,7 @@ gammas = [0.001, 0.003]  # weights of the critic; validation chooses among them
 seeds = [0]
 judges = ["niqe"]  # take no part in training
 shortest_side = 512  # px to which photographs are reduced; 0 keeps them
+smoothness = 1  # of grids: less lets them lighten patches, the sooner the fewer photographs there are to learn from
 
 # [options]  # of networks
 # grid = ["luminance_led"]  # no change of color that depends on the place
