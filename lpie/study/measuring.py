@@ -6,7 +6,6 @@ Models of the eye need a core for about two seconds a photo, and are no faster o
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -65,11 +64,6 @@ def measuring(judges: Sequence[str], processes: int) -> Iterator[Measuring]:
         beside.write_finished()
     finally:
         pool.shutdown(kill_workers=True)
-
-
-def spare_cores() -> int:
-    """How many processes may measure beside a training."""
-    return max(0, (os.cpu_count() or 1) - SPARE)
 
 
 def _start(judges: Sequence[str]) -> None:
