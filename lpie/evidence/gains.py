@@ -57,6 +57,15 @@ class Criteria:
             raise ValueError(f"{path}: unknown criteria {', '.join(sorted(unknown))}; there are {known}.")
         return cls(**stored)
 
+    @property
+    def rule(self) -> str:
+        """How validation chooses a weight, as a sentence."""
+        lost = f", cost at most {self.most_lost:g} dB" if math.isfinite(self.most_lost) else ""
+        return (
+            f"Of the weights that keep {self.lowest_psnr:g} dB{lost} and change nothing plainly without explanation, "
+            f"the smallest whose critic gains {self.safe_gain:g}; else the one that gains most."
+        )
+
 
 def rater_names(runs: pd.DataFrame, scores: pd.DataFrame) -> tuple[list[str], list[str]]:
     """The critics and the judges with scores; columns of other instruments are not read."""

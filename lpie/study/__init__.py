@@ -4,6 +4,6 @@ from lpie.names import exports
 
 __getattr__ = exports(  # what notebooks compute
     __name__,
-    experiments="learn run_headline run_ladder study_table",
+    experiments="learn run_headline run_ladder",
     rivals="run_rivals",
 )

@@ -232,18 +232,6 @@ def crop_corner(scene: Scene) -> tuple[int, int]:
     return 16 * row, 16 * column
 
 
-def study_table(profile: Profile, operator: str) -> pd.DataFrame:
-    """What `learn` trains for an operator, a row for each network."""
-    studies = (*fidelity_studies(profile, operator), *preview_studies(profile, operator))
-    rows = [(s.network, s.objective, s.seed, s.schedule.steps, _start_of(s)) for s in studies]
-    return pd.DataFrame(rows, columns=["network", "objective", "seed", "steps", "starts from"])
-
-
-def _start_of(study: Study) -> str:
-    before = f"{study.first.schedule.steps} steps of {study.first.objective} from " if study.first else ""
-    return before + (study.initial or "the identity")
-
-
 def learn(profile: Profile, operator: str, folder: Path) -> Evidence:
     """Train and evaluate every network and fidelity, and a first look at the critic; the operator's results.
 
