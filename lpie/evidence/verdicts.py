@@ -77,7 +77,8 @@ def _verdict(claim: str, cases: pd.DataFrame, comparisons_made: int) -> dict[str
         verdict = "undecided"
     found = f"Holds in {count} of {len(cases)} cases ({_tally(cases)})."
     if undecided:
-        found = f"Undecided in {undecided} of {len(cases)} cases: {NOBODY}." + (f" {found}" if count else "")
+        rest = f" It does not hold in the other {len(cases) - undecided}." if undecided < len(cases) else ""
+        found = f"Undecided in {undecided} of {len(cases)} cases: {NOBODY}." + (f" {found}" if count else rest)
     return {
         **row,
         "found": f"{found} {best['detail']}",

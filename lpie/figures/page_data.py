@@ -127,7 +127,7 @@ def _who_sees_damage(table: pd.DataFrame) -> list[str]:
     return [
         "Damage that was added on purpose, shown beside the rendition without it, is seen reliably by "
         f"{len(seeing)} of {len(asked)} instruments: {', '.join(seeing) or 'none'}. Shares "
-        f"of pairs in order, of two that should: {', '.join(shares)}; chance is 0.5, and for a veto the lower end "
+        f"of pairs that are ordered correctly: {', '.join(shares)}; chance is 0.5, and for a veto the lower end "
         "must exceed 0.75."
     ]
 

@@ -57,7 +57,7 @@ SCENES = (
 RENDITIONS = {
     "input": "as it came",
     "operator": "the operator",
-    "tone-grid-plain": "grid, no critic",
+    "tone-grid-plain": "luminance-led grid, no critic",
     "tone-grid-robust": "grid, 0.02 × critic robust",
     "tone-grid-nima": "grid, 0.003 × critic compact",
     "tone-can24-plain": "CAN24, no critic",
