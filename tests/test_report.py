@@ -197,7 +197,7 @@ def test_the_readme_says_what_the_tables_say() -> None:
 def test_the_short_answer_says_what_the_rows_of_the_second_study_say() -> None:
     """Differences taken again from a row per run and photo stand in the answer, on the first screen and below."""
     folder = PUBLISHED / "whole_photographs"
-    answer = WholePhotographs(folder).answer()
+    answer = WholePhotographs(folder).numbers()
     groups = pd.read_csv(folder / "groups.csv")
     for label, name, measures in (
         ("CAN24 + 0.0003 compact to L2", "test", ("score_compact", "score_ava", "score_technical")),

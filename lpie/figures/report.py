@@ -146,6 +146,7 @@ def _page(
     placed = [panel for panel in figures for names in page_data.FIGURES.values() if panel.split("--")[0] in names]
     return tiles.TEMPLATES.get_template("report.html").render(
         answer=second.answer() if second else page_data.answer(tables["verdicts"], tables["recipe_summary"]),
+        numbers=second.numbers() if second else "",
         published=_published(folder, tables["verdicts"]),
         enhancers=_enhancers(folder),
         second=tiles.TEMPLATES.get_template("whole_photographs.html").render(_second(second)) if second else "",

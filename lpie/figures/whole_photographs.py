@@ -68,16 +68,21 @@ class WholePhotographs:
 
     def answer(self) -> str:
         """The short answer, for the first screen."""
+        return (
+            "Hardly. With a small weight of its critic the paper's own network is hard to tell from the same network "
+            "trained without one; with three times that weight it draws a fine pattern over plain places, and freer "
+            "networks paint bands and smears that the critic likes."
+        )
+
+    def numbers(self) -> str:
+        """What the short answer rests on."""
         gain = {name: self.found(GAIN, f"score_{name}") for name in ("compact", "ava", "technical")}
         fresh = self.found(GAIN, "score_technical", "confirmation")
         worse = _signed(-_numbers(self._row(CHOSEN, "score_niqe", "test")["difference"])[0]).lstrip("+")
         return (
-            "Hardly. With a small weight of its critic the paper's own network is hard to tell from the same network "
-            "trained without one; with three times that weight it draws a fine pattern over plain places, and freer "
-            "networks paint bands and smears that the critic likes. In points of 10, against the network without a "
-            f"critic: {gain['compact']} by that critic, {gain['ava']} by the network that the critic was made from, "
-            f"{gain['technical']} by a judge with no proven role ({fresh} on {self.counts['photos']} fresh "
-            f"photographs); with three times the weight NIQE gets worse by {worse}."
+            f"In points of 10, against the network without a critic: {gain['compact']} by that critic, {gain['ava']} "
+            f"by the network that the critic was made from, {gain['technical']} by a judge with no proven role ({fresh} "
+            f"on {self.counts['photos']} fresh photographs); with three times the weight NIQE gets worse by {worse}."
         )
 
     def clean(self) -> dict[str, int]:
