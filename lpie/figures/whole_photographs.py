@@ -82,7 +82,8 @@ class WholePhotographs:
         return (
             f"In points of 10, against the network without a critic: {gain['compact']} by that critic, {gain['ava']} "
             f"by the network that the critic was made from, {gain['technical']} by a judge with no proven role "
-            f"({fresh} on {self.counts['photos']} fresh photographs); with three times the weight NIQE gets worse by {worse}."
+            f"({fresh} on {self.counts['photos']} fresh photographs); with three times the weight NIQE gets worse by "
+            f"{worse}."
         )
 
     def clean(self) -> dict[str, int]:
