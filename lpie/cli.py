@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+import lpie
 from lpie.critic_training import commands as critic_commands
 from lpie.engine import commands as study_commands
 from lpie.names import ProblemsError, printable
@@ -51,10 +52,22 @@ MegapixelsOption = Annotated[float, typer.Option(min=0, help="Photos with more a
 DeviceOption = Annotated[str | None, typer.Option(help="cpu or cuda; a GPU if there is one when left out.")]
 
 
+def _say_version(asked: bool) -> bool:
+    if asked:
+        print(f"lpie {lpie.__version__}")
+        raise typer.Exit
+    return asked
+
+
 @app.callback()
-def main(debug: Annotated[bool, typer.Option("--debug", help="Show where an error arose.")] = False) -> None:
+def main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error arose.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
     """Learned perceptual image enhancement: a reproducible study and its tools."""
-    del debug  # read by Commands
+    del debug, version  # read by Commands and by _say_version
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error is: no name of a file stops a command
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)

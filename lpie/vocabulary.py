@@ -27,3 +27,5 @@ ScoreDistribution: TypeAlias = Float[Tensor, "n 10"]
 
 PerPhoto: TypeAlias = Float[Tensor, " n"]
 """One number for each photo of the batch."""
+
+HIGHEST_SCORE = 10.0  # of the ratings 1..10

@@ -34,8 +34,13 @@ def test_help_and_data_do_not_wait_for_torch() -> None:
         (["study", "train", "--name", "tone-can24-l3-s0"], "did you mean 'tone-can24-l"),
         (["data", "fetch"], "Name the sets to fetch"),
         (["data", "fetch", "kodak"], "The registry has no folder 'kodak'"),
-        (["enhance", "no-such-photo.jpg", "-o", "out.jpg", "--weights", "no-such-weights"], "No weights called"),
+        (["enhance", "no-such-photo.jpg", "-o", "out.jpg", "--weights", "operatr"], "did you mean 'operator'"),
         (["enhance", "photo.jpg", "-o", "out.jpg", "--operator", "tones"], "Unknown operator 'tones'"),
+        (["enhance", "photo.jpg", "-o", "out.jpg", "--weights", "robust"], "robust is a critic, not an enhancing"),
+        (["enhance", "p.jpg", "-o", "o.jpg", "--operator", "dehaze", "--alpha", "0.3"], "alpha belongs to tone"),
+        (["enhance", "p.jpg", "-o", "o.jpg", "--safeguard", "0"], "safeguard belongs to dehaze"),
+        (["score", "photo.jpg", "--critic", "tone-grid-nima"], "tone-grid-nima is an enhancing network, not a critic"),
+        (["score", "photo.jpg", "--critic", "niqe"], "niqe is a judge, not a critic. Choose one of ava, technical"),
     ],
 )
 def test_what_cannot_be_asked_ends_with_one_line_and_status_2(arguments: list[str], said: str) -> None:
@@ -43,6 +48,10 @@ def test_what_cannot_be_asked_ends_with_one_line_and_status_2(arguments: list[st
     assert result.exit_code == 2
     assert said in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_the_version_is_said() -> None:
+    assert lpie("--version").stdout.startswith("lpie ")
 
 
 def test_debug_shows_where_an_error_arose() -> None:

@@ -22,7 +22,7 @@ from lpie.operators import OPERATORS, Operator, ToneSettings, nonlocal_dehazing
 from lpie.operators.local_laplacian import local_laplacian
 from lpie.photos import tiles as large_photos
 from lpie.photos import writing as photo_encoding
-from lpie.photos.enhancement import default_weights, enhance, enhance_file, enhance_files
+from lpie.photos.enhancement import DEFAULT, enhance, enhance_file, enhance_files
 from lpie.photos.photographs import demo_photographs, from_pixels, to_pixels, write_photo
 from lpie.photos.reading import PhotoFile, open_photo
 from lpie.photos.tiles import Enhancer, LargePhoto, renderer
@@ -137,18 +137,15 @@ def test_weights_of_another_operator_are_refused(photo, saved):
         enhance(photo, "tone", saved["dehaze-parameters"])
     with pytest.raises(ValueError, match=r"Unknown operator 'sharpen'\. Choose one of tone, dehaze"):
         enhance(photo, "sharpen", saved["tone-grid"])
-    with pytest.raises(FileNotFoundError, match="No weights called"):
+    with pytest.raises(FileNotFoundError, match="Unknown network 'absent'"):
         enhance(photo, "tone", "absent")
     with pytest.raises(ValueError, match="divide 8-bit values by 255"):
         enhance(photo * 255, "tone", saved["tone-grid"])
 
 
 @pytest.mark.parametrize("operator", ["tone", "dehaze"])
-def test_default_weights_are_the_plain_operator_parameters(operator):
-    assert default_weights(operator) == f"{operator}-parameters-plain"
-    assert default_weights(operator) in shipped_names()
-    with pytest.raises(FileNotFoundError, match="is shipped"):
-        default_weights("absent")
+def test_default_weights_are_shipped(operator):
+    assert DEFAULT.format(operator=operator) in shipped_names("network")
 
 
 # Files

@@ -119,6 +119,14 @@ def test_a_parent_neither_thaws_its_critic_nor_prints_it_at_length(critic: NIMA)
     assert len(repr(parent).splitlines()) == 6
 
 
+def test_an_objective_freezes_its_critic_and_takes_one_by_name(critic: NIMA) -> None:
+    assert not list(PerceptualObjective("l2", critic, 0.01).parameters())
+    assert not any(parameter.requires_grad for parameter in critic.parameters())
+    assert repr(PerceptualObjective("l2", "compact", 0.01).critic).endswith("frozen)")
+    with pytest.raises(TypeError, match=r"mean_score.*got Identity"):
+        PerceptualObjective("l2", nn.Identity(), 0.01)
+
+
 @pytest.mark.slow
 def test_an_objective_with_its_critic_compiles() -> None:
     torch.manual_seed(0)

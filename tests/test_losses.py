@@ -203,8 +203,10 @@ def test_objective_refuses_what_makes_no_sense() -> None:
 def test_crops_too_small_for_ms_ssim_are_refused_with_the_way_out() -> None:
     enhanced, target = photos(height=128, width=128)
     for loss in (ms_ssim_loss, mix_loss):
-        with pytest.raises(ValueError, match=r"161 px.*larger crops"):
+        with pytest.raises(ValueError, match=r"161 px.*larger crops or ssim"):
             loss(enhanced, target)
+        with pytest.raises(ValueError, match=r"larger crops\.$"):  # where SSIM fails too
+            loss(enhanced[..., :8, :8], target[..., :8, :8])
 
 
 def test_photo_far_off_pulls_no_harder_than_one_that_is_near_in_ms_ssim():

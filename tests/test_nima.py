@@ -229,7 +229,7 @@ def test_weights_of_another_network_are_refused_by_name(tmp_path):
     write_tensors(path, other.network.state_dict(), {**other.metadata(), "backbone": "mobilenet_v1"})
     with pytest.raises(ValueError, match=r"other\.safetensors: expected the tensors and metadata of one network"):
         NIMA.from_pretrained(path)
-    with pytest.raises(FileNotFoundError, match="No weights called 'nowhere'"):
+    with pytest.raises(FileNotFoundError, match="Unknown critic 'nowhere'"):
         NIMA.from_pretrained("nowhere")
     (tmp_path / "broken.safetensors").write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match="expected a whole safetensors file"):

@@ -93,13 +93,13 @@ def test_lines_for_people_hold_mean_standard_deviation_and_ten_ratings(folder, c
     assert err == ""
 
 
-def test_status_is_one_when_there_is_nothing_and_two_without_the_critic(tmp_path, critic_file, capsys):
+def test_status_is_one_when_there_is_nothing_and_an_absent_critic_is_an_error(tmp_path, critic_file, capsys):
     (tmp_path / "empty").mkdir()
     assert score([tmp_path / "empty"], critic_file) == 1
     assert score([tmp_path / "missing.jpg"], critic_file) == 1
     assert "missing.jpg: there is no such file" in capsys.readouterr().err
-    assert score([tmp_path], "nobody") == 2
-    assert "No weights called 'nobody'" in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError, match="Unknown critic 'nobody'"):
+        score([tmp_path], "nobody")
 
 
 def test_ten_thousand_photos_stream_with_few_in_memory(critic, monkeypatch):

@@ -9,16 +9,14 @@ from torch import Tensor
 
 from lpie.critic.nima import NIMA, mean_score
 from lpie.imaging.loss_inputs import PhotoLoss, Reduction
-from lpie.vocabulary import PerPhoto, Photo
-
-HIGHEST_SCORE = 10.0  # of the ratings 1..10
+from lpie.vocabulary import HIGHEST_SCORE, PerPhoto, Photo
 
 
 class NIMALoss(PhotoLoss):
     """How far each photo's mean score falls short of 10, in [0, 9]: `10 - sum_k k p_k`.
 
-    `critic`: a NIMA, which is frozen, or what `NIMA.from_pretrained` takes. `reduction`: "mean" or "sum" over the
-    photos of a batch, or "none". `data_range`: the largest value of a photo.
+    `critic`: a NIMA (it is frozen in place), or what `NIMA.from_pretrained` takes. `reduction`: "mean" or "sum" over
+    the photos of a batch, or "none". `data_range`: the largest value of a photo.
 
     Source: Talebi and Milanfar, "Learned perceptual image enhancement", 2018.
     Differs: alone it is no objective; `lpie.PerceptualObjective` adds it to a distance and shows the critic the output
@@ -37,8 +35,8 @@ class NIMALoss(PhotoLoss):
     def forward(self, enhanced: Photo) -> Float[Tensor, ""] | PerPhoto:
         """The loss, float32 (float64 for float64): a scalar, or (N,) with reduction "none".
 
-        `enhanced`: a network's raw output, any size; it may leave [0, data_range] a little and keeps its gradient
-        there. Raises ValueError for other ranges (on a GPU checked in the first call alone) or devices,
+        `enhanced`: a network's raw output, any size, at most one data_range outside [0, data_range], where it keeps its
+        gradient. Raises ValueError for other ranges (on a GPU checked in the first call alone) or devices,
         TypeError for integers.
         """
         photo = self.in_unit_range(enhanced, "enhanced")

@@ -114,7 +114,7 @@ class NIMA(nn.Module):
         elif Path(name).suffix in (".tflite", ".hdf5", ".h5"):
             tensors, metadata = read_published(name)
         else:
-            tensors, metadata = open_weights(name)
+            tensors, metadata = open_weights(name, "critic", REGISTERED)
 
         def build(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> NIMA:
             size = metadata.get("input_size")
@@ -193,7 +193,7 @@ class NIMA(nn.Module):
         """The second half of `forward`: probabilities of the ratings for what `square` returned."""
         scaled = (square - self.mean) / self.standard_deviation
         weight_type = next(self.network.parameters()).dtype
-        depthwise = self.backbone.startswith("mobilenet")  # slow in channels-last on a GPU, the others in the other
+        depthwise = self.backbone.startswith("mobilenet")  # on a GPU slow in channels-last; other backbones without it
         scaled = scaled.to(weight_type) if scaled.is_cuda and depthwise else channels_last(scaled.to(weight_type))
         logits = self.network(scaled)
         return logits.to(square.dtype).softmax(1)

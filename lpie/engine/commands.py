@@ -97,7 +97,7 @@ def train(
     together: Annotated[int, typer.Option(min=1, help="Networks that train at once on a GPU.")] = 8,
     list_studies: Annotated[bool, typer.Option("--list", help="Print the names of the networks.")] = False,
 ) -> None:
-    """Train and evaluate networks of a study; same seed and device, same bytes. Who judges, no parameter changes."""
+    """Train and evaluate networks of a study; same seed and device, same bytes. Judges cannot be set by a parameter."""
     from lpie.records import results_folder
     from lpie.study import settings
     from lpie.study.study_file import SWEPT, asked_profile, find_profile

@@ -85,7 +85,6 @@ def start_notebook() -> None:
         root.addHandler(handler)
     root.setLevel(logging.INFO)
     pd.set_option("display.max_colwidth", None)  # claims are sentences
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # says that there is no GPU, in red
     root.propagate = False  # some libraries set up the root logger, which would say each line again
     from IPython.core.getipython import get_ipython
 

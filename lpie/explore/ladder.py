@@ -45,9 +45,7 @@ def explore_gamma(
             ladders.setdefault(pair, {})[OWN] = rungs
     pairs = {f"{network_label(pair[0])}, critic {pair[1]}": pair for pair in ladders}
     if not pairs:
-        raise ValueError(
-            f"{folder} keeps crops of fewer than two weights for {operator}: run gamma.ipynb, or give one."
-        )
+        raise ValueError(f"{folder}: no crops of two weights or more for {operator}: run gamma.ipynb, or give one.")
     first = find({f"{pair[0]}, {pair[1]}": pair for pair in ladders}, f"{network}, {critic}", "network and critic")
     trained = ipywidgets.Dropdown(options=pairs, value=first, description="network", layout={"width": "26em"})
     name = ipywidgets.Dropdown(description="photo", layout={"width": "26em"})

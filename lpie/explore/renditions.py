@@ -15,7 +15,6 @@ import torch
 from lpie.critic import CRITICS
 from lpie.imaging.resampling import within
 from lpie.judges import available_raters, load_rater
-from lpie.networks import FAMILIES
 from lpie.operators import OPERATORS
 from lpie.operators.airlight import estimate_airlight, haze_presence
 from lpie.operators.haze_model import FLOOR, restore
@@ -48,8 +47,7 @@ class Enhancer:
 def shipped_enhancers() -> list[Enhancer]:
     """The operators, then every network that is shipped."""
     plain = [Enhancer(f"{row.label} (the operator itself)", row.name) for row in OPERATORS.values()]
-    networks = [name for name in shipped_names() if open_weights(name)[1].get("network") in FAMILIES]
-    return [*plain, *map(open_enhancer, networks)]
+    return [*plain, *map(open_enhancer, shipped_names("network"))]
 
 
 def available_enhancers(folder: Path, operator: str) -> list[Enhancer]:

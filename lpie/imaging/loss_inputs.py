@@ -26,9 +26,7 @@ class PhotoLoss(nn.Module):
         if reduction not in get_args(Reduction):
             raise ValueError(f"Unknown reduction {reduction!r}: choose one of {', '.join(get_args(Reduction))}.")
         if not 0 < data_range < float("inf"):
-            raise ValueError(
-                f"data_range is the largest value of a photo, such as 1 or 255, above 0: got {data_range}."
-            )
+            raise ValueError(f"data_range, a photo's largest value such as 1 or 255, is above 0: got {data_range}.")
         self.reduction: Reduction = reduction
         self.data_range = data_range
         self._looked: set[str] = set()

@@ -5,6 +5,7 @@ The last two are models of what people see. ColorVideoVDP and FLIP come with the
 
 from __future__ import annotations
 
+import logging
 from functools import lru_cache
 from typing import Any
 
@@ -87,6 +88,7 @@ def visible_difference(photo: Photo, reference: Photo) -> Luminance:
 
 @lru_cache(maxsize=4)
 def _vision_model(heatmap: str, device: str) -> Any:
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # pycvvdp has it say that there is no GPU
     try:
         from pycvvdp import cvvdp as Model
     except ImportError as error:

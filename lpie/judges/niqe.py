@@ -56,9 +56,7 @@ class NaturalScenes:
             if sharpness.numel():
                 sharp.append(features[sharpness > SHARP * sharpness.amax(1, keepdim=True)])
         if sum(map(len, sharp)) < 2:
-            raise ValueError(
-                f"Expected photos with at least two sharp patches of {PATCH} px, got {sum(map(len, sharp))}."
-            )
+            raise ValueError(f"Expected at least two sharp patches of {PATCH} px, got {sum(map(len, sharp))}.")
         features = torch.cat(sharp)
         return cls(features.mean(0), torch.cov(features.T))
 

@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 
     from lpie.vocabulary import Photo
 
-    FidelityName = Literal[
-        "l1", "l2", "ssim", "ms_ssim", "mix", "lpips"
-    ]  # for type checkers; at run time the table decides
+    FidelityName = Literal["l1", "l2", "ssim", "ms_ssim", "mix", "lpips"]  # for type checkers; the table decides
 else:
     FidelityName = str
 

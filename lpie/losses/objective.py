@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lpie.critic.nima import NIMA
 from lpie.imaging.checks import TOLERANCE, check_range
 from lpie.imaging.loss_inputs import PhotoLoss
 from lpie.losses import FIDELITIES, FidelityName
 from lpie.losses.fidelity import Scalar
 from lpie.losses.similarity import unchecked_ms_ssim, unchecked_ssim
 from lpie.names import find
-from lpie.vocabulary import PerPhoto, Photo
-
-HIGHEST_SCORE = 10.0  # of the ratings 1..10 that NIMA predicts
+from lpie.vocabulary import HIGHEST_SCORE, PerPhoto, Photo
 
 
 class PerceptualObjective(nn.Module):
     """The objective of learned perceptual image enhancement: `D(F(x), y) + gamma (10 - mean score of F(x))`.
 
-    `fidelity`: the distance D to the operator's target: l1, l2, ssim, ms_ssim, mix or lpips. `critic`: a frozen NIMA,
-    or None. `gamma`: what one point of mean score is worth in units of D, at least 0; above 0 it needs a critic.
+    `fidelity`: the distance D to the operator's target: l1, l2, ssim, ms_ssim, mix or lpips. `critic`: a NIMA
+    (it is frozen in place), what `NIMA.from_pretrained` takes, another module with `mean_score`, or None. `gamma`: what
+    one point of mean score is worth in units of D, at least 0; above 0 it needs a critic.
 
     Source: Talebi and Milanfar, "Learned perceptual image enhancement", 2018; the exact form is as later work cites
     it, since the paper's body could not be obtained.
@@ -31,15 +32,23 @@ class PerceptualObjective(nn.Module):
     values that no photo can hold.
     """
 
-    def __init__(self, fidelity: FidelityName, critic: nn.Module | None = None, gamma: int | float = 0.0) -> None:
+    def __init__(
+        self,
+        fidelity: FidelityName,
+        critic: nn.Module | str | os.PathLike[str] | None = None,
+        gamma: int | float = 0.0,
+    ) -> None:
         super().__init__()
         self._distance = find(FIDELITIES, fidelity, "fidelity").loss
         if not 0 <= gamma < float("inf"):
             raise ValueError(f"gamma weighs a penalty and must be a number of at least 0, got {gamma}.")
         if gamma > 0 and critic is None:
             raise ValueError(f"gamma = {gamma} weighs a critic's score, but there is no critic: give one, or gamma 0.")
+        critic = NIMA.from_pretrained(critic) if isinstance(critic, str | os.PathLike) else critic
+        if critic is not None and not callable(getattr(critic, "mean_score", None)):
+            raise TypeError(f"A critic has mean_score(photo) -> (N,), as NIMA has; got {type(critic).__name__}.")
         self.fidelity = fidelity
-        self.critic: Any = critic
+        self.critic: Any = critic.freeze() if isinstance(critic, NIMA) else critic
         self.gamma = gamma
         self._range_checked = False
 
@@ -55,7 +64,6 @@ class PerceptualObjective(nn.Module):
         fidelity = self._distance(enhanced, target)
         if self.critic is None:
             return {"loss": fidelity, "fidelity": fidelity.detach(), "score": torch.full_like(fidelity, float("nan"))}
-        # Differs: clipped, see the class.
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.gamma > 0):
             score = self.critic.mean_score(enhanced.float().clamp(0, 1)).float().mean()
         loss = fidelity + self.gamma * (HIGHEST_SCORE - score) if self.gamma else fidelity
@@ -68,9 +76,9 @@ class _SimilarityLoss(PhotoLoss):
     def forward(self, enhanced: Photo, target: Photo) -> Float[Tensor, ""] | PerPhoto:
         """The loss, float32 (float64 for float64): a scalar, or (N,) with reduction "none".
 
-        `enhanced`: a network's raw output; it may leave [0, data_range] a little and keeps its gradient there.
-        `target`: within [0, data_range]. Raises ValueError for other ranges (on a GPU checked in the first call alone)
-        and where shapes, sizes or devices do not fit; TypeError for integers.
+        `enhanced`: a network's raw output, at most one data_range outside [0, data_range], where it keeps its gradient.
+        `target`: within [0, data_range] up to 0.1 %. Raises ValueError for other ranges (on a GPU checked in the first
+        call alone) and where shapes, sizes or devices do not fit; TypeError for integers.
         """
         pair = self.in_unit_range(enhanced, "enhanced"), self.in_unit_range(target, "target", TOLERANCE)
         return self.reduce(1 - type(self).similarity(*pair))

@@ -72,13 +72,13 @@ def ms_ssim(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> PerPhot
 
 def unchecked_ssim(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> PerPhoto:
     """`ssim` of photos whose values may leave [0, 1], such as an untrained network's."""
-    check_pair(a, b, WINDOW_SIZE, "SSIM's window")
+    check_pair(a, b, WINDOW_SIZE, "SSIM")
     return _scale_terms(a, b, scales=1)[:, :, 0].mean(1)
 
 
 def unchecked_ms_ssim(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> PerPhoto:
     """`ms_ssim` of photos whose values may leave [0, 1], such as an untrained network's."""
-    check_pair(a, b, SMALLEST_SIDE, "MS-SSIM's five scales")
+    check_pair(a, b, SMALLEST_SIDE, "MS-SSIM")
     terms = _scale_terms(a, b, scales=len(SCALE_WEIGHTS))
     # Differs (2): below the floor there is a gradient, so that a loss can climb out, and a bounded one, so that one
     # photo that is far off does not outweigh its batch.
@@ -103,9 +103,10 @@ def check_pair(a: Tensor, b: Tensor, smallest: int = 1, needs: str = "a photo") 
     if a.device != b.device:
         raise ValueError(f"Expected both photos on one device, got {a.device} and {b.device}: move one with .to().")
     if min(a.shape[-2:]) < smallest or a.numel() == 0:
+        serves = smallest == SMALLEST_SIDE and min(a.shape[-2:]) >= WINDOW_SIZE
         raise ValueError(
             f"Expected at least {smallest} px a side, which {needs} needs, got a batch of shape {tuple(a.shape)}: "
-            "use larger crops or, below 161 px, ssim in place of ms_ssim."
+            f"use larger crops{' or ssim in place of ms_ssim' if serves else ''}."
         )
 
 

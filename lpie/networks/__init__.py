@@ -1,4 +1,4 @@
-"""The networks that learn the operators, from the most to the least free, a row each in `FAMILIES`."""
+"""The networks that learn the operators, a row each in `FAMILIES`."""
 
 from __future__ import annotations
 
@@ -89,11 +89,8 @@ def from_pretrained(name: str | os.PathLike[str]) -> nn.Module:
     """
     from lpie.weights import open_weights, rebuild
 
-    tensors, metadata = open_weights(name)
+    tensors, metadata = open_weights(name, "network")
     family = metadata.get("network", "")
     if "beta" in tensors or (family.startswith("can") and family not in FAMILIES):
         family = "can32"  # the authors' own networks, and context aggregation networks of other widths
-    if family not in FAMILIES:
-        known = ", ".join(FAMILIES)
-        raise ValueError(f"{name}: expected an enhancing network (network = one of {known}), got {family!r}.")
-    return rebuild(name, FAMILIES[family].open, tensors, metadata)
+    return rebuild(name, find(FAMILIES, family, f"network in {name}").open, tensors, metadata)

@@ -43,9 +43,7 @@ class BilateralGrid(nn.Module):
     def __init__(self, thumbnail: int = THUMBNAIL, bins: int = BINS, luminance_led: bool = False) -> None:
         super().__init__()
         if not CELL <= thumbnail <= 4096 or not 2 <= bins <= 256:
-            raise ValueError(
-                f"Expected a thumbnail of {CELL} to 4096 px and 2 to 256 bins, got {thumbnail} and {bins}."
-            )
+            raise ValueError(f"Expected a thumbnail of {CELL} to 4096 px, 2 to 256 bins, got {thumbnail}, {bins}.")
         self.thumbnail, self.bins, self.luminance_led = thumbnail, bins, luminance_led
         widths = (3, *WIDTHS)
         self.halvings = nn.ModuleList(
@@ -141,7 +139,8 @@ def roughness(grid: Grid) -> Float[Tensor, ""]:
 
     Where it is large, neighboring places of one color are rendered differently: blotches and bands.
     """
-    return torch.stack([grid.float().diff(dim=axis).square().mean() for axis in (1, 4, 5)]).nansum()
+    steps = [grid.float().diff(dim=axis).square().mean() for axis in (1, 4, 5) if grid.shape[axis] > 1]
+    return torch.stack(steps or [grid.new_zeros(())]).sum()
 
 
 def slice_grid(

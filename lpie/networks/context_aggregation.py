@@ -1,4 +1,4 @@
-"""The context aggregation network: photo -> enhanced photo, each pixel from the 513 px around it."""
+"""The context aggregation network: photo -> enhanced photo, by each pixel's surroundings and the photo's statistics."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def apply_affine(features: Features, scale: PerChannel, shift: PerChannel) -> Fe
 
 
 class ContextAggregationNetwork(nn.Module):
-    """Nine 3x3 convolutions of growing dilation, each normalized adaptively, and one 1x1 convolution.
+    """3x3 convolutions of growing dilation, each normalized by statistics of the whole photo, and one 1x1 convolution.
 
     `width`: feature channels. `dilations`: one per 3x3 convolution, in px; by default CAN32's for width 32 (74,997
     parameters, sees 513 px) and those of the authors' released CAN24 for width 24 (37,219 parameters, 257 px).

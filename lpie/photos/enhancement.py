@@ -11,7 +11,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from importlib.util import find_spec
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +31,7 @@ from lpie.photos.signature import NO_CRITIC, critic_of, sign
 from lpie.photos.tiles import Enhancer, LargePhoto, rendered_tiles
 from lpie.photos.writing import WRITTEN, encode_photo, save_photo
 from lpie.vocabulary import Photo
-from lpie.weights import open_weights, shipped_names
+from lpie.weights import open_weights
 
 PLAIN = "operator"  # the name, in place of weights, of the operator itself
 DEFAULT = "{operator}-parameters-plain"  # the study found no network with a critic that judges like better
@@ -136,7 +135,7 @@ def enhance_files(
             if isinstance(error, OSError) and error.errno in NO_ROOM:
                 raise
             name = "" if isinstance(pair, Skipped) else pair[0]
-            log.error("Skipped %s", Skipped(name, str(error) or type(error).__name__))
+            log.error("skipped %s", Skipped(name, str(error) or type(error).__name__))
             failures += 1
     return failures
 
@@ -179,7 +178,12 @@ def load_enhancer(
     if noise is not None and not 0 <= noise <= 1:
         raise ValueError(f"Expected a noise from 0 to 1, in units of luminance, got {noise:g}.")
     careful = {} if weights == PLAIN else row.careful
-    chosen = _settings(row.settings(), {**careful, **settings})
+    for setting in settings:
+        owners = [one.name for one in OPERATORS.values() if hasattr(one.settings(), setting)]
+        if owners and operator not in owners:
+            raise ValueError(f"{setting} belongs to {' and '.join(owners)}, and the operator is {operator}.")
+        names.find({field.name: field for field in fields(row.settings())}, setting, "setting")
+    chosen = replace(row.settings(), **{**careful, **settings})
     enhancer = Enhancer(row, None, chosen, _device(device), strength, noise)
     of_estimate = [name for name in settings if name in row.careful]  # which networks may use too
     settings = {name: value for name, value in settings.items() if name not in row.careful}
@@ -188,8 +192,8 @@ def load_enhancer(
     if settings:
         given = ", ".join(settings)
         raise ValueError(f"{given}: networks choose their own; give weights or settings of the operator, not both.")
-    name = os.fspath(weights) if weights is not None else default_weights(operator)
-    _, metadata = open_weights(name)
+    name = os.fspath(weights) if weights is not None else DEFAULT.format(operator=operator)
+    _, metadata = open_weights(name, "network", [PLAIN])
     learned = metadata.get("operator") or json.loads(metadata.get("study", "{}")).get("operator", operator)
     if learned not in OPERATORS:  # a study's own: retouches, or a function of its user
         enhancer = replace(enhancer, operator=replace(row, name=learned, label=learned, ranges={}))
@@ -202,12 +206,6 @@ def load_enhancer(
     return replace(enhancer, network=network.eval()), (name, metadata)
 
 
-def _settings(defaults: Any, given: Mapping[str, float]) -> Any:
-    for name in given:
-        names.find({field.name: field for field in fields(defaults)}, name, "setting")
-    return replace(defaults, **given)
-
-
 def _device(named: torch.device | str | None) -> torch.device:
     there = torch.cuda.is_available()
     try:
@@ -218,16 +216,6 @@ def _device(named: torch.device | str | None) -> torch.device:
         here = "cpu or cuda" if there else "cpu; there is no CUDA GPU here"
         raise ValueError(f"Unknown device {str(named)!r}: give {here}.")
     return device
-
-
-def default_weights(operator: str) -> str:
-    """The network for `operator` that is used where none is named; raises FileNotFoundError if it is not shipped."""
-    name, shipped = DEFAULT.format(operator=operator), shipped_names()
-    if name in shipped:
-        return name
-    raise FileNotFoundError(
-        f"No network for {operator!r} is shipped (there are {shipped}): give weights, or {PLAIN!r} for the operator."
-    )
 
 
 @torch.inference_mode()

@@ -46,9 +46,7 @@ def write_photo(photo: Photo, path: str | os.PathLike[str], bits: Literal[8, 16]
         raise ValueError(f"{os.fspath(path)}: this format holds 8 bits, but 16 were asked for; write .png or .tiff.")
     check_photo(photo, wait=True)
     if photo.shape[0] != 1:
-        raise ValueError(
-            f"Expected one photo (1, 3, H, W) to write, got a batch {tuple(photo.shape)}; write each alone."
-        )
+        raise ValueError(f"Expected one photo (1, 3, H, W), got a batch {tuple(photo.shape)}; write each alone.")
     save_photo(PhotoFile(to_pixels(photo, bits or (16 if deep else 8))), path)
 
 

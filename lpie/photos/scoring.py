@@ -64,13 +64,9 @@ def score(
     probabilities; with `json` it is a JSON object with the fields of `PhotoScore` and the critic's name. What could
     not be read is named on the error stream, and so are photographs that this critic cannot judge.
 
-    Status: 0 if every photograph was scored, 1 if something was skipped or there was none, 2 without the critic.
+    Status: 0 if all were scored, 1 if something was skipped or there was none. Raises as `NIMA.from_pretrained`.
     """
-    try:
-        network = NIMA.from_pretrained(critic)
-    except (OSError, ValueError) as error:
-        print(f"lpie score: {error}", file=sys.stderr)
-        return 2
+    network = NIMA.from_pretrained(critic)
     references = ReferenceScores.of(critic, network)
     scored = skipped = 0
     files = (found if isinstance(found, Skipped) else found[0] for found in photos_in(paths))

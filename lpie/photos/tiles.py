@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -166,12 +166,8 @@ def _grid(network: BilateralGrid, photo: LargePhoto) -> Windowed:
     return render
 
 
-def _chooser(enhancer: Enhancer) -> OperatorParameters | None:
-    return enhancer.network if isinstance(enhancer.network, OperatorParameters) else None
-
-
 def _tone(enhancer: Enhancer, photo: LargePhoto) -> Windowed:
-    network = _chooser(enhancer)
+    network = cast(OperatorParameters | None, enhancer.network)
     if network is not None:
         settings = _moved(network.choose(photo.reduced(*network.thumbnail_size)), network.ranges, enhancer.strength)
     else:
@@ -205,7 +201,7 @@ def _moved(settings: dict[str, Tensor], ranges: Mapping[str, Any], strength: flo
 
 
 def _dehazing(enhancer: Enhancer, photo: LargePhoto) -> Windowed:
-    settings, network = enhancer.settings, _chooser(enhancer)
+    settings, network = enhancer.settings, cast(OperatorParameters | None, enhancer.network)
     scale = min(1, math.sqrt(HAZE_PIXELS / (photo.height * photo.width)))
     small = photo.reduced(*scaled_size(photo.height, photo.width, scale))
     estimate = nonlocal_dehazing.dehaze(
@@ -234,7 +230,7 @@ def _log_presence(estimate: Dehazed) -> None:
     presence = 1.0 if estimate.presence is None else estimate.presence.item()
     airlight = [round(value, 2) for value in estimate.airlight[0].tolist()]
     if presence == 0:
-        log.info("No haze found (airlight capped at %s): the photo comes back as it is.", airlight)
+        log.info("No haze found, so none is removed.")
     elif presence < 1:
         log.info("Little haze found: %.0f %% of it is undone, airlight %s.", 100 * presence, airlight)
 

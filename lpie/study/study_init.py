@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from lpie.losses import FIDELITIES
 from lpie.records import atomic_path
 from lpie.study.settings import Photographs
 from lpie.study.sources import SUFFIXES, Source, photographs_in
@@ -41,6 +42,7 @@ def init_study(folder: Path, retouches: Path | None = None) -> Path:
         count=f"{len(sources)} pairs" if after else f"{len(sources)} photographs",
         rows="\n".join(said or [f'folder = "{_relative(folder, place)}"']),
         operator="pairs" if after else "tone",
+        fidelities=", ".join(FIDELITIES),
         group="group = '^\\d+_'  # photographs of one person together\n" if before.name == "source" and after else "",
     )
     with atomic_path(path) as temporary:
@@ -90,13 +92,13 @@ TEMPLATE = """# What is trained, on what, and who judges.
 name = "{name}"  # results go to results/{name}
 operators = ["{operator}"]  # tone, dehaze, pairs (your retouches), or "module:function" of your own
 networks = ["grid"]  # grid, can24, can32; parameters where the operator has some to set
-fidelities = ["l1", "l2"]  # closeness to the target: l1, l2, ssim, ms_ssim, mix
+fidelities = ["l1", "l2"]  # closeness to the target: {fidelities}
 critics = ["compact"]  # compact, ava, robust, or a safetensors file of your own
 gammas = [0.001, 0.003]  # weights of the critic; validation chooses among them
 seeds = [0]
 judges = ["niqe"]  # take no part in training
 shortest_side = 512  # px to which photographs are reduced; 0 keeps them
-smoothness = 1  # of grids: less lets them lighten patches, the sooner the fewer photographs there are to learn from
+smoothness = 1  # of grids: a smaller value lets a grid lighten patches, the more so with few photographs
 
 # [options]  # of networks
 # grid = ["luminance_led"]  # no change of color that depends on the place

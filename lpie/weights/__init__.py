@@ -7,35 +7,47 @@ stands in the safetensors metadata.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 
+from lpie.names import unknown
 from lpie.records import read_tensors, write_tensors
 
 __all__ = ["open_weights", "rebuild", "shipped_names", "write_tensors"]
 
 SHIPPED = Path(__file__).parent
 
+Kind = Literal["critic", "judge", "network"]
+KINDS: dict[str, Kind] = {"nima": "critic", "niqe": "judge"}  # of what the metadata call the network; else "network"
+CALLED: dict[Kind, str] = {"critic": "a critic", "judge": "a judge", "network": "an enhancing network"}
 
-def shipped_names() -> list[str]:
-    """Names that `open_weights` knows without a path."""
-    return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
+
+def shipped_names(kind: Kind | None = None) -> list[str]:
+    """Names that `open_weights` knows without a path, of all kinds or of one."""
+    names = sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
+    return [name for name in names if kind is None or KINDS.get(open_weights(name)[1]["network"], "network") == kind]
 
 
-def open_weights(name: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def open_weights(
+    name: str | os.PathLike[str], kind: Kind | None = None, others: Iterable[str] = ()
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Tensors (as float32 where stored as float16) and metadata of a shipped network or a safetensors file.
 
-    Raises FileNotFoundError, naming what is shipped, if `name` is neither.
+    Raises FileNotFoundError if `name` is neither, ValueError if it is of another `kind`; either names what may be
+    chosen, `others` too.
     """
     shipped = SHIPPED / f"{os.fspath(name)}.safetensors"
     path = shipped if shipped.exists() else Path(name)
     if not path.exists():
-        known = ", ".join(shipped_names())
-        raise FileNotFoundError(f"No weights called {os.fspath(name)!r}: give one of {known}, or a .safetensors file.")
+        known = [*others, *shipped_names(kind)]
+        raise FileNotFoundError(f"{unknown(known, os.fspath(name), kind or 'weights')}, or give a .safetensors file.")
     tensors, metadata = read_tensors(path)
+    if kind and "network" in metadata and kind != (found := KINDS.get(metadata["network"], "network")):
+        choice = ", ".join([*others, *shipped_names(kind)])
+        raise ValueError(f"{name} is {CALLED[found]}, not {CALLED[kind]}. Choose one of {choice}.")
     floats = {key: value.float() if value.dtype == torch.float16 else value for key, value in tensors.items()}
     return floats, metadata
 

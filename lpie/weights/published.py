@@ -136,9 +136,7 @@ def _taken(stored: dict[tuple[str, str], np.ndarray], path: Path, layer: str, pa
     value = stored.get((layer, part))
     if value is None or value.ndim != ndim:
         found = "nothing" if value is None else f"shape {value.shape}"
-        raise ValueError(
-            f"{path}: expected a MobileNet NIMA of Keras 2 with {layer}/{part} of {ndim} axes, got {found}."
-        )
+        raise ValueError(f"{path}: expected Keras 2's MobileNet, {layer}/{part} of {ndim} axes, got {found}.")
     return value
 
 

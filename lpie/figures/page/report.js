@@ -1,4 +1,9 @@
 "use strict";
+// The tables' own dark colors hang on a class.
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const followScheme = () => document.documentElement.classList.toggle("dark", dark.matches);
+dark.addEventListener("change", followScheme);
+followScheme();
 // Pictures stand in the page once; sliders and cards show the same ones.
 const show = (picture, name) => {
   const from = document.getElementById(name);
