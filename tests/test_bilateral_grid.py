@@ -10,7 +10,7 @@ import torch
 
 from lpie import networks
 from lpie.imaging.resampling import bilinear_weights, resize
-from lpie.networks.bilateral_grid import BilateralGrid, slice_grid
+from lpie.networks.bilateral_grid import BilateralGrid, roughness, slice_grid
 from lpie.records import write_tensors
 
 
@@ -22,6 +22,14 @@ def disturbed(seed: int = 0, **settings: int) -> BilateralGrid:
         for parameter in network.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     return network
+
+
+def test_roughness_skips_axes_of_one_and_is_no_number_for_a_grid_that_diverged() -> None:
+    assert roughness(torch.full((1, 2, 3, 4, 1, 1), float("nan"))).isnan()
+    assert roughness(torch.rand(1, 1, 3, 4, 1, 1)) == 0
+    grid = torch.zeros(1, 2, 3, 4, 1, 1)
+    grid[:, 1] = 2
+    assert roughness(grid) == 4
 
 
 def literal_slice(photo, guide, grid):

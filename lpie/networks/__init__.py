@@ -93,4 +93,4 @@ def from_pretrained(name: str | os.PathLike[str]) -> nn.Module:
     family = metadata.get("network", "")
     if "beta" in tensors or (family.startswith("can") and family not in FAMILIES):
         family = "can32"  # the authors' own networks, and context aggregation networks of other widths
-    return rebuild(name, find(FAMILIES, family, f"network in {name}").open, tensors, metadata)
+    return rebuild(name, find(FAMILIES, family, f"network in {name}:").open, tensors, metadata)
