@@ -217,4 +217,4 @@ def _from_lab(lab: Float[Tensor, "3 h w"]) -> Photo:
 
 def _check(photo: Photo, enhanced: Photo) -> None:
     if photo.shape != enhanced.shape:
-        raise ValueError(f"Expected the photo's shape {tuple(photo.shape)} enhanced, got {tuple(enhanced.shape)}.")
+        raise ValueError(f"An enhanced photo has its photo's shape {tuple(photo.shape)}, got {tuple(enhanced.shape)}.")
