@@ -11,6 +11,7 @@ from synthetic_records import JUDGES as JUDGED
 from synthetic_records import invent_study
 
 from lpie.evidence import Evidence
+from lpie.evidence.comparisons import comparisons
 from lpie.evidence.gains import Criteria, photo_gains
 from lpie.evidence.recipe import recipe_check, trivial_at
 from lpie.evidence.results import read_results
@@ -159,3 +160,11 @@ def test_damaged_scores_are_named(tmp_path: Path, text: str) -> None:
     (place / "scores.csv").write_text(text)
     with pytest.raises(ValueError, match=r"scores\.csv is damaged"):
         read_results(tmp_path)
+
+
+def test_networks_are_not_asked_to_excel_what_a_person_made() -> None:
+    runs, scores = _ladder([36, 34, 30], [0.1, 0.4, 0.9])
+    both = pd.concat([scores, scores.assign(split="test")], ignore_index=True).assign(near_ssim=0.5, score_niqe=-4.0)
+    for operator, asked in (("tone", True), ("pairs", False)):
+        table = comparisons(Evidence(runs.assign(operator=operator), both))
+        assert ("C2" in set(table["claim"])) == asked

@@ -41,5 +41,5 @@ def test_gamma_without_a_critic_is_refused() -> None:
 
 
 def test_an_unknown_profile_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="smoke, demo, study, fivek"):
+    with pytest.raises(ValueError, match="smoke, demo, study, pairs, fivek"):
         find_profile("dmeo")

@@ -202,6 +202,17 @@ def test_only_photographs_of_the_splits_asked_for_are_downloaded(monkeypatch: py
     assert (found.name, found.split, found.path) == ("kodak24-01", "train", Path("cache/kodak24/01.png"))
 
 
+@pytest.mark.slow
+def test_the_study_of_an_experts_retouches_runs_from_training_to_nearness(data: Path, tmp_path: Path) -> None:
+    profile, _ = asked_profile({"profile": "pairs", "steps": 2, "seeds": [0]})
+    sources = find_sources(profile, "pairs")
+    assert Counter(source.split for source in sources) == {"train": 15, "validation": 3, "test": 9}
+    few = [study for study in fidelity_studies(profile, "pairs") if study.fidelity == "l2"]
+    _, scores = run_studies(profile, few, tmp_path, "cpu")
+    assert scores.query("run == 'pairs-target'")["near_ssim"].eq(1).all()
+    assert scores.query("run == 'pairs-input'")["near_ssim"].between(0, 0.999).all()
+
+
 def test_pairs_are_matched_by_name_and_lonely_ones_are_named() -> None:
     files = {name: Path(name) for name in ("a1_input", "a2 input", "a3")}
     targets = {name: Path(name) for name in ("a1", "a2", "a3", "a10")}

@@ -15,7 +15,7 @@ from lpie.operators.local_laplacian import local_laplacian
 from lpie.photos import photographs
 from lpie.photos.photographs import demo_photographs, write_photo
 from lpie.study import targets
-from lpie.study.settings import Photographs, Shares
+from lpie.study.settings import Photographs, Profile, Shares
 from lpie.study.sources import deal, find_sources
 from lpie.study.study_file import find_profile
 
@@ -63,7 +63,8 @@ def test_another_alpha_makes_other_targets(tmp_path: Path) -> None:
     assert (from_uint8(scene.target[None]) - expected).abs().max() <= 0.5 / 255 + 1e-6
 
 
-def test_a_tone_scene_keeps_what_a_person_made_of_it_beside_the_operators_target(tmp_path: Path) -> None:
+def retouched(tmp_path: Path) -> Profile:
+    """A study of photographs and what a person made of them: a fifth brighter."""
     photo = demo_photographs()["coffee"][..., :200, :300]
     for folder, rendition in (("camera", photo), ("retouched", (1.2 * photo).clamp(max=1))):
         (tmp_path / folder).mkdir()
@@ -74,11 +75,25 @@ def test_a_tone_scene_keeps_what_a_person_made_of_it_beside_the_operators_target
         target=str(tmp_path / "retouched"),
         split={"train": ["one"], "validation": ["two"], "test": ["three"]},
     )
-    profile = replace(SMALL, photographs=(pairs,), shortest_side=0)
-    scene = next(one for one in targets.load_scenes(profile, "tone", tmp_path / "targets") if one.split == "test")
+    return replace(SMALL, photographs=(pairs,), shortest_side=0)
+
+
+def test_a_tone_scene_keeps_what_a_person_made_of_it_beside_the_operators_target(tmp_path: Path) -> None:
+    scenes = targets.load_scenes(retouched(tmp_path), "tone", tmp_path / "targets")
+    scene = next(one for one in scenes if one.split == "test")
     assert scene.truth is not None
     assert (from_uint8(scene.truth[None]) - (1.2 * from_uint8(scene.photo[None])).clamp(max=1)).abs().max() < 1.5 / 255
     assert not torch.equal(scene.target, scene.truth)
+
+
+def test_nearness_to_a_person_is_measured_where_the_target_is_the_persons_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(OPERATORS, "pairs", replace(OPERATORS["tone"], name="pairs"))  # as a study file brings it
+    scenes = targets.load_scenes(retouched(tmp_path), "pairs", tmp_path / "targets")
+    scene = next(one for one in scenes if one.split == "test")
+    assert scene.truth is not None
+    assert torch.equal(scene.target, scene.truth)
 
 
 def test_targets_are_made_again_when_what_the_operators_import_changes() -> None:

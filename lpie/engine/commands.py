@@ -15,7 +15,7 @@ from lpie.names import ProblemsError, find
 
 app = typer.Typer(no_args_is_help=True, help="Write, check and run a study, or train parts of it.")
 
-StudyArgument = Annotated[str, typer.Argument(help="A study file, or smoke, demo, study or fivek.")]
+StudyArgument = Annotated[str, typer.Argument(help="A study file, or smoke, demo, study, pairs or fivek.")]
 OutputOption = Annotated[Path | None, typer.Option(help="Results folder; results/<name> when left out.")]
 ParameterOption = Annotated[
     list[str] | None, typer.Option("--parameter", "-p", help="name=value instead of the study's, such as seeds=[0, 1].")

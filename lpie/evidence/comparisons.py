@@ -41,7 +41,8 @@ def comparisons(evidence: Evidence, configurations: pd.DataFrame | None = None) 
 
         compare("C1", fidelity, evidence.judges)
         if fidelity == "l2":
-            compare("C2", "target", [critic, *evidence.judges])
+            if configuration["operator"] != "pairs":  # where the target is what a person made
+                compare("C2", "target", [critic, *evidence.judges])
             for baseline in (name for name in FIDELITIES if name not in ("l1", "l2")):
                 compare("C7", baseline, evidence.judges)
     rows += _fidelity_comparisons(evidence)

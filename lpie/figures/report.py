@@ -188,7 +188,7 @@ def _enhancers(folder: Path) -> list[str]:
 
 def _published(folder: Path, own: pd.DataFrame) -> dict[str, Any] | None:
     """The committed answer with its claims and pictures, where this run has too few photographs for one of its own."""
-    undecided = "undecided" in set(own.loc[own["claim"] == "C2", "verdict"])
+    undecided = own.loc[own["claim"] == "C2", "verdict"].isin(["undecided", "not attempted"]).any()
     if not undecided or (folder / "pictures").exists() or not (PUBLISHED / "verdicts.csv").exists():
         return None
     scenes = tiles.scene_groups(PUBLISHED)

@@ -30,7 +30,7 @@ PROFILES = Path(__file__).with_name("profiles")
 
 def profile_names() -> list[str]:
     """The built-in profiles."""
-    return ["smoke", "demo", "study", "fivek"]
+    return ["smoke", "demo", "study", "pairs", "fivek"]
 
 
 def find_profile(name: str | Path) -> Profile:

@@ -191,7 +191,8 @@ def _make_scene(making: Making) -> Scene:
         photo = quantize(photo)  # the operator sees what a file would hold
     scene = Scene(making.name, source.split, photo=to_uint8(photo)[0], target=to_uint8(photo)[0])
     if operator.name == "pairs":
-        return replace(scene, target=_stored(other, making))
+        finished = _stored(other, making)
+        return replace(scene, target=finished, truth=finished.clone())
     try:
         if operator.estimate is None:
             target = _stored(operator.apply(photo, making.settings), making)
