@@ -96,7 +96,7 @@ def per_photo(
     """
     if isinstance(number, Tensor):
         if number.shape not in ((), (1,), photo.shape[:1], (photo.shape[0], 3)):
-            raise ValueError(f"{name}: expected shape () or ({photo.shape[0]},), got {tuple(number.shape)}.")
+            raise ValueError(f"{name}: expected shape () or ({len(photo)},), one per photo, got {tuple(number.shape)}.")
         looked_at = number.device.type == "cpu" and not is_followed() and number.numel() > 0
         lowest, highest = (bound.item() for bound in torch.aminmax(number.detach())) if looked_at else (most, most)
         value = number.to(photo).reshape(-1, 3 if number.ndim == 2 else 1, 1, 1)
