@@ -22,8 +22,8 @@ from lpie.vocabulary import HIGHEST_SCORE, PerPhoto, Photo
 class PerceptualObjective(nn.Module):
     """The objective of learned perceptual image enhancement: `D(F(x), y) + gamma (10 - mean score of F(x))`.
 
-    `fidelity`: the distance D to the operator's target: l1, l2, ssim, ms_ssim, mix or lpips. `critic`: a NIMA
-    (it is frozen in place), what `NIMA.from_pretrained` takes, another module with `mean_score`, or None. `gamma`: what
+    `fidelity`: the distance D to the operator's target, a row of `lpie.losses.FIDELITIES`. `critic`: a NIMA (it is
+    frozen in place), what `NIMA.from_pretrained` takes, another module with `mean_score`, or None. `gamma`: what
     one point of mean score is worth in units of D, at least 0; above 0 it needs a critic.
 
     Source: Talebi and Milanfar, "Learned perceptual image enhancement", 2018; the exact form is as later work cites

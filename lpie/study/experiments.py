@@ -9,7 +9,6 @@ know how the work was divided.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -29,7 +28,7 @@ from lpie.judges import JUDGES, available_raters, available_references, load_rat
 from lpie.judges.robustness import Score as Judge
 from lpie.records import atomic_path, read_json, sharing, write_csv, write_json
 from lpie.study.evaluation import measure, render
-from lpie.study.measuring import SPARE, Measuring, measuring
+from lpie.study.measuring import Measuring, measuring, spare_processes
 from lpie.study.settings import Profile, Study, fidelity_studies, headline_studies, ladder_studies, preview_studies
 from lpie.study.targets import Scene, load_scenes, target_settings
 from lpie.study.training import default_device, is_trained, load_network, train
@@ -81,8 +80,8 @@ def _run_missing(
         for name in references:
             reference_run(profile, operator, name, scenes, folder, device, judges)
         on_gpu = device.startswith("cuda")
-        at_once, cores = (together, (os.cpu_count() or 1) - SPARE) if on_gpu else (1, 0)
-        with measuring(tuple(judges), cores) if cores > 0 else nullcontext() as beside:
+        at_once, processes = (together, spare_processes()) if on_gpu else (1, 0)
+        with measuring(tuple(judges), processes) if processes > 0 else nullcontext() as beside:
             for start in range(0, len(pending), at_once):
                 try:
                     train_and_evaluate(pending[start : start + at_once], scenes, folder, device, judges, beside)

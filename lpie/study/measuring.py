@@ -1,6 +1,6 @@
 """Measures what networks make of scenes in processes of its own, so that a GPU trains on meanwhile.
 
-Models of the eye need a core for about two seconds a photo, and are no faster on a GPU that trains.
+Models of the eye keep a core busy for seconds a photo, and are no faster on a GPU that trains.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from joblib.externals.loky import ProcessPoolExecutor  # copies tensors, which torch would send as file descriptors
+from joblib.externals.loky import ProcessPoolExecutor, cpu_count  # copies tensors; torch would send descriptors
 from torch import Tensor
 
 from lpie.judges import load_rater
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 AT_ONCE = 6  # scenes that a process measures before it asks for more
 WAITING = 8  # runs whose outputs may wait in memory, about 0.5 GB each with their scenes
 SPARE = 2  # cores left to the training
+MOST = 14  # processes, each of which loads every judge: 2 GB or more
 
 _judges: dict[str, Judge] = {}  # of this process, see `_start`
 
@@ -52,6 +53,11 @@ class Measuring:
                 del self._parts[path]
                 write_csv(path, table)
                 log.info("%s: %.2f dB", table["run"].iloc[0], table["psnr"].mean())
+
+
+def spare_processes() -> int:
+    """How many may measure beside a training, by the cores that this process may use."""
+    return min(MOST, cpu_count() - SPARE)
 
 
 @contextmanager
