@@ -59,10 +59,10 @@ class Criteria:
 
     @property
     def rule(self) -> str:
-        """How validation chooses a weight, as a sentence."""
+        """How validation chooses a weight, as a sentence on two lines."""
         lost = f", cost at most {self.most_lost:g} dB" if math.isfinite(self.most_lost) else ""
         return (
-            f"Of the weights that keep {self.lowest_psnr:g} dB{lost} and change nothing plainly without explanation, "
+            f"Of the weights that keep {self.lowest_psnr:g} dB{lost} and change nothing plainly without explanation,\n"
             f"the smallest whose critic gains {self.safe_gain:g}; else the one that gains most."
         )
 
