@@ -33,13 +33,14 @@ class RegisteredFile:
 
 @dataclass(frozen=True)
 class Source:
-    """The files of one folder and one origin; `bytes` is their size together."""
+    """The files of one folder and one origin; `bytes` is their size together, `public` that anyone may pass them on."""
 
     folder: str
     about: str
     license: str
     bytes: int
     files: tuple[RegisteredFile, ...]
+    public: bool = False
 
 
 def fetch(name: str) -> Path:
@@ -92,6 +93,11 @@ def find(name: str) -> Path | None:
     return next((path for root in roots if (path := root / name).is_file()), None)
 
 
+def is_public(folder: str) -> bool:
+    """Whether anyone may pass on the files under `folder`, so that pictures of them may be published."""
+    return any(source.public and Path(folder).is_relative_to(source.folder) for source in sources())
+
+
 def registered() -> dict[str, RegisteredFile]:
     """Every file of the registry by its name."""
     return {file.name: file for source in sources() for file in source.files}
@@ -121,7 +127,7 @@ def _source(table: dict) -> Source:
 
     named = table["files"].items()
     files = tuple(RegisteredFile(f"{table['folder']}/{name}", sha256, address(name)) for name, sha256 in named)
-    return Source(table["folder"], table["about"], table["license"], table["bytes"], files)
+    return Source(table["folder"], table["about"], table["license"], table["bytes"], files, table.get("public", False))
 
 
 def fetch_all(names: Sequence[str]) -> list[Path]:

@@ -157,6 +157,7 @@ def test_shown_photos_are_spread_over_the_test_split() -> None:
     scenes = [replace(make_scenes()[2], name=str(index)) for index in range(12)]
     assert shown_scenes(scenes) == [2, 6, 10]
     assert shown_scenes(scenes[:1]) == [0]
+    assert shown_scenes([replace(scene, public=index in (3, 4)) for index, scene in enumerate(scenes)]) == [3, 4]
     assert shown_scenes([replace(scenes[0], split="train")]) == []
 
 

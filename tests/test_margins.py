@@ -61,16 +61,16 @@ def test_an_answer_decides_only_where_its_instrument_has_the_role(monkeypatch: p
     assert roles == {"score_technical": "preference", "score_niqe": "", "expert_c": "human reference", "psnr": ""}
 
 
-def test_the_next_plan_counts_the_photographs_that_have_a_reference(data: Path) -> None:
-    plan = tomllib.loads((PUBLISHED / "next_plan.toml").read_text(encoding="utf-8"))
+def test_the_plan_counts_the_photographs_that_have_a_reference(data: Path) -> None:
+    plan = tomllib.loads((PUBLISHED / "plan.toml").read_text(encoding="utf-8"))
     for operator, word in (("tone", "photographs, tone"), ("dehaze", "photographs, dehazing")):
         sources = find_sources(find_profile("study"), operator, ("test",))
         known = sum(source.other is not None for source in sources)
         assert f"{known} {word}" in plan["instruments"]["human_reference"]
 
 
-def test_the_next_plan_states_the_margins_and_the_rule_that_the_code_keeps() -> None:
-    plan = tomllib.loads((PUBLISHED / "next_plan.toml").read_text(encoding="utf-8"))
+def test_the_plan_states_the_margins_and_the_rule_that_the_code_keeps() -> None:
+    plan = tomllib.loads((PUBLISHED / "plan.toml").read_text(encoding="utf-8"))
     assert plan["margins"] == {name: JUDGES[name].margin for name in plan["margins"]}
     assert str(JUDGES["unexplained"].plain) in plan["instruments"]["veto"]
     profile = find_profile("study")

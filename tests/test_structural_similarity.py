@@ -14,8 +14,10 @@ from torchmetrics.functional.image import (
 )
 
 from lpie.fast.similarity_cpu import mean_terms
+from lpie.imaging.similarity_terms import gaussian_window
 from lpie.losses.similarity import (
     SMALLEST_SIDE,
+    blur,
     half_size,
     ms_ssim,
     plain_mean_terms,
@@ -104,6 +106,17 @@ def test_ms_ssim_takes_photos_of_161_px_and_says_so_below() -> None:
     with pytest.raises(ValueError, match="at least 11 px"):
         ssim(a[..., :10], b[..., :10])
     assert SMALLEST_SIDE == 161
+
+
+def test_the_windows_means_are_those_of_its_definition() -> None:
+    planes = torch.rand(3, 14, 19, dtype=torch.float64)
+    row = torch.tensor(gaussian_window(), dtype=torch.float64)
+    expected = torch.stack([
+        torch.stack([(plane[y : y + 11, x : x + 11] * row[:, None] * row).sum() for x in range(9)])
+        for plane in planes
+        for y in range(4)
+    ]).view(3, 4, 9)  # fmt: skip
+    torch.testing.assert_close(blur(planes), expected)
 
 
 @pytest.mark.parametrize("measure", [ssim, ms_ssim])

@@ -77,7 +77,7 @@ def test_where_nobody_knows_what_is_preferred_nearness_to_a_persons_rendition_de
     for name in JUDGED:
         monkeypatch.setitem(JUDGES, name, replace(JUDGES[name], roles=()))
     runs, scores = invent_study(networks=("parameters",))
-    for by, expected in ((0.5, "supported"), (-0.5, "not supported"), (0.0, "not supported")):
+    for by, expected in ((0.5, "supported"), (-0.5, "contradicted"), (0.0, "no difference that matters")):
         table = verdicts(Evidence(runs, nearer_to_a_person(scores, by))).set_index("claim")
         assert {table.loc[claim, "verdict"] for claim in ("C1", "C2", "C7")} == {expected}
         assert "nearer to a person's by ColorVideoVDP" in table.loc["C1", "found"]

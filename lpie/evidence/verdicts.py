@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from lpie.evidence import labels
-from lpie.evidence.answers import answer, interval_of
+from lpie.evidence.answers import ANSWERS, answer, interval_of
 from lpie.evidence.comparisons import CASE, comparisons
 from lpie.evidence.evidence import Evidence
 from lpie.evidence.gains import NEARER, Criteria
@@ -42,8 +42,9 @@ PAIRED_TEST = (
 def verdicts(evidence: Evidence, compared: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row per claim: claim, paper, found, n, interval, test, verdict. `compared`: `comparisons`, if at hand.
 
-    A verdict is `supported` (in every case), `partly supported` (in some), `not supported` (in none), `undecided` (too
-    few photographs for any difference to be significant, or no instrument with the role that the claim asks for) or
+    A verdict is `supported` (in every case), `partly supported` (in some), `no difference that matters` or
+    `contradicted` (in none, and every case says so), `not supported` (in none otherwise), `undecided` (too few
+    photographs for any difference to be significant, or no instrument with the role that the claim asks for) or
     `not attempted`.
     """
     table = comparisons(evidence) if compared is None else compared
@@ -71,11 +72,18 @@ def _verdict(claim: str, cases: pd.DataFrame, comparisons_made: int) -> dict[str
     cases = cases.assign(holds=cases["holds"].eq(True))
     count, undecided = int(cases["holds"].sum()), int(open_.sum())
     best = cases.sort_values(["holds", "merit"], ascending=False, kind="stable").iloc[0]
+    said = cases["said"].value_counts() if "said" in cases else pd.Series(dtype=int)
     verdict = "supported" if count == len(cases) else "partly supported" if count else "not supported"
+    if said.sum() == len(cases) and set(said.index) in ({"no difference that matters"}, {"contradicted"}):
+        verdict = str(said.index[0])
     smallest_p = 2.0 ** (1 - best["n_photos"])  # of a signed-rank test: all photos on one side
     if smallest_p * comparisons_made >= SIGNIFICANCE or (undecided and not count):
         verdict = "undecided"
     found = f"Holds in {count} of {len(cases)} cases ({_tally(cases)})."
+    if counted := ", ".join(
+        f"{word} in {times}" for word, times in said.items() if word not in ("supported", "undecided")
+    ):
+        found += f" Of the others: {counted}."
     if undecided:
         rest = f" It does not hold in the other {len(cases) - undecided}." if undecided < len(cases) else ""
         found = f"Undecided in {undecided} of {len(cases)} cases: {NOBODY}." + (f" {found}" if count else rest)
@@ -110,28 +118,31 @@ def _judged_cases(rows: pd.DataFrame, key: list[str], evidence: Evidence) -> pd.
     for _, case in rows.groupby(key, sort=False):
         judged = case[case["measure"].isin(speaking)]
         holds: bool | None = None
+        said = "undecided"
         if evidence.vetoed(evidence.rows_of(case.iloc[0])):
-            holds = False
+            holds, said = False, "plain unexplained change"
         elif len(judged) and evidence.preferring:
             holds = bool((judged["low"] >= evidence.criteria.judge_slack).all() and _gains(judged).any())
         elif len(judged):
-            holds = _nearer(judged)
+            said = _nearer(judged)
+            holds = None if said == "undecided" else said == "supported"
         shown = judged if len(judged) else case
         worst = shown.iloc[int(shown["difference"].argmin())]
         listed = ", ".join(f"{_name(row)} {row['difference']:+.2f}" for _, row in judged.iterrows())
         detail = f"Best case, {_label(case.iloc[0], key)}: {listed}." if len(judged) else ""
         interval = f"{_name(worst)} {_bounds(worst)}" if len(judged) else ""
-        cases.append(_case(case.iloc[0], key, holds, float(worst["difference"]), detail, interval, worst))
+        row = _case(case.iloc[0], key, holds, float(worst["difference"]), detail, interval, worst)
+        cases.append(row if evidence.preferring else {**row, "said": said})
     return pd.DataFrame(cases)
 
 
-def _nearer(judged: pd.DataFrame) -> bool | None:
-    """Whether a rendition is nearer to a person's, by the answers of all that measured it; None where they are open."""
+def _nearer(judged: pd.DataFrame) -> str:
+    """What all that measured how near renditions are to a person's say together, of the ANSWERS."""
     margins = [JUDGES[name.removeprefix(NEARER)].margin for name in judged["measure"]]
     found = {answer(interval_of(case), margin) for (_, case), margin in zip(judged.iterrows(), margins, strict=True)}
-    if "better" in found or "worse" in found:
-        return "worse" not in found
-    return None if "undecided" in found else False
+    return ANSWERS[
+        next(word for word in ("worse", "better", "undecided", "no difference that matters") if word in found)
+    ]
 
 
 def _gains(row: Any) -> Any:

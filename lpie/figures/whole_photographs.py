@@ -39,7 +39,7 @@ class WholePhotographs:
         self.compared = pd.read_csv(folder / "comparisons.csv")
         self.test, self.runs = pd.read_csv(folder / "test.csv"), pd.read_csv(folder / "runs.csv")
         self.seen = pd.read_csv(folder / "seen.csv").set_index("photograph")
-        self.rule = tomllib.loads((folder.parent / "plan.toml").read_text(encoding="utf-8"))["weights"]["rule"]
+        self.rule = tomllib.loads((folder / "plan.toml").read_text(encoding="utf-8"))["weights"]["rule"]
         fresh = self.compared[self.compared["photographs"] == "confirmation"]
         self.counts = {
             "networks": len(self.runs),

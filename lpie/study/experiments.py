@@ -217,8 +217,9 @@ def save_crops(place: Path, outputs: Sequence[Tensor], scenes: Sequence[Scene]) 
 
 
 def shown_scenes(scenes: Sequence[Scene]) -> list[int]:
-    """Indices of the photos whose crops are kept: spread evenly over the test split."""
+    """Indices of the photos whose crops are kept: spread evenly over the test split, or over its public photos."""
     test = [index for index, scene in enumerate(scenes) if scene.split == "test"]
+    test = [index for index in test if scenes[index].public] or test
     return sorted({test[int((place + 0.5) * len(test) / CROPS)] for place in range(CROPS)}) if test else []
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lpie.names import ProblemsError
 from lpie.photos.decoding import KINDS
-from lpie.registry import fetch_all, names_in, registered
+from lpie.registry import fetch_all, is_public, names_in, registered
 from lpie.study.settings import SPLITS, STUDIED, Lists, Photographs, Profile, Shares, Split
 
 SUFFIXES = tuple(KINDS)
@@ -37,6 +37,7 @@ class Source:
     other: Path | None = None  # the same scene as a person finished it, or without haze
     hazy: bool = False  # it is hazy as it is
     registered: bool = False  # its bytes are those of the registry
+    public: bool = False  # anyone may pass it on
 
 
 def find_sources(profile: Profile, operator: str, splits: Sequence[Split] = STUDIED) -> list[Source]:
@@ -71,7 +72,11 @@ def photographs_in(rows: Photographs, splits: Sequence[Split] = SPLITS) -> list[
     """
     if rows.set == "demo":
         dealt = _splits(DEMO, rows).items()
-        return [Source(name, split, None, hazy=rows.hazy, registered=True) for name, split in dealt if split in splits]
+        return [
+            Source(name, split, None, hazy=rows.hazy, registered=True, public=True)
+            for name, split in dealt
+            if split in splits
+        ]
     first = rows.set or rows.folder or rows.input
     inputs, registered = _files(first, bool(rows.set))
     files = _named(inputs)
@@ -85,9 +90,9 @@ def photographs_in(rows: Photographs, splits: Sequence[Split] = SPLITS) -> list[
         pairs = match_pairs(files, _named(targets))
         others = _here([pairs[name] for name in kept], also_registered)
     folder = Path(first).parent if "*" in first else Path(first)
-    prefix = f"{rows.name or folder.name}-"
+    prefix, public = f"{rows.name or folder.name}-", registered and is_public(first)
     return [
-        Source(re.sub(r"[^\w.() +-]", "_", prefix + name), split, path, other, hazy=rows.hazy, registered=registered)
+        Source(re.sub(r"[^\w.() +-]", "_", prefix + name), split, path, other, rows.hazy, registered, public)
         for (name, split), path, other in zip(kept.items(), paths, others, strict=True)
     ]
 

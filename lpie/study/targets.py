@@ -51,6 +51,7 @@ class Scene:
     airlight: Tensor | None = None  # (3,) float32, estimated by the operator
     transmission: Tensor | None = None  # (1, H, W), estimated by the operator, 255 stands for 1
     truth: Tensor | None = None  # the photo without haze, or as a person finished it, where that is known
+    public: bool = False  # anyone may pass it on
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def _keep_scene(making: Making, folder: Path) -> None:
 
 def _read_scene(making: Making, folder: Path) -> Scene:
     tensors, _ = read_tensors(_path(folder, making))
-    return Scene(name=making.name, split=making.source.split, **tensors)
+    return Scene(name=making.name, split=making.source.split, public=making.source.public, **tensors)
 
 
 def _make_scene(making: Making) -> Scene:

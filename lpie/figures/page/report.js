@@ -29,6 +29,12 @@ for (const link of document.querySelectorAll(".plate a")) {
   link.addEventListener("click", (event) => event.preventDefault());
 }
 
+// A chart or table that is wider than the page says so.
+const widths = new ResizeObserver((boxes) => {
+  for (const { target } of boxes) target.classList.toggle("cut", target.scrollWidth > target.clientWidth + 1);
+});
+for (const box of document.querySelectorAll(".plate, .wide")) widths.observe(box);
+
 const galleries = document.querySelectorAll(".gallery");
 for (const gallery of galleries) {
   const pictures = [...gallery.querySelectorAll("img")];
