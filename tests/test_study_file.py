@@ -228,6 +228,46 @@ def test_pairs_are_matched_by_name_and_lonely_ones_are_named() -> None:
         match_pairs(files, {name: path for name, path in targets.items() if name != "a3"})
 
 
+def test_check_names_every_pair_that_training_would_refuse_and_times_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lpie.study.study_check.seconds_of", lambda studies: pytest.fail("timed"))
+    names = [f"{index}.jpg" for index in range(9)]
+    save(tmp_path / "input", names, size=(720, 540))
+    shutil.copytree(tmp_path / "input", tmp_path / "retouched")
+    kept = Image.open(tmp_path / "input" / "3.jpg").crop((0, 0, 706, 530))  # a little: alignment finds it
+    kept.save(tmp_path / "retouched" / "3.jpg")
+    for name, change in (
+        ("4", lambda photo: photo.rotate(90, expand=True)),
+        ("5", lambda photo: photo.crop((0, 0, 720, 300))),
+        ("6", lambda photo: Image.open(tmp_path / "input" / "7.jpg")),
+    ):
+        path = tmp_path / "retouched" / f"{name}.jpg"
+        change(Image.open(path).copy()).save(path)
+    (tmp_path / "retouched" / "8.jpg").write_bytes(b"no picture")
+    profile = read_study(init_study(tmp_path / "input", tmp_path / "retouched"))
+    problems = check_study(profile)[1]
+    named = sorted(problem.split(":")[0].rpartition("-")[2].rpartition("/")[2] for problem in problems)
+    assert named == [*"456", "8.jpg"]
+    with pytest.raises(ValueError, match="Pair input-"):
+        load_scenes(profile, "pairs", tmp_path / "targets")
+
+
+def test_check_names_every_photograph_that_cannot_be_read_and_init_does_not_count_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save(tmp_path, [f"{index}.jpg" for index in range(8)], size=(200, 150))
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    path = init_study(tmp_path)
+    assert "8 photographs" in path.read_text()
+    assert "broken.jpg" in caplog.text
+    whole = (tmp_path / "3.jpg").read_bytes()
+    (tmp_path / "3.jpg").write_bytes(whole[: len(whole) // 2])
+    problems = check_study(read_study(path))[1]
+    assert [Path(problem.split(":")[0]).name for problem in problems] == ["3.jpg", "broken.jpg"]
+    assert all(problem.endswith("Remove it, or put a whole one in its place.") for problem in problems)
+
+
 def test_pairs_of_slightly_different_size_are_laid_over_each_other(small_photos: torch.Tensor) -> None:
     photo = small_photos[:1]
     input_, target = aligned(photo[..., 1:, :-2], (0.8 * photo + 0.1)[..., :-1, 1:], "pair")

@@ -2,18 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
+import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from PIL import Image
 from skimage.registration import phase_cross_correlation
 from torch import Tensor
 
 from lpie.imaging.color import luma
+from lpie.imaging.pixels import from_uint8
 from lpie.imaging.resampling import resize
+from lpie.study.sources import Source, small_picture
 
 LARGEST_SHIFT = 0.05  # of the shorter side
 SAME_SHAPE = 0.05  # difference of the proportions, height by width, up to which two photos may show one scene
 LIKE_EDGES = 0.2  # correlation of edges from which on they do
+LOOKED_AT = 512  # px, shorter side at which pairs are checked before anything is computed
+
+
+def find_mismatches(sources: Sequence[Source]) -> Iterator[str]:
+    """What `aligned` says of each pair that does not fit, and of each file that cannot be read; looks at small copies.
+
+    Those of the registry are known to fit.
+    """
+    paired = [source for source in sources if source.other and not source.registered]
+    with ThreadPoolExecutor() as pool:
+        yield from filter(None, pool.map(_mismatch, paired))
+
+
+def _mismatch(source: Source) -> str:
+    try:
+        small, scales = zip(*(small_picture(path, 2 * LOOKED_AT) for path in (source.path, source.other)), strict=True)
+        scale = min(1.0, LOOKED_AT * scales[0] / min(small[0].size))
+        photo, other = (_reduced(one, scale / its) for one, its in zip(small, scales, strict=True))
+        aligned(photo, other, source.name)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _reduced(picture: Image.Image, scale: float) -> Tensor:
+    photo = from_uint8(torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)[None])
+    return resize(photo, *(round(scale * side) for side in photo.shape[-2:])) if scale < 1 else photo
 
 
 def aligned(photo: Tensor, target: Tensor, name: str) -> tuple[Tensor, Tensor]:
@@ -24,7 +58,7 @@ def aligned(photo: Tensor, target: Tensor, name: str) -> tuple[Tensor, Tensor]:
     """
     (height, width), (tall, wide) = photo.shape[-2:], target.shape[-2:]
     if abs(height * wide / (width * tall) - 1) > SAME_SHAPE:
-        raise ValueError(f"Pair {name}: {width}x{height} and {wide}x{tall} px differ in shape: one of them is cut.")
+        raise ValueError(f"Pair {name}: {width}x{height} and {wide}x{tall} px differ in shape: one is cut or turned.")
     scale = min(1.0, (height * width / (tall * wide)) ** 0.5)
     if max(scale, (tall * wide / (height * width)) ** 0.5) > 1 + SAME_SHAPE or scale < 1 - SAME_SHAPE:
         if tall * wide > height * width:

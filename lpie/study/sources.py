@@ -7,6 +7,7 @@ Nothing here needs torch, so that `lpie study check` answers at once.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 from collections import defaultdict
@@ -15,11 +16,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lpie.names import ProblemsError
 from lpie.photos.decoding import KINDS
+from lpie.photos.reading import open_photo
 from lpie.registry import fetch_all, is_public, names_in, registered
 from lpie.study.settings import SPLITS, STUDIED, Lists, Photographs, Profile, Shares, Split
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+log = logging.getLogger(__name__)
 
 SUFFIXES = tuple(KINDS)
 DEMO = ("astronaut", "chelsea", "coffee", "rocket", "motorcycle", "china", "flower")
@@ -201,10 +209,17 @@ def deal(names: Sequence[str], shares: Shares, group: str = "") -> dict[str, Spl
 
 
 def find_overlaps(sources: Sequence[Source]) -> list[tuple[Source, Source]]:
-    """Pairs of sources in different splits that show the same photograph, also at another size or compression."""
+    """Pairs of sources in different splits that show the same photograph, also at another size or compression.
+
+    Raises ProblemsError that names each photograph which cannot be read.
+    """
     files = [source for source in sources if source.path]
+    if not files:
+        return []
     with ThreadPoolExecutor() as pool:
-        hashes = list(pool.map(lambda source: _perceptual_hash(source.path), files))
+        hashes, faults = zip(*pool.map(lambda source: _perceptual_hash(source.path), files), strict=True)
+    if any(faults):
+        raise ProblemsError(filter(None, faults))
     return [
         (one, other)
         for (one, first), (other, second) in combinations(zip(files, hashes, strict=True), 2)
@@ -222,11 +237,33 @@ def refuse_overlaps(sources: Sequence[Source]) -> None:
         )
 
 
-def _perceptual_hash(path: Path | None) -> int:
+def _perceptual_hash(path: Path | None) -> tuple[int, str]:
+    """64 bits, and what is wrong where a file cannot be read."""
     import imagehash
+
+    try:
+        return int(str(imagehash.phash(small_picture(path, 256)[0].convert("L"))), 16), ""
+    except (OSError, ValueError) as error:
+        return 0, str(error)
+
+
+def small_picture(path: Path | None, side: int) -> tuple[Image.Image, float]:
+    """A photograph upright and its scale; of a larger JPEG no more than keeps `side` px, quicker than the whole.
+
+    Raises ValueError as `open_photo`, and what to do, where it cannot be read.
+    """
     from PIL import Image, ImageOps
 
-    with Image.open(str(path)) as picture:
-        picture.draft("RGB", (256, 256))  # a JPEG is decoded at an eighth of its size
-        upright = ImageOps.exif_transpose(picture)
-        return int(str(imagehash.phash(upright.convert("L"))), 16)
+    try:
+        with Image.open(str(path)) as picture:
+            whole = max(picture.size)
+            picture.draft("RGB", (side, side))  # a JPEG is decoded at a half to an eighth of its size
+            if picture.mode[0] not in "IF":  # more than 8 bits, which converting would clip
+                return ImageOps.exif_transpose(picture), max(picture.size) / whole
+    except Exception:  # of a kind that Pillow does not know, or broken
+        log.debug("%s is read whole", path)
+    try:
+        pixels = open_photo(str(path)).pixels
+    except ValueError as error:
+        raise ValueError(f"{error} Remove it, or put a whole one in its place.") from error
+    return Image.fromarray(pixels if pixels.itemsize == 1 else (pixels >> 8).astype("uint8")), 1.0

@@ -23,6 +23,7 @@ def check_study(profile: Profile) -> tuple[list[str], list[str]]:
 
     Other mistakes are found when the file is read.
     """
+    from lpie.study.pairs import find_mismatches
     from lpie.study.targets import all_makings
 
     lines: list[str] = []
@@ -32,17 +33,20 @@ def check_study(profile: Profile) -> tuple[list[str], list[str]]:
             sources = find_sources(profile, operator)
             counts = Counter(source.split for source in sources)
             lines.append(f"{operator}: " + ", ".join(f"{counts[s]} {s}" for s in ("train", "validation", "test")))
+            problems.extend(find_mismatches(sources))
             refuse_overlaps(sources)
             all_makings(profile, operator, sources)
         except (ValueError, OSError) as error:
             problems.extend(str(error).splitlines())
+    if problems:
+        return lines, list(dict.fromkeys(problems))
     studies = _studies(profile)
     lines.append(f"{len(studies)} networks ({', '.join(profile.networks)})")
     try:
         lines.append(f"training them takes about {_spoken(seconds_of(studies))}, by two steps of each kind timed here")
     except ValueError as error:
         problems.append(str(error))
-    return lines, list(dict.fromkeys(problems))
+    return lines, problems
 
 
 def _studies(profile: Profile) -> list[Study]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,9 @@ from PIL import Image
 from lpie.losses import FIDELITIES
 from lpie.records import atomic_path
 from lpie.study.settings import Photographs
-from lpie.study.sources import SUFFIXES, Source, photographs_in
+from lpie.study.sources import SUFFIXES, Source, photographs_in, small_picture
+
+log = logging.getLogger(__name__)
 
 LARGEST_SIDE = 256  # px, at which networks train on two cores
 
@@ -21,6 +24,8 @@ BEFORE = ("input", "source", "before", "raw", "original")
 
 def init_study(folder: Path, retouches: Path | None = None) -> Path:
     """Writes study.toml into `folder`, or beside it where `retouches` is a folder of its own; returns its path.
+
+    Files that cannot be read are not counted; the log names them.
 
     Without `retouches`, two folders in `folder` of which one is called as in BEFORE are taken for pairs. Raises
     FileExistsError where there is a study file, FileNotFoundError where there is no photograph, and ValueError where
@@ -34,12 +39,12 @@ def init_study(folder: Path, retouches: Path | None = None) -> Path:
     rows = Photographs(folder=str(folder), split="train")
     if after:
         rows = Photographs(input=str(before), target=str(after), split="train")
-    sources = photographs_in(rows)
+    sizes = _sizes(photographs_in(rows))
     said = [f'{key} = "{_relative(at, place)}"' for key, at in (("input", before), ("target", after)) if at and after]
     text = TEMPLATE.format(
         name=place.resolve().name,
-        side=_training_side(sources),
-        count=f"{len(sources)} pairs" if after else f"{len(sources)} photographs",
+        side=_training_side(sizes),
+        count=f"{len(sizes)} pairs" if after else f"{len(sizes)} photographs",
         rows="\n".join(said or [f'folder = "{_relative(folder, place)}"']),
         operator="pairs" if after else "tone",
         fidelities=", ".join(FIDELITIES),
@@ -72,13 +77,30 @@ def _pairs_in(folder: Path) -> tuple[Path, Path | None]:
     return folder, None
 
 
-def _training_side(sources: list[Source]) -> int:
+def _sizes(sources: list[Source]) -> list[tuple[int, int]]:
+    """The two sides in px of each photograph that can be read, by its header where Pillow knows it."""
+    sizes = []
+    for source in sources:
+        try:
+            size, *_ = [_size(path) for path in (source.path, source.other) if path]
+            sizes.append(size)
+        except ValueError as error:
+            log.warning("not counted: %s", error)
+    if not sizes:
+        raise ValueError(f"None of the {len(sources)} photographs can be read.")
+    return sizes
+
+
+def _size(path: Path) -> tuple[int, int]:
+    with suppress(OSError), Image.open(path) as picture:
+        return picture.size
+    return small_picture(path, LARGEST_SIDE)[0].size
+
+
+def _training_side(sizes: list[tuple[int, int]]) -> int:
     """A multiple of 16 px, 256 at most, at which nine of ten photographs cover a frame of 3:2."""
-    sides = []
-    for path in filter(None, (source.path for source in sources)):
-        with suppress(OSError), Image.open(path) as picture:  # reads the header only
-            sides.append(min(min(picture.size), max(picture.size) / 1.5))
-    usual = 0.95 * sorted(sides)[len(sides) // 10] if sides else LARGEST_SIDE  # pairs lose a little when aligned
+    sides = sorted(min(min(size), max(size) / 1.5) for size in sizes)
+    usual = 0.95 * sides[len(sides) // 10]  # pairs lose a little when aligned
     return max(16, min(LARGEST_SIDE, int(usual) // 16 * 16))
 
 
