@@ -127,7 +127,7 @@ def enhance(
 
 @app.command()
 def score(
-    photos: Annotated[list[Path], typer.Argument(help="Photos and folders.")],
+    photos: Annotated[list[Path], typer.Argument(help="Photos, folders, or - for standard input.")],
     critic: Annotated[str, typer.Option(help="compact, robust, ava, technical, or a safetensors file.")] = "compact",
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     max_megapixels: MegapixelsOption = 250.0,
@@ -226,13 +226,14 @@ def _listing() -> str:
     from lpie.registry import cache_folder, data_root, find, sources
 
     lines = []
-    for source in sources():
-        here = sum(find(file.name) is not None for file in source.files)
-        served = "" if source.files[0].address else "; only through LPIE_DATA"
-        lines.append(
-            f"{source.folder:32} {here:4} of {len(source.files):4} files, {source.bytes / 1e6:5.1f} MB{served}"
-        )
-        lines.append(f"{'':32} {source.about}. Terms: {source.license}")
+    for folder in dict.fromkeys(source.folder for source in sources()):
+        parts = [source for source in sources() if source.folder == folder]
+        files = [file for source in parts for file in source.files]
+        here, served = sum(find(file.name) is not None for file in files), sum(bool(file.address) for file in files)
+        only = "" if served == len(files) else f"; {len(files) - served} only through LPIE_DATA"
+        size = sum(source.bytes for source in parts) / 1e6
+        lines.append(f"{folder:32} {here:4} of {len(files):4} files, {size:5.1f} MB{only}")
+        lines += [f"{'':32} {source.about}. Terms: {source.license}" for source in parts]
     return "\n".join([*lines, "", f"LPIE_DATA: {data_root() or 'not set'}", f"downloads: {cache_folder()}"])
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from lpie.cli import app
@@ -48,6 +49,34 @@ def test_what_cannot_be_asked_ends_with_one_line_and_status_2(arguments: list[st
     assert result.exit_code == 2
     assert said in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("stage", ["fidelity", "ladder", "rivals"])
+def test_every_stage_is_listed_and_nothing_is_done(stage: str, tmp_path: Path) -> None:
+    result = lpie("study", "train", "smoke", "--list", "--stage", stage, "--output", str(tmp_path / "results"))
+    assert result.exit_code == 0
+    assert all(name.startswith(("tone-", "dehaze-")) for name in result.stdout.splitlines())
+    assert len(result.stdout.splitlines()) >= 4
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_network_that_is_not_there_is_answered_with_each_name_once() -> None:
+    said = lpie("study", "train", "smoke", "--name", "zzz").stderr
+    assert said.count("tone-grid-l1-s0") == 1
+
+
+def test_init_prints_commands_that_can_be_pasted(tmp_path: Path) -> None:
+    folder = tmp_path / "two words"
+    folder.mkdir()
+    for index in range(4):
+        Image.new("RGB", (96, 64), (60 * index, 90, 30)).save(folder / f"{index}.png")
+    assert f"`lpie study check '{folder}/study.toml'`" in lpie("study", "init", str(folder)).stdout
+
+
+def test_data_lists_each_set_once() -> None:
+    names = [line.split()[0] for line in lpie("data").stdout.splitlines() if line and line[0] != " "]
+    assert len(set(names)) == len(names)
+    assert "haze/real" in names
 
 
 def test_the_version_is_said() -> None:

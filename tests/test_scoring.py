@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -171,6 +173,14 @@ def test_committed_table_holds_the_published_networks(name, data):
 @pytest.mark.parametrize("name", ["compact", "robust"])
 def test_committed_table_is_that_of_the_shipped_networks(name):
     assert ReferenceScores.of(name, NIMA.from_pretrained(name)), "run `lpie critic reference-scores`"
+
+
+def test_a_photo_from_standard_input_scores_as_its_file(folder, critic_file, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO((folder / "b.png").read_bytes())))
+    assert score([Path("-"), folder / "b.png"], critic_file, json=True) == 0
+    piped, filed = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert piped["photo"] == "-"
+    assert piped["distribution"] == filed["distribution"]
 
 
 def test_a_folder_without_photos_is_named_and_nothing_else_is_printed(tmp_path, capsys):

@@ -47,12 +47,26 @@ def write(folder: Path, text: str) -> Path:
     ("text", "said"),
     [
         (START.replace("grid", "grdi"), r"line 2: networks.0: Unknown network 'grdi', did you mean 'grid'"),
-        (START + "gamas = [0.1]\n", r"line 5: there is no setting gamas\. Did you mean 'gammas'"),
-        (START + "gammas = [-0.1]\n", r"line 5: gammas.0: Input should be greater than 0"),
+        (START + "gamas = [0.1]\n", r"line 5: there is no setting gamas here\. Did you mean 'gammas'"),
+        (START + "gammas = [-0.1]\n", r"line 5: gammas.0: expected a number greater than 0, got -0.1"),
+        (START + "gammas = []\n", r"line 5: 'gammas' is empty: give the critics weights, such as .*, or set critics"),
+        (START + "seeds = [0, 0]\n", r"line 5: seeds: expected each once, got \[0, 0\]"),
+        (START + "smoothness = -1\n", r"line 5: smoothness: expected a number greater than or equal to 0, got -1"),
+        (START.replace("= 48", "= 5"), r"line 3: shortest_side: expected at least 16 px, or 0 to keep .*, got 5"),
+        (START.replace("[48]", "[8]"), r"line 4: schedule.sides.0: expected a number greater than or equal to 16, got"),
+        (START.replace('["grid"]', '"grid"'), r'line 2: networks: expected a list, such as \["grid"\], got \'grid\''),
+        (
+            START.replace("tone", "tome"),
+            r"line 1: .*'tome', did you mean 'tone'\? .*tone, dehaze, pairs, module:function",
+        ),
+        (START + "[options]\ngrid = ['ledd']\n", r"line 6: Unknown option of grid 'ledd'"),
+        (START + "name = '../../evil'\n", r"line 5: name: expected the name of a folder in results, .* --output"),
+        (START + "name = ''\n", r"line 5: name: expected the name of a folder in results, got ''"),
+        (START + "steps = 3\n", r"line 5: there is no setting steps here\.$"),
         (START + "judges = ['niqee']\n", r"line 5: judges.0: Unknown judge 'niqee', did you mean 'niqe'"),
         (START + "[settings.tone]\nalhpa = 0.3\n", r"Unknown setting of tone 'alhpa', did you mean 'alpha'"),
         (START + "[criteria]\nsafe_gian = 0.3\n", r"Unknown criterion 'safe_gian', did you mean 'safe_gain'"),
-        (START + '[[photographs]]\nset = "demo"\nsplt = "train"\n', r"line 7: .*splt\. Did you mean 'split'"),
+        (START + '[[photographs]]\nset = "demo"\nsplt = "train"\n', r"line 7: .*splt here\. Did you mean 'split'"),
         (START + '[[photographs]]\nset = "demo"\nsplit = "trian"\n', r"line 7: .*'trian', did you mean 'train'"),
         (START + '[[photographs]]\ninput = "a"\n', "either a set, or a folder, or both an input and a target"),
         (START + "networks = 3\n", "line 5"),
@@ -106,6 +120,8 @@ def test_a_folder_of_photographs_becomes_a_study_with_init_and_is_checked(tmp_pa
     lines, problems = check_study(profile)
     assert problems == []
     assert "6 train, 2 validation, 2 test" in lines[0]
+    assert "2 test photographs decide nothing" in lines[1]
+    assert "5 networks (grid) of 6 that `lpie study train --list` names" in lines[2]
     with pytest.raises(FileExistsError, match="study check"):
         init_study(tmp_path)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,6 +121,17 @@ def test_scenes_made_in_processes_are_those_made_here(tmp_path: Path, monkeypatc
         assert one.name == other.name
         assert (one.target.int() - other.target.int()).abs().max() <= 1  # threads add up in another order
         assert torch.equal(one.photo, other.photo)
+
+
+@pytest.mark.slow
+def test_scenes_are_made_in_processes_for_a_script_without_a_main_guard(tmp_path: Path) -> None:
+    script = tmp_path / "mine.py"
+    script.write_text(
+        "from pathlib import Path\nfrom lpie.study import targets\nfrom lpie.study.study_file import find_profile\n"
+        "targets.MANY = 1\nprint(len(targets.load_scenes(find_profile('smoke'), 'tone', Path('targets'))))\n"
+    )
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "7\n"), done.stderr
 
 
 def test_synthetic_haze_brightens_the_dark_and_keeps_its_truth(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shlex
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -83,7 +84,8 @@ def init(
     from lpie.study.study_init import init_study
 
     path = init_study(folder, retouches)
-    print(f"{path}: edit it, then `lpie study check {path}` and `lpie study run {path}`")
+    typed = shlex.quote(str(path))
+    print(f"{path}: edit it, then `lpie study check {typed}` and `lpie study run {typed}`")
 
 
 @app.command()
@@ -108,10 +110,13 @@ def train(
     profile, (asked, _) = find_profile(study), asked_profile({"profile": study, **given})
     folder = output or results_folder(profile.name)
     if stage == "rivals":
-        from lpie.study.rivals import run_rivals
+        from lpie.study.rivals import rival_names, run_rivals
 
         for operator in asked.operators:
-            run_rivals(profile, operator, folder, asked.critics, device)
+            if list_studies:
+                print("\n".join(rival_names(operator, asked.critics, device)))
+            else:
+                run_rivals(profile, operator, folder, asked.critics, device)
         return
     kind: Callable[[settings.Profile, str], tuple[settings.Study, ...]] = {
         "fidelity": settings.fidelity_studies,
@@ -126,12 +131,12 @@ def train(
     studies = [found for operator in asked.operators for found in kind(asked, operator)]
     if "fidelities" in given:
         studies = [found for found in studies if found.fidelity in asked.fidelities]
-    named = {found.name.rpartition("-")[0]: found for found in studies} | {found.name: found for found in studies}
     if list_studies:
         print("\n".join(found.name for found in studies))
         return
     if name:
-        studies = [find(named, name, "network of this study")]
+        named = {found.name.rpartition("-")[0]: found for found in studies}
+        studies = [found for found in studies if found.name == name] or [find(named, name, "network of this study")]
     if not studies:
         raise ValueError("No network of the study is left by these parameters.")
     from lpie.engine.notebook_parameters import write_study

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -150,7 +151,7 @@ def keep_enhancers(folder: Path) -> Iterator[str]:
             with atomic_path(kept) as temporary:
                 shutil.copyfile(folder / "runs" / best / "weights.safetensors", temporary)
             yield f"nearest to the target, {nearest[best]:.1f} dB: {best}; use it by"
-            yield f"  lpie enhance PHOTO -o OUT --weights {kept}"
+            yield f"  lpie enhance PHOTO -o OUT --weights {shlex.quote(str(kept))}"
 
 
 def run_study(given: Mapping[str, Any]) -> Path:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -183,7 +184,7 @@ def _enhancers(folder: Path) -> list[str]:
     study = json.loads(asked.read_text(encoding="utf-8"))
     if any(rows["set"] for rows in study["photographs"]):
         return []
-    return [f"{folder.parent.name}/{folder.name}/{name.replace(':', '.')}.safetensors" for name in study["operators"]]
+    return [shlex.quote(f"{folder.resolve()}/{name.replace(':', '.')}.safetensors") for name in study["operators"]]
 
 
 def _published(folder: Path, own: pd.DataFrame) -> dict[str, Any] | None:

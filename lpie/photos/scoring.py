@@ -58,7 +58,7 @@ class Read(NamedTuple):
 def score(
     paths: Sequence[Path], critic: str = "compact", json: bool = False, max_megapixels: float = MOST_MEGAPIXELS
 ) -> int:
-    """Print one line for every photograph of `paths`, files or folders; returns the exit status.
+    """Print one line for every photograph of `paths`, files, folders or - for standard input; returns the exit status.
 
     A line holds mean, standard deviation, the share of reference photographs that score lower, and the ten
     probabilities; with `json` it is a JSON object with the fields of `PhotoScore` and the critic's name. What could
@@ -127,7 +127,7 @@ def _read(file: Path | Skipped, critic: NIMA, name: str, max_megapixels: float) 
     if isinstance(file, Skipped):
         return file
     try:
-        photo = open_photo(file, max_megapixels)
+        photo = open_photo(sys.stdin.buffer.read() if str(file) == "-" else file, max_megapixels)
         with torch.inference_mode():
             return Read(square_of(photo, critic), conflict(photo.exif, name))
     except (OSError, ValueError, MemoryError, RuntimeError) as error:

@@ -43,7 +43,7 @@ LADDERS: dict[str, tuple[int, ...]] = {
 }
 """The PSNR to the target, in dB, at which each rival is made."""
 
-CPU_LADDERS = {"trivial": (18, 28)}  # attacks are learned on a GPU
+CPU_LADDERS: dict[str, tuple[int, ...]] = {"trivial": (18, 28)}  # attacks are learned on a GPU
 DIRECTIONS = 32  # in the space of three knobs
 FITTING_STEPS = 4
 TUNING_SCENES = 32  # validation photos on which the knobs are turned
@@ -168,7 +168,7 @@ def run_rivals(
     critics, device = profile.critics if critics is None else critics, device or default_device()
     if is_gathered(folder):
         return
-    ladders = ladders or (LADDERS if device.startswith("cuda") else CPU_LADDERS)
+    ladders = ladders or _ladders(device)
     folder = Path(folder)
     judges = load_judges(profile, device)
     scenes = load_scenes(profile, operator, folder / "targets")
@@ -187,6 +187,16 @@ def run_rivals(
             record = {"network": kind, "critic": name, "decibels": decibels, **settings}
             save_pseudo_run(folder, operator, run, outputs, reported, judges, device, **record)
             log.info("%s-%s is evaluated", operator, run)
+
+
+def rival_names(operator: str, critics: Sequence[str], device: str | None = None) -> list[str]:
+    """The pseudo-runs that `run_rivals` evaluates."""
+    rungs = [(kind, rung) for kind, ladder in _ladders(device or default_device()).items() for rung in ladder]
+    return [f"{operator}-{kind}-{critic}-{rung}dB" for critic in critics for kind, rung in rungs]
+
+
+def _ladders(device: str) -> dict[str, tuple[int, ...]]:
+    return LADDERS if device.startswith("cuda") else CPU_LADDERS
 
 
 def make_rival(

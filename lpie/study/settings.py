@@ -20,7 +20,7 @@ from pydantic.dataclasses import dataclass
 from lpie import losses, networks
 from lpie.critic import CRITICS
 from lpie.judges import JUDGES
-from lpie.names import find
+from lpie.names import find, unknown
 from lpie.operators import OPERATORS
 
 Split = Literal["train", "validation", "test", "confirmation"]
@@ -37,12 +37,38 @@ def _row_of(table: Mapping[str, Any], what: str) -> AfterValidator:
     return AfterValidator(known)
 
 
-OperatorName = Annotated[str, _row_of(OPERATORS, "operator")]
+def _operator(name: str) -> str:
+    if name not in OPERATORS:
+        raise ValueError(f"{unknown({**OPERATORS, 'pairs': 0, 'module:function': 0}, name, 'operator')}.")
+    return name
+
+
+def _distinct(values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+    if values and len(set(values)) < len(values):
+        raise ValueError(f"expected each once, got {list(values)}")
+    return values
+
+
+def _zero_or_side(side: int) -> int:
+    if 0 < side < SMALLEST_SIDE:
+        raise ValueError(f"expected at least {SMALLEST_SIDE} px, or 0 to keep photographs as they are, got {side}")
+    return side
+
+
+def _folder_name(name: str) -> str:
+    if name in ("", ".", "..") or set(name) & set("/\\\0"):
+        raise ValueError(f"expected the name of a folder in results, got {name!r}; another place is said by --output")
+    return name
+
+
+OperatorName = Annotated[str, AfterValidator(_operator)]
 NetworkName = Annotated[networks.NetworkName, _row_of(networks.FAMILIES, "network")]
 FidelityName = Annotated[losses.FidelityName, _row_of(losses.FIDELITIES, "fidelity")]
 CriticName = Annotated[str, _row_of(CRITICS, "critic")]
 JudgeName = Annotated[str, _row_of(JUDGES, "judge")]
-Side = NonNegativeInt
+SMALLEST_SIDE = 16  # px: less is no photograph
+Side = Annotated[int, Field(ge=SMALLEST_SIDE)]
+Distinct = AfterValidator(_distinct)
 Share = Annotated[float, Field(ge=0, le=1)]
 
 STRICT = ConfigDict(extra="forbid")
@@ -66,7 +92,7 @@ class Schedule:
 
     steps: PositiveInt = 3000
     batch: PositiveInt = 4  # photographs a step
-    sides: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (512, 384, 256)  # px, shorter sides, each as often
+    sides: Annotated[tuple[Side, ...], Field(min_length=1)] = (512, 384, 256)  # px, shorter sides, each as often
     learning_rate: PositiveFloat = 1e-3
     checkpoint_every: PositiveInt = 500  # steps
     validate_every: PositiveInt = 500  # steps
@@ -187,22 +213,30 @@ class Profile:
     """One pass over the notebooks: which photographs, operators, networks, objectives, seeds and judges."""
 
     photographs: Annotated[tuple[Photographs, ...], Field(min_length=1)]
-    networks: Annotated[tuple[NetworkName, ...], Field(min_length=1)]
-    name: str = "study"
-    operators: Annotated[tuple[OperatorName, ...], Field(min_length=1)] = ("tone", "dehaze")
+    networks: Annotated[tuple[NetworkName, ...], Field(min_length=1), Distinct]
+    name: Annotated[str, AfterValidator(_folder_name)] = "study"
+    operators: Annotated[tuple[OperatorName, ...], Field(min_length=1), Distinct] = ("tone", "dehaze")
     settings: dict[str, dict[str, float]] = field(default_factory=dict)  # of operators, where not their defaults
     haze: HazeSettings = field(default_factory=HazeSettings)
-    shortest_side: Side = 0  # px to which photographs are reduced first; 0 keeps them
-    fidelities: Annotated[tuple[FidelityName, ...], Field(min_length=1)] = ("l1", "l2", "ssim", "ms_ssim", "mix")
-    critics: tuple[CriticName, ...] = ("compact",)
-    gammas: tuple[PositiveFloat, ...] = (1e-3, 1e-2)  # the ladder, among which validation chooses
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)  # of L2 and L1, and of L2 with a critic
-    fewer_seeds: tuple[int, ...] | None = None  # of the others; as many when left out
+    shortest_side: Annotated[NonNegativeInt, AfterValidator(_zero_or_side)] = (
+        0  # px to which photographs are reduced first; 0 keeps them
+    )
+    fidelities: Annotated[tuple[FidelityName, ...], Field(min_length=1), Distinct] = (
+        "l1",
+        "l2",
+        "ssim",
+        "ms_ssim",
+        "mix",
+    )
+    critics: Annotated[tuple[CriticName, ...], Distinct] = ("compact",)
+    gammas: Annotated[tuple[PositiveFloat, ...], Distinct] = (1e-3, 1e-2)  # the ladder, among which validation chooses
+    seeds: Annotated[tuple[int, ...], Field(min_length=1), Distinct] = (0,)  # of L2 and L1, and of L2 with a critic
+    fewer_seeds: Annotated[tuple[int, ...] | None, Distinct] = None  # of the others; as many when left out
     schedule: Schedule = field(default_factory=Schedule)
     own_schedules: dict[NetworkName, Schedule] = field(default_factory=dict)  # of some networks
     first_phases: dict[NetworkName, Schedule] = field(default_factory=dict)  # of networks that learn with L2 first
     options: dict[NetworkName, tuple[str, ...]] = field(default_factory=dict)  # of some networks, such as mirrored
-    smoothness: float = 0.0  # weight of the roughness of bilateral grids in their loss
+    smoothness: Annotated[float, Field(ge=0)] = 0.0  # weight of the roughness of bilateral grids in their loss
     initial: bool = False  # start from the shipped plain networks
     judges: tuple[JudgeName, ...] = ("niqe",)  # took no part in training or choosing
     lpips: bool = False  # measure it, for which 10 MB are downloaded
@@ -210,6 +244,8 @@ class Profile:
     modules: tuple[str, ...] = ()  # imported first: they may add rows to the tables
 
     def __post_init__(self) -> None:
+        if self.critics and not self.gammas:
+            raise ValueError("'gammas' is empty: give the critics weights, such as [0.001, 0.01], or set critics = [].")
         for operator, given in self.settings.items():
             find({name: OPERATORS[name] for name in self.operators}, operator, "operator of this study")
             known = asdict(OPERATORS[operator].settings())

@@ -14,6 +14,7 @@ from lpie.study.sources import find_sources, refuse_overlaps
 if TYPE_CHECKING:
     from lpie.study.targets import Scene
 
+ENOUGH = 10  # test photographs, below which no difference is decided
 LARGEST_SIDE = 256  # px, of the photographs on which a step is timed
 STEPS = 2  # of which the faster counts
 
@@ -33,6 +34,8 @@ def check_study(profile: Profile) -> tuple[list[str], list[str]]:
             sources = find_sources(profile, operator)
             counts = Counter(source.split for source in sources)
             lines.append(f"{operator}: " + ", ".join(f"{counts[s]} {s}" for s in ("train", "validation", "test")))
+            if counts["test"] < ENOUGH:
+                lines.append(f"warning: {counts['test']} test photographs decide nothing; give it {ENOUGH} or more")
             problems.extend(find_mismatches(sources))
             refuse_overlaps(sources)
             all_makings(profile, operator, sources)
@@ -40,8 +43,15 @@ def check_study(profile: Profile) -> tuple[list[str], list[str]]:
             problems.extend(str(error).splitlines())
     if problems:
         return lines, list(dict.fromkeys(problems))
+    for schedule in (profile.schedule, *profile.own_schedules.values(), *profile.first_phases.values()):
+        if schedule.validate_every > schedule.steps:
+            said = f"validate_every = {schedule.validate_every} is above steps = {schedule.steps}"
+            lines.append(f"warning: {said}: networks are validated once, at their end")
     studies = _studies(profile)
-    lines.append(f"{len(studies)} networks ({', '.join(profile.networks)})")
+    listed = {study for operator in profile.operators for study in every_study(profile, operator)}
+    trained = len(listed.intersection(studies))
+    several = f" of {len(listed)} that `lpie study train --list` names, by the weight that validation chooses"
+    lines.append(f"{trained} networks ({', '.join(profile.networks)})" + (several if trained < len(listed) else ""))
     try:
         lines.append(f"training them takes about {_spoken(seconds_of(studies))}, by two steps of each kind timed here")
     except ValueError as error:
@@ -122,4 +132,6 @@ def _scenes(side: int) -> list[Scene]:
 def _spoken(seconds: float) -> str:
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours" if seconds < 172800 else f"{seconds / 86400:.0f} days (it wants a GPU)"

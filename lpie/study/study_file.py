@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import tomllib
 from collections import Counter
@@ -109,8 +110,7 @@ def asked_profile(parameters: Mapping[str, Any]) -> tuple[Profile, dict[str, Any
         lasting |= _bring_rows(swept, Path.cwd() / "study.toml")
         return TypeAdapter(Profile).validate_python(lasting), given
     except ValidationError as error:
-        wrong = [(".".join(map(str, part["loc"])), part["msg"]) for part in error.errors()]
-        problems = [f"{where}: {what.removeprefix('Value error, ')}" for where, what in wrong]
+        problems = [": ".join(filter(None, (".".join(map(str, part["loc"])), _said(part)))) for part in error.errors()]
         raise ValueError("Parameters: " + "; ".join(problems)) from error
 
 
@@ -222,11 +222,28 @@ def _explain(problem: Any, text: str) -> str:
     place = [part for part in problem["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
     line, where = _line_of(text, place), ".".join(map(str, place))
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        near = get_close_matches(str(place[-1]), KNOWN, n=1)
-        return f"line {line}: there is no setting {where}." + (f" Did you mean {near[0]!r}?" if near else "")
+        near = get_close_matches(str(place[-1]), KNOWN, n=1) if place[-1] not in KNOWN else []
+        return f"line {line}: there is no setting {where} here." + (f" Did you mean {near[0]!r}?" if near else "")
     if problem["type"] == "missing":
         return f"line {line}: {where} is missing."
-    return f"line {line}: {where}: {problem['msg'].removeprefix('Value error, ')}"
+    said = _said(problem)
+    if place:
+        return f"line {line}: {where}: {said}"
+    quoted = re.search(r"'(.+?)'", said)  # of the whole study: the line of the name that is quoted
+    lines = [n for n, one in enumerate(text.splitlines(), 1) if quoted and quoted[1] in one.partition("#")[0]]
+    return f"line {lines[0]}: {said}" if lines else said
+
+
+def _said(problem: Any) -> str:
+    """What was expected and what came."""
+    if problem["type"] == "tuple_type":
+        return f"expected a list, such as {json.dumps([problem['input']], default=str)}, got {problem['input']!r}"
+    if problem["type"] == "too_short":
+        return "expected a list of at least one, got none"
+    expected = problem["msg"].removeprefix("Value error, ").replace("Input should be ", "expected ")
+    expected = re.sub("a dictionary.*", "a table", expected)
+    came = f", got {problem['input']!r}" if problem["msg"].startswith("Input") else ""
+    return re.sub("^expected (?=greater|less)", "expected a number ", expected) + came
 
 
 KNOWN = sorted(

@@ -9,17 +9,16 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from joblib.externals.loky import ProcessPoolExecutor  # a caller's script needs no guard against being run again
 from PIL import Image
 from torch import Tensor
 
@@ -91,7 +90,7 @@ def load_scenes(profile: Profile, operator: str, folder: Path, splits: Sequence[
             _keep_scene(making, folder)
     else:
         log.info("%s: %d scenes to make", operator, len(missing))
-        with ProcessPoolExecutor(None, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        with ProcessPoolExecutor(initializer=torch.set_num_threads, initargs=(1,)) as pool:
             list(pool.map(_keep_scene, missing, [folder] * len(missing), chunksize=4))
     return [_read_scene(making, folder) for making in makings]
 
