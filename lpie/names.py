@@ -27,7 +27,7 @@ def find(table: Mapping[str, Row], name: str, what: str) -> Row:
 
 def unknown(names: Iterable[str], name: str, what: str) -> str:
     """What is said of a name that is none of `names`, without a full stop."""
-    near = get_close_matches(name, names := list(names), n=1, cutoff=0.5)
+    near = get_close_matches(str(name), names := list(names), n=1, cutoff=0.5)
     meant = f", did you mean {near[0]!r}?" if near else "."
     return f"Unknown {what} {name!r}{meant} Choose one of {', '.join(names)}"
 

@@ -191,6 +191,28 @@ def test_gradient_passes_gradcheck_in_float64() -> None:
     assert torch.autograd.gradcheck(enhanced, (photo, *values))
 
 
+HALF_PRECISION = """
+import torch
+from lpie.networks.context_aggregation import ContextAggregationNetwork
+
+photo = torch.rand(1, 3, 128, 128)
+for arranged in (torch.contiguous_format, torch.channels_last):
+    network = ContextAggregationNetwork(24).to(memory_format=arranged)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = network(photo.to(memory_format=arranged)).square().mean()
+    loss.backward()
+    network(photo).square().mean().backward()
+    network.bfloat16()(photo.bfloat16().to(memory_format=arranged)).square().mean().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+"""
+
+
+def test_training_in_bfloat16_on_a_cpu_does_not_crash_however_memory_is_laid_out() -> None:
+    """In a process of its own, which would end with a segmentation fault."""
+    finished = subprocess.run([sys.executable, "-c", HALF_PRECISION], capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)  # ten seconds of work, which a busy machine stretches
 def test_gpu_kernels_agree_with_the_plain_form_forward_and_backward() -> None:

@@ -36,6 +36,26 @@ def test_a_critic_with_a_weight_that_is_not_finite_is_refused(tmp_path: Path) ->
         NIMA.from_pretrained(tmp_path / "critic.safetensors")
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
+@pytest.mark.parametrize("opened", [NIMA.from_pretrained, networks.from_pretrained])
+def test_a_name_that_leads_to_no_file_is_told_from_an_unknown_one_and_from_a_folder(opened, tmp_path: Path) -> None:
+    for name in ("nope.safetensors", tmp_path / "nope"):
+        with pytest.raises(FileNotFoundError, match=r"nope.*: there is no such file; check the name"):
+            opened(name)
+    with pytest.raises(ValueError, match=r"expected a \.safetensors file, got a folder"):
+        opened(tmp_path)
+    with pytest.raises(TypeError, match=r"Expected the name of .* or a \.safetensors file, got int"):
+        opened(3)
+    with pytest.raises(FileNotFoundError, match=r"Unknown .* 'nope'"):
+        opened("nope")
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_an_unknown_convention_is_no_fault_of_the_file() -> None:
+    with pytest.raises(ValueError, match=r"^Unknown convention 'foo'\. Choose one of antialiased, published"):
+        NIMA.from_pretrained("compact", convention="foo")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     "change",
     [{"bins": ""}, {"bins": "10000000000"}, {"thumbnail": "999999999"}, {"thumbnail": None}, {"bins": "4"}],

@@ -74,9 +74,39 @@ def test_values_of_another_range_are_refused_with_what_to_do(name: str, critic: 
         losses(critic)[name](255 * pair()[0])
 
 
+@pytest.mark.parametrize("fidelity", ["l1", "l2", "ssim", "ms_ssim", "mix"])
+@pytest.mark.parametrize("gamma", [0, 0.01])
+def test_a_network_that_diverged_gives_a_loss_that_is_not_a_number(fidelity: str, gamma: float, critic: NIMA) -> None:
+    enhanced, target = torch.full((1, 3, 164, 164), float("nan")), pair()[1][:1]
+    assert PerceptualObjective(fidelity, critic=critic, gamma=gamma)(enhanced, target).isnan()
+    with pytest.raises(ValueError, match="it holds NaN"):
+        critic.mean_score(enhanced)
+
+
+@pytest.mark.parametrize("name", ["SSIM", "MS-SSIM", "NIMA"])
+def test_a_module_alone_gives_not_a_number_too_where_its_network_diverged(name: str, critic: NIMA) -> None:
+    enhanced = pair()[0]
+    enhanced[0, 0, 5, 5] = float("nan")
+    assert losses(critic)[name](enhanced).isnan()
+    with pytest.raises(ValueError, match="it holds NaN"):
+        SSIMLoss()(pair()[0], enhanced)
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_settings_of_another_type_are_refused_by_what_was_expected(critic: NIMA) -> None:
+    gamma = PerceptualObjective("l2", critic, torch.tensor(0.1)).gamma  # type: ignore[arg-type]
+    assert gamma == pytest.approx(0.1)
+    with pytest.raises(ValueError, match="number of at least 0, got '1'"):
+        PerceptualObjective("l2", critic, "1")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"Unknown fidelity None\. Choose one of l1"):
+        PerceptualObjective(None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"Expected the name of a critic or a \.safetensors file, got NoneType"):
+        NIMALoss(None)  # type: ignore[arg-type]
+
+
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_settings_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(ValueError, match="choose one of mean, sum, none"):
+    with pytest.raises(ValueError, match="Choose one of mean, sum, none"):
         SSIMLoss(reduction="batch")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="above 0"):
         MSSSIMLoss(data_range=0)

@@ -254,7 +254,7 @@ def test_wrong_photos_are_refused_with_what_to_do(critic, unchecked_shapes, phot
 def test_wrong_settings_are_refused_with_the_choices(unchecked_shapes):
     with pytest.raises(ValueError, match="choose one of mobilenet_v1, mobilenet_v2"):
         NIMA("resnet")
-    with pytest.raises(ValueError, match="choose one of antialiased, published"):
+    with pytest.raises(ValueError, match="Choose one of antialiased, published"):
         NIMA(convention="bilinear")
     with pytest.raises(ValueError, match="at least 32 px"):
         NIMA(input_size=8)

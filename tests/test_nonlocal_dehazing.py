@@ -339,10 +339,12 @@ def test_display_stretch_is_a_linear_map_between_percentiles(small_photos: Tenso
         (torch.full((1, 3, 8, 8), torch.nan), None, {}, "NaN"),
         (255 * torch.rand(1, 3, 8, 8), None, {}, "divide 8-bit"),
         (torch.rand(2, 3, 8, 8), torch.rand(1, 3), {}, r"\(2, 3\)"),
-        (torch.rand(1, 3, 8, 8), torch.full((1, 3), 1.5), {}, "color in"),
+        (torch.rand(1, 3, 8, 8), torch.full((1, 3), 1.5), {}, r"\[0, 1\] in airlight"),
         (torch.rand(1, 3, 8, 8), None, {"gamma": 0.0}, "gamma"),
         (torch.rand(1, 3, 8, 8), None, {"floor": 0.0}, "floor"),
         (torch.rand(1, 3, 8, 8), None, {"haze_kept": -0.1}, "haze_kept"),
+        (torch.rand(1, 3, 8, 8), None, {"haze_kept": 3.0}, "haze_kept must be .* at most 1, got 3"),
+        (torch.rand(1, 3, 8, 8), None, {"smoothness": torch.inf}, "smoothness must be finite and above 0, got inf"),
     ],
 )
 def test_what_does_not_fit_is_refused(

@@ -69,7 +69,7 @@ def test_depth_proxy_takes_any_size() -> None:
     [
         (torch.ones(1, 1, 4, 4), torch.rand(1, 3), 1.0, "depth of shape"),
         (torch.ones(1, 1, 8, 8), torch.rand(2, 3), 1.0, "airlight of shape"),
-        (torch.ones(1, 1, 8, 8), torch.rand(1, 3) + 1.5, 1.0, "color in"),
+        (torch.ones(1, 1, 8, 8), torch.rand(1, 3) + 1.5, 1.0, "in airlight"),
         (torch.ones(1, 1, 8, 8), torch.rand(1, 3), -1.0, "at least 0"),
         (torch.full((1, 1, 8, 8), torch.nan), torch.rand(1, 3), 1.0, "at least 0"),
         (torch.ones(1, 1, 8, 8), torch.rand(1, 3), torch.rand(2), "one per photo"),

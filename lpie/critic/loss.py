@@ -7,7 +7,7 @@ import os
 from jaxtyping import Float
 from torch import Tensor
 
-from lpie.critic.nima import NIMA, mean_score
+from lpie.critic.nima import NIMA
 from lpie.imaging.loss_inputs import PhotoLoss, Reduction
 from lpie.vocabulary import HIGHEST_SCORE, PerPhoto, Photo
 
@@ -40,5 +40,4 @@ class NIMALoss(PhotoLoss):
         TypeError for integers.
         """
         photo = self.in_unit_range(enhanced, "enhanced")
-        score = mean_score(self.critic.rate(self.critic.square(photo, checked=True)))
-        return self.reduce(HIGHEST_SCORE - score)
+        return self.reduce(HIGHEST_SCORE - self.critic.mean_score(photo, checked=True))

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -26,11 +25,13 @@ from lpie.critic.backbones import INPUTS, RATINGS, SIZES, BackboneName, build_ba
 from lpie.imaging.checks import check_range, check_shape
 from lpie.imaging.kernels import channels_last
 from lpie.imaging.resampling import nearest_weights, resize, resize_by_products
+from lpie.names import find
 from lpie.vocabulary import PerPhoto, Photo, ScoreDistribution
 from lpie.weights import open_weights, rebuild, write_tensors
 from lpie.weights.published import REGISTERED, published_path, read_published
 
 Convention = Literal["antialiased", "published"]
+CONVENTIONS = dict.fromkeys(get_args(Convention))
 
 
 def mean_score(distribution: ScoreDistribution) -> PerPhoto:
@@ -87,8 +88,7 @@ class NIMA(nn.Module):
         Raises ValueError for an unknown backbone or convention, or an input smaller than 32 px.
         """
         super().__init__()
-        if convention not in get_args(Convention):
-            raise ValueError(f"Unknown convention {convention!r}: choose one of {', '.join(get_args(Convention))}.")
+        find(CONVENTIONS, convention, "convention")
         self.network = build_backbone(backbone, imagenet)
         self.backbone: BackboneName = backbone
         self.convention: Convention = convention
@@ -109,9 +109,10 @@ class NIMA(nn.Module):
         Raises FileNotFoundError if there is no such network, ValueError if the file holds something else; for `ava`
         and `technical` also what `lpie.registry.fetch` raises.
         """
+        find(CONVENTIONS, convention or "antialiased", "convention")
         if name in REGISTERED:
             tensors, metadata = read_published(published_path(str(name)))
-        elif Path(name).suffix in (".tflite", ".hdf5", ".h5"):
+        elif str(name).endswith((".tflite", ".hdf5", ".h5")):
             tensors, metadata = read_published(name)
         else:
             tensors, metadata = open_weights(name, "critic", REGISTERED)
@@ -185,9 +186,9 @@ class NIMA(nn.Module):
         """
         return self.rate(self.square(photo))
 
-    def mean_score(self, photo: Photo) -> PerPhoto:
-        """The mean rating of each photo, in [1, 10]."""
-        return mean_score(self(photo))
+    def mean_score(self, photo: Photo, checked: bool = False) -> PerPhoto:
+        """The mean rating of each photo, in [1, 10]. `checked`: see `square`."""
+        return mean_score(self.rate(self.square(photo, checked)))
 
     def rate(self, square: Float[Tensor, "n 3 size size"]) -> ScoreDistribution:
         """The second half of `forward`: probabilities of the ratings for what `square` returned."""

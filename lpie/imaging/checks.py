@@ -29,10 +29,19 @@ def check_shape(photo: Tensor, name: str = "photo") -> None:
     """Raise TypeError or ValueError unless `photo` is a floating tensor (N, 3, H, W), none of them empty."""
     check_floating(photo, name)
     if photo.ndim != 4 or photo.shape[1] != 3 or 0 in photo.shape:
-        raise ValueError(
-            f"Expected photos (N, 3, H, W), none of them empty, as {name}, got shape {tuple(photo.shape)}; "
-            "photo[None] adds a batch axis, photo.permute(2, 0, 1) puts channels first."
-        )
+        raise ValueError(f"Expected photos (N, 3, H, W), none of them empty, as {name}, got {_told(photo)}.")
+
+
+def _told(photo: Tensor) -> str:
+    """The shape of what is no photo, and what makes it one as far as its axes tell."""
+    shape, several, advice = tuple(photo.shape), photo.ndim == 4, ""
+    if photo.ndim in (3, 4) and shape[-1] == 3 != shape[-3]:
+        advice = f"; photo.permute({'0, 3, 1, 2)' if several else '2, 0, 1)[None]'} puts channels first"
+    elif photo.ndim == 2 or (photo.ndim in (3, 4) and shape[-3] == 1):
+        advice = f"; photo.expand({-1 if several else 1}, 3, -1, -1) makes three channels of gray"
+    elif photo.ndim == 3 and shape[0] == 3:
+        advice = "; photo[None] adds a batch axis"
+    return f"shape {shape}{advice}"
 
 
 def check_floating(photo: Tensor, name: str = "photo") -> None:
@@ -46,11 +55,11 @@ def check_floating(photo: Tensor, name: str = "photo") -> None:
 
 
 def check_range(photo: Tensor, name: str = "photo", *, margin: float = TOLERANCE, wait: bool = False) -> None:
-    """Raise ValueError unless all values are numbers in [0, 1], `margin` allowed; on a GPU only with `wait`."""
+    """Raise ValueError unless values are in [0, 1], or `margin` outside (from 1 on also NaN); on a GPU with `wait`."""
     if not photo.numel() or is_followed() or not (wait or photo.device.type == "cpu"):
         return
     least, most = (bound.item() for bound in torch.aminmax(photo.detach()))
-    if not (least >= -margin and most <= 1 + margin):  # NaN fails both comparisons
+    if not ((least >= -margin and most <= 1 + margin) or (least != least and margin >= 1)):  # NaN fails comparisons
         advice = "it holds NaN" if least != least else "divide 8-bit values by 255, clip with .clamp(0, 1)"
         raise ValueError(f"Expected values in [0, 1] in {name}, got {least:g} to {most:g}: {advice}.")
 
@@ -76,8 +85,7 @@ def check_airlight(airlight: Tensor, photo: Tensor) -> None:
         raise ValueError(f"Expected an airlight of shape ({photo.shape[0]}, 3), got {tuple(airlight.shape)}.")
     if airlight.device != photo.device:
         raise ValueError(f"The airlight is on {airlight.device}, the photo on {photo.device}: move one with .to().")
-    if airlight.device.type == "cpu" and not is_followed() and not (airlight.min() >= 0 and airlight.max() <= 1):
-        raise ValueError(f"An airlight is a color in [0, 1], got {airlight.tolist()}.")
+    check_range(airlight, "airlight")
 
 
 def per_photo(
@@ -104,9 +112,8 @@ def per_photo(
         lowest = highest = number
         value, looked_at = photo.new_full((1, 1, 1, 1), number), True
     if looked_at and not (least <= lowest and above < lowest and highest <= most and highest < inf and lowest > -inf):
-        bounds = [f"at least {least:g}"] * (least > -inf) + [f"above {above:g}"] * (above > -inf)
-        bounds += [f"at most {most:g}"] * (most < inf)
-        wanted = " and ".join(["finite", *bounds]) if bounds else "finite"
+        wanted = ["finite"] + [f"at least {least:g}"] * (least > -inf) + [f"above {above:g}"] * (above > -inf)
+        wanted += [f"at most {most:g}"] * (most < inf)
         got = f"{lowest:g}" if lowest == highest else f"{lowest:g} to {highest:g}"
-        raise ValueError(f"{name} must be {wanted}, got {got}.")
+        raise ValueError(f"{name} must be {' and '.join(wanted)}, got {got}.")
     return value

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lpie.imaging.checks import check_range, check_shape
+from lpie.names import find
 from lpie.vocabulary import PerPhoto, Photo
 
 Reduction = Literal["mean", "sum", "none"]
@@ -23,8 +24,7 @@ class PhotoLoss(nn.Module):
 
     def __init__(self, reduction: Reduction = "mean", data_range: int | float = 1.0) -> None:
         super().__init__()
-        if reduction not in get_args(Reduction):
-            raise ValueError(f"Unknown reduction {reduction!r}: choose one of {', '.join(get_args(Reduction))}.")
+        find(dict.fromkeys(get_args(Reduction)), reduction, "reduction")
         if not 0 < data_range < float("inf"):
             raise ValueError(f"data_range, a photo's largest value such as 1 or 255, is above 0: got {data_range}.")
         self.reduction: Reduction = reduction

@@ -24,9 +24,7 @@ Image = Float[Tensor, "n c h w"]
 
 
 def gaussian_pyramid(image: Image, levels: int) -> list[Tensor]:
-    """`image` and its reductions, `levels` in all, finest first; raises ValueError below one level."""
-    if levels < 1:
-        raise ValueError(f"A pyramid needs at least one level, got levels={levels}.")
+    """`image` and its reductions, `levels` in all, finest first."""
     pyramid = [image]
     for _ in range(levels - 1):
         pyramid.append(reduce(pyramid[-1]))

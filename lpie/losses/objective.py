@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from numbers import Real
 from typing import Any, ClassVar
 
 import torch
@@ -40,8 +41,8 @@ class PerceptualObjective(nn.Module):
     ) -> None:
         super().__init__()
         self._distance = find(FIDELITIES, fidelity, "fidelity").loss
-        if not 0 <= gamma < float("inf"):
-            raise ValueError(f"gamma weighs a penalty and must be a number of at least 0, got {gamma}.")
+        if not isinstance(gamma, Real | Tensor) or not 0 <= (gamma := float(gamma)) < float("inf"):
+            raise ValueError(f"gamma weighs a penalty and must be a number of at least 0, got {gamma!r}.")
         if gamma > 0 and critic is None:
             raise ValueError(f"gamma = {gamma} weighs a critic's score, but there is no critic: give one, or gamma 0.")
         critic = NIMA.from_pretrained(critic) if isinstance(critic, str | os.PathLike) else critic
@@ -64,8 +65,9 @@ class PerceptualObjective(nn.Module):
         fidelity = self._distance(enhanced, target)
         if self.critic is None:
             return {"loss": fidelity, "fidelity": fidelity.detach(), "score": torch.full_like(fidelity, float("nan"))}
+        checked = {"checked": True} if isinstance(self.critic, NIMA) else {}  # NaN of a network that diverged passes
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.gamma > 0):
-            score = self.critic.mean_score(enhanced.float().clamp(0, 1)).float().mean()
+            score = self.critic.mean_score(enhanced.float().clamp(0, 1), **checked).float().mean()
         loss = fidelity + self.gamma * (HIGHEST_SCORE - score) if self.gamma else fidelity
         return {"loss": loss, "fidelity": fidelity.detach(), "score": score.detach()}
 

@@ -166,19 +166,23 @@ class ContextAggregationNetwork(nn.Module):
 
     def plain(self, photo: Photo) -> Photo:
         """The definition, in plain torch, of what `forward` computes where nothing is mirrored."""
-        features = channels_last(photo)
-        for convolution, normalization in zip(self.convolutions, self.normalizations, strict=True):
-            raw = convolution(features.to(self.last.weight.dtype))
+        precision = self.last.weight.dtype
+        half = precision == torch.bfloat16 or torch.is_autocast_enabled("cpu")
+        first = half and photo.device.type == "cpu"  # channels: otherwise torch crashes in the gradient of bfloat16
+        features = photo.contiguous() if first else channels_last(photo)
+        layers = zip(self.convolutions, self.normalizations, self.dilations, strict=True)
+        for convolution, normalization, dilation in layers:
+            weight = cast(Tensor, convolution.weight.contiguous() if first else convolution.weight)  # type: ignore[operator]
+            raw = F.conv2d(features.to(precision), weight, padding=dilation, dilation=dilation)
             features = F.leaky_relu(normalization(raw), NEGATIVE_SLOPE, inplace=True)
-        enhanced = full_precision(self.last(features.to(self.last.weight.dtype)))
+        enhanced = full_precision(self.last(features.to(precision)))
         return enhanced if self.training else enhanced.clamp(0, 1)
 
     def _runs_in_half_precision(self, photo: Photo, kernels: ModuleType) -> bool:
         """Whether the GPU kernels may do this call."""
         if photo.dtype == torch.float64 or not kernels.fits(photo, self.width):
             return False
-        trains = any(parameter.requires_grad for parameter in self.parameters())
-        if not torch.is_grad_enabled() or not (trains or photo.requires_grad):
+        if not torch.is_grad_enabled() or not any(each.requires_grad for each in (photo, *self.parameters())):
             return True
         return not photo.requires_grad and torch.is_autocast_enabled("cuda")
 

@@ -15,7 +15,6 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from lpie.imaging.checks import check_photo
 from lpie.imaging.color import luma
 from lpie.imaging.guided_filter import largest_nearby
 from lpie.imaging.resampling import scaled_size
@@ -37,14 +36,11 @@ def estimate_airlight(photo: Photo) -> Airlight:
     Candidates are brighter than the colors that vote for them, and the winner is capped at the value that REACHED of
     the pixels exceed: a photo without haze has no lines that meet, and its candidates would run to white.
 
-    Raises TypeError or ValueError where the photo is not floating (N, 3, H, W) in [0, 1].
-
     Source: Berman et al. 2017, section 4 (vote, weight 1 + 4 exp(-distance), product of the three planes).
     Differs: (1) colors are counted in square cells of each plane instead of 1000 clusters in RGB, which makes the
     vote a convolution; (2) a color votes through the nearest of LINES lines and a line's votes count squared, once
     for each pair of colors it joins, instead of within a threshold; (3) the cap.
     """
-    check_photo(photo)
     with torch.no_grad():
         votes = airlight_votes(color_counts(photo))
         red_green, green_blue, red_blue = votes.unbind(dim=1)
@@ -103,9 +99,8 @@ def haze_presence(photo: Photo) -> PerPhoto:
     Of 130 photographs called clear (BSDS test, Kodak, SOTS truths) 63 % have presence 0 and 12 % presence 1, plain
     surfaces and mist; of 93 hazy ones 73 % have presence 1 and 3 % presence 0. Not part of Berman et al.
     """
-    height, width = photo.shape[2:]
-    scale = math.sqrt(SEEN / (height * width))
-    size = scaled_size(height, width, scale)
+    scale = math.sqrt(SEEN / photo[0, 0].numel())
+    size = scaled_size(*photo.shape[2:], scale)
     gray = functional.interpolate(luma(photo), size=size, mode="bilinear", antialias=scale < 1, align_corners=False)
     shown = (gray / reached_color(gray).clamp_min(0.02)[:, :, None, None]).clamp(max=1)
     darkest = dark_channel(shown, NEARBY).mean(dim=(1, 2, 3))

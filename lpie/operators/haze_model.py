@@ -39,7 +39,7 @@ def restore(
 ) -> Photo:
     """The scene behind the haze, J = (I - (1 - min(1, (1 + haze_kept) t)) A) / max(t, floor), not clipped.
 
-    Differentiable in every argument. `floor` in (0, 1] and `haze_kept` >= 0 are numbers or one value per photo
+    Differentiable in every argument. `floor` in (0, 1] and `haze_kept` in [0, 1] are numbers or one value per photo
     (shape () or (N,)). Where there is no haze (t = 1) the photo comes back as it is. Values may leave [0, 1].
 
     Raises ValueError where floor or haze_kept are out of range or of another number of values.
@@ -49,6 +49,6 @@ def restore(
     Differs: the haze kept never exceeds the haze there is, so that a region without haze is not brightened.
     """
     floor = per_photo(floor, photo, "floor", above=0, most=1)
-    haze_kept = per_photo(haze_kept, photo, "haze_kept", least=0)
+    haze_kept = per_photo(haze_kept, photo, "haze_kept", least=0, most=1)
     seen = torch.minimum((1 + haze_kept) * transmission, torch.ones_like(transmission))  # Differs: min with 1
     return (photo - (1 - seen) * airlight[:, :, None, None]) / torch.maximum(transmission, floor)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from lpie.imaging.checks import Number, check_airlight, check_photo, per_photo
@@ -52,27 +50,23 @@ def dehaze(
     display stretch follows.
     """
     check_photo(photo)
-    if not 0 < gamma < math.inf or not 0 < smoothness < math.inf:
-        raise ValueError(f"gamma and smoothness must be above 0, got gamma={gamma}, smoothness={smoothness}.")
-    floor = per_photo(floor, photo, "floor", above=0, most=1)
-    haze_kept = per_photo(haze_kept, photo, "haze_kept", least=0)
+    for name, number in (("gamma", gamma), ("smoothness", smoothness)):
+        per_photo(float(number), photo, name, above=0)
     safeguard = per_photo(safeguard, photo, "safeguard", least=0, most=1)
     seen = photo.detach().float().clamp(0, 1)
     with torch.no_grad():
         if airlight is None:
-            airlight = estimate_airlight(seen)
-            presence = haze_presence(seen)
+            airlight, presence = estimate_airlight(seen), haze_presence(seen)
         else:
             check_airlight(airlight, photo)
-            airlight = airlight.float()
-            presence = None
+            airlight, presence = airlight.float(), None
         transmission = estimate_transmission(seen**gamma, airlight**gamma, smoothness)
         if presence is not None:
             transmission = 1 - per_photo(presence, seen, "presence") * (1 - transmission)
         if safeguard.any():
             transmission = trusted_transmission(seen**gamma, transmission, airlight**gamma, safeguard.flatten())
     held = transmission.to(photo.dtype), (airlight**gamma).to(photo.dtype)
-    scene = restore(photo.clamp(0, 1) ** gamma, *held, floor=floor.flatten(), haze_kept=haze_kept.flatten())
+    scene = restore(photo.clamp(0, 1) ** gamma, *held, floor=floor, haze_kept=haze_kept)
     return Dehazed(scene.clamp(0, 1) ** (1 / gamma), transmission, airlight, presence)
 
 

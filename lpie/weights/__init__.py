@@ -39,8 +39,15 @@ def open_weights(
     Raises FileNotFoundError if `name` is neither, ValueError if it is of another `kind`; either names what may be
     chosen, `others` too.
     """
+    if not isinstance(name, str | os.PathLike):
+        wanted = CALLED[kind] if kind else "weights"
+        raise TypeError(f"Expected the name of {wanted} or a .safetensors file, got {type(name).__name__}.")
     shipped = SHIPPED / f"{os.fspath(name)}.safetensors"
     path = shipped if shipped.exists() else Path(name)
+    if path.is_dir():
+        raise ValueError(f"{path}: expected a .safetensors file, got a folder; name one file in it.")
+    if not path.exists() and (path.suffix or path.name != os.fspath(name)):
+        raise FileNotFoundError(f"{path}: there is no such file; check the name.")
     if not path.exists():
         known = [*others, *shipped_names(kind)]
         raise FileNotFoundError(f"{unknown(known, os.fspath(name), kind or 'weights')}, or give a .safetensors file.")
