@@ -31,7 +31,7 @@ CLAIMS = {
     "C7": "The critic adds what SSIM, MS-SSIM and their mix with L1 do not give.",
 }
 
-NOBODY = "no instrument with the role of preference or of human reference decides"
+NOBODY = "no measure that people's opinions support decides"
 
 PAIRED_TEST = (
     "Wilcoxon signed-rank over photos, Holm over the claim's comparisons, and the interval across seeds where both "
@@ -85,7 +85,8 @@ def _verdict(claim: str, cases: pd.DataFrame, comparisons_made: int) -> dict[str
     ):
         found += f" Of the others: {counted}."
     if undecided:
-        rest = f" It does not hold in the other {len(cases) - undecided}." if undecided < len(cases) else ""
+        others = len(cases) - undecided
+        rest = f" It does not hold in the other {others}, so that it holds in {undecided} at most." if others else ""
         found = f"Undecided in {undecided} of {len(cases)} cases: {NOBODY}." + (f" {found}" if count else rest)
     return {
         **row,
