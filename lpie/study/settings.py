@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, field, replace
 from itertools import product
 from typing import Annotated, Any, Literal, get_args
@@ -20,7 +20,7 @@ from pydantic.dataclasses import dataclass
 from lpie import losses, networks
 from lpie.critic import CRITICS
 from lpie.judges import JUDGES
-from lpie.names import find, unknown
+from lpie.names import Row, find
 from lpie.operators import OPERATORS
 
 Split = Literal["train", "validation", "test", "confirmation"]
@@ -29,46 +29,41 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 STUDIED: tuple[Split, ...] = ("train", "validation", "test")
 
 
-def _row_of(table: Mapping[str, Any], what: str) -> AfterValidator:
+def _row_of(table: Mapping[str, Any], what: str, *also: str) -> AfterValidator:
     def known(name: str) -> str:
-        find(table, name, what)
+        find({**table, **dict.fromkeys(also)}, name, what)
         return name
 
     return AfterValidator(known)
 
 
-def _operator(name: str) -> str:
-    if name not in OPERATORS:
-        raise ValueError(f"{unknown({**OPERATORS, 'pairs': 0, 'module:function': 0}, name, 'operator')}.")
-    return name
+def _expect(is_right: Callable[[Any], bool], what: str) -> AfterValidator:
+    def right(value: Any) -> Any:
+        if not is_right(value):
+            raise ValueError(f"expected {what}, got {list(value) if isinstance(value, tuple) else repr(value)}")
+        return value
+
+    return AfterValidator(right)
 
 
-def _distinct(values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
-    if values and len(set(values)) < len(values):
-        raise ValueError(f"expected each once, got {list(values)}")
-    return values
-
-
-def _zero_or_side(side: int) -> int:
-    if 0 < side < SMALLEST_SIDE:
-        raise ValueError(f"expected at least {SMALLEST_SIDE} px, or 0 to keep photographs as they are, got {side}")
-    return side
-
-
-def _folder_name(name: str) -> str:
-    if name in ("", ".", "..") or set(name) & set("/\\\0"):
-        raise ValueError(f"expected the name of a folder in results, got {name!r}; another place is said by --output")
-    return name
-
-
-OperatorName = Annotated[str, AfterValidator(_operator)]
+OperatorName = Annotated[str, _row_of(OPERATORS, "operator", "pairs", "module:function")]
 NetworkName = Annotated[networks.NetworkName, _row_of(networks.FAMILIES, "network")]
 FidelityName = Annotated[losses.FidelityName, _row_of(losses.FIDELITIES, "fidelity")]
 CriticName = Annotated[str, _row_of(CRITICS, "critic")]
 JudgeName = Annotated[str, _row_of(JUDGES, "judge")]
-SMALLEST_SIDE = 16  # px: less is no photograph
-Side = Annotated[int, Field(ge=SMALLEST_SIDE)]
-Distinct = AfterValidator(_distinct)
+Side = Annotated[int, Field(ge=16)]  # px
+ReducedSide = Annotated[int, _expect(lambda side: side == 0 or side >= 16, "at least 16 px, or 0 for no change")]
+PlaceInResults = Annotated[
+    str,
+    _expect(
+        lambda name: name not in ("", ".", "..") and not set(name) & set("/\\\0"),
+        "a folder in results, not a path (for that, --output)",
+    ),
+]
+Distinct = Annotated[
+    tuple[Row, ...], _expect(lambda values: len(set(values)) == len(values), "a list with each of them once")
+]
+Several = Annotated[Distinct[Row], Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 STRICT = ConfigDict(extra="forbid")
@@ -123,7 +118,7 @@ class Study:
         if (self.gamma > 0) != (self.critic != "none"):
             raise ValueError(f"gamma and critic go together, got gamma={self.gamma} with critic={self.critic!r}.")
         if self.settings is None:
-            object.__setattr__(self, "settings", OPERATORS[self.operator].settings())
+            object.__setattr__(self, "settings", find(OPERATORS, self.operator, "operator").settings())
 
     @property
     def first(self) -> Study | None:
@@ -213,25 +208,17 @@ class Profile:
     """One pass over the notebooks: which photographs, operators, networks, objectives, seeds and judges."""
 
     photographs: Annotated[tuple[Photographs, ...], Field(min_length=1)]
-    networks: Annotated[tuple[NetworkName, ...], Field(min_length=1), Distinct]
-    name: Annotated[str, AfterValidator(_folder_name)] = "study"
-    operators: Annotated[tuple[OperatorName, ...], Field(min_length=1), Distinct] = ("tone", "dehaze")
+    networks: Several[NetworkName]
+    name: PlaceInResults = "study"  # of the folder in results; --output names one elsewhere
+    operators: Several[OperatorName] = ("tone", "dehaze")
     settings: dict[str, dict[str, float]] = field(default_factory=dict)  # of operators, where not their defaults
     haze: HazeSettings = field(default_factory=HazeSettings)
-    shortest_side: Annotated[NonNegativeInt, AfterValidator(_zero_or_side)] = (
-        0  # px to which photographs are reduced first; 0 keeps them
-    )
-    fidelities: Annotated[tuple[FidelityName, ...], Field(min_length=1), Distinct] = (
-        "l1",
-        "l2",
-        "ssim",
-        "ms_ssim",
-        "mix",
-    )
-    critics: Annotated[tuple[CriticName, ...], Distinct] = ("compact",)
-    gammas: Annotated[tuple[PositiveFloat, ...], Distinct] = (1e-3, 1e-2)  # the ladder, among which validation chooses
-    seeds: Annotated[tuple[int, ...], Field(min_length=1), Distinct] = (0,)  # of L2 and L1, and of L2 with a critic
-    fewer_seeds: Annotated[tuple[int, ...] | None, Distinct] = None  # of the others; as many when left out
+    shortest_side: ReducedSide = 0  # px to which photographs are reduced first; 0 keeps them
+    fidelities: Several[FidelityName] = ("l1", "l2", "ssim", "ms_ssim", "mix")
+    critics: Distinct[CriticName] = ("compact",)
+    gammas: Distinct[PositiveFloat] = (1e-3, 1e-2)  # the ladder, among which validation chooses
+    seeds: Several[int] = (0,)  # of L2 and L1, and of L2 with a critic
+    fewer_seeds: Distinct[int] | None = None  # of the others; as many when left out
     schedule: Schedule = field(default_factory=Schedule)
     own_schedules: dict[NetworkName, Schedule] = field(default_factory=dict)  # of some networks
     first_phases: dict[NetworkName, Schedule] = field(default_factory=dict)  # of networks that learn with L2 first

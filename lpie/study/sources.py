@@ -7,27 +7,23 @@ Nothing here needs torch, so that `lpie study check` answers at once.
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from PIL import Image, ImageOps
 
 from lpie.names import ProblemsError
 from lpie.photos.decoding import KINDS
 from lpie.photos.reading import open_photo
 from lpie.registry import fetch_all, is_public, names_in, registered
 from lpie.study.settings import SPLITS, STUDIED, Lists, Photographs, Profile, Shares, Split
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-log = logging.getLogger(__name__)
 
 SUFFIXES = tuple(KINDS)
 DEMO = ("astronaut", "chelsea", "coffee", "rocket", "motorcycle", "china", "flower")
@@ -214,15 +210,13 @@ def find_overlaps(sources: Sequence[Source]) -> list[tuple[Source, Source]]:
     Raises ProblemsError that names each photograph which cannot be read.
     """
     files = [source for source in sources if source.path]
-    if not files:
-        return []
     with ThreadPoolExecutor() as pool:
-        hashes, faults = zip(*pool.map(lambda source: _perceptual_hash(source.path), files), strict=True)
-    if any(faults):
-        raise ProblemsError(filter(None, faults))
+        hashes = list(pool.map(lambda source: _perceptual_hash(source.path), files))
+    if faults := [fault for _, fault in hashes if fault]:
+        raise ProblemsError(faults)
     return [
         (one, other)
-        for (one, first), (other, second) in combinations(zip(files, hashes, strict=True), 2)
+        for (one, (first, _)), (other, (second, _)) in combinations(zip(files, hashes, strict=True), 2)
         if one.split != other.split and (first ^ second).bit_count() <= SAME
     ]
 
@@ -252,16 +246,11 @@ def small_picture(path: Path | None, side: int) -> tuple[Image.Image, float]:
 
     Raises ValueError as `open_photo`, and what to do, where it cannot be read.
     """
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(str(path)) as picture:
-            whole = max(picture.size)
-            picture.draft("RGB", (side, side))  # a JPEG is decoded at a half to an eighth of its size
-            if picture.mode[0] not in "IF":  # more than 8 bits, which converting would clip
-                return ImageOps.exif_transpose(picture), max(picture.size) / whole
-    except Exception:  # of a kind that Pillow does not know, or broken
-        log.debug("%s is read whole", path)
+    with suppress(Exception), Image.open(str(path)) as picture:  # Pillow does not know every kind
+        whole = max(picture.size)
+        picture.draft("RGB", (side, side))  # a JPEG is decoded at a half to an eighth of its size
+        if picture.mode[0] not in "IF":  # more than 8 bits, which converting would clip
+            return ImageOps.exif_transpose(picture), max(picture.size) / whole
     try:
         pixels = open_photo(str(path)).pixels
     except ValueError as error:
