@@ -63,7 +63,8 @@ def as_page(notebook: Any, work: Path) -> str:
     title = next(cell.source for cell in notebook.cells if cell.cell_type == "markdown").splitlines()[0].lstrip("# ")
     page, _ = HTMLExporter(template_name="basic").from_notebook_node(notebook)
     page = re.sub(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)", lambda found: _webp(found[1]), page)
-    return PAGE.format(title=html.escape(title), body=page.replace(f"{work}/", "").replace(f"{PROJECT}/", ""))
+    template = Path(__file__).with_name("notebook_page.html").read_text(encoding="utf-8")
+    return template.format(title=html.escape(title), body=page.replace(f"{work}/", "").replace(f"{PROJECT}/", ""))
 
 
 def _webp(png: str) -> str:
@@ -73,19 +74,6 @@ def _webp(png: str) -> str:
     stored = io.BytesIO()
     picture.save(stored, "WEBP", quality=75, method=4)
     return f"data:image/webp;base64,{base64.b64encode(stored.getvalue()).decode()}"
-
-
-PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }}
-pre {{ background: #f6f6f4; padding: .6rem .8rem; overflow-x: auto; font-size: 12.5px; }}
-table {{ border-collapse: collapse; font-size: 12.5px; display: block; overflow-x: auto; }}
-th, td {{ border: 1px solid #ddd; padding: .15rem .5rem; text-align: right; }}
-.anchor-link, .prompt, .jp-InputPrompt, .jp-OutputPrompt {{ display: none; }}
-</style></head><body>
-{body}
-</body></html>
-"""
 
 
 if __name__ == "__main__":

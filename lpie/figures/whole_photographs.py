@@ -81,9 +81,9 @@ class WholePhotographs:
         worse = _signed(-_numbers(self._row(CHOSEN, "score_niqe", "test")["difference"])[0]).lstrip("+")
         return (
             f"In points of 10, against the network without a critic: {gain['compact']} by that critic, {gain['ava']} "
-            f"by the network that the critic was made from, {gain['technical']} by the technical judge, not known to agree with people "
-            f"({fresh} on {self.counts['photos']} fresh photographs); with three times the weight NIQE gets worse by "
-            f"{worse}."
+            f"by the network that the critic was made from, {gain['technical']} by the technical judge, not known to "
+            f"agree with people ({fresh} on {self.counts['photos']} fresh photographs); with three times the weight "
+            f"NIQE gets worse by {worse}."
         )
 
     def clean(self) -> dict[str, int]:

@@ -168,7 +168,7 @@ def run_rivals(
     critics, device = profile.critics if critics is None else critics, device or default_device()
     if is_gathered(folder):
         return
-    ladders = ladders or _ladders(device)
+    ladders = ladders or (LADDERS if device.startswith("cuda") else CPU_LADDERS)
     folder = Path(folder)
     judges = load_judges(profile, device)
     scenes = load_scenes(profile, operator, folder / "targets")
@@ -191,12 +191,9 @@ def run_rivals(
 
 def rival_names(operator: str, critics: Sequence[str], device: str | None = None) -> list[str]:
     """The pseudo-runs that `run_rivals` evaluates."""
-    rungs = [(kind, rung) for kind, ladder in _ladders(device or default_device()).items() for rung in ladder]
+    ladders = LADDERS if (device or default_device()).startswith("cuda") else CPU_LADDERS
+    rungs = [(kind, rung) for kind, ladder in ladders.items() for rung in ladder]
     return [f"{operator}-{kind}-{critic}-{rung}dB" for critic in critics for kind, rung in rungs]
-
-
-def _ladders(device: str) -> dict[str, tuple[int, ...]]:
-    return LADDERS if device.startswith("cuda") else CPU_LADDERS
 
 
 def make_rival(

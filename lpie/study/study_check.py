@@ -43,10 +43,9 @@ def check_study(profile: Profile) -> tuple[list[str], list[str]]:
             problems.extend(str(error).splitlines())
     if problems:
         return lines, list(dict.fromkeys(problems))
-    for schedule in (profile.schedule, *profile.own_schedules.values(), *profile.first_phases.values()):
-        if schedule.validate_every > schedule.steps:
-            said = f"validate_every = {schedule.validate_every} is above steps = {schedule.steps}"
-            lines.append(f"warning: {said}: networks are validated once, at their end")
+    schedules = (profile.schedule, *profile.own_schedules.values(), *profile.first_phases.values())
+    if rare := [one for one in schedules if one.validate_every > one.steps]:
+        lines.append(f"warning: validate_every is above steps = {rare[0].steps}: validated once, at the end")
     studies = _studies(profile)
     listed = {study for operator in profile.operators for study in every_study(profile, operator)}
     trained = len(listed.intersection(studies))

@@ -41,14 +41,21 @@ def init_study(folder: Path, retouches: Path | None = None) -> Path:
         rows = Photographs(input=str(before), target=str(after), split="train")
     sizes = _sizes(photographs_in(rows))
     said = [f'{key} = "{_relative(at, place)}"' for key, at in (("input", before), ("target", after)) if at and after]
-    text = TEMPLATE.format(
-        name=place.resolve().name,
-        side=_training_side(sizes),
-        count=f"{len(sizes)} pairs" if after else f"{len(sizes)} photographs",
-        rows="\n".join(said or [f'folder = "{_relative(folder, place)}"']),
-        operator="pairs" if after else "tone",
-        fidelities=", ".join(FIDELITIES),
-        group="group = '^\\d+_'  # photographs of one person together\n" if before.name == "source" and after else "",
+    text = (
+        Path(__file__)
+        .with_name("study_template.toml")
+        .read_text(encoding="utf-8")
+        .format(
+            name=place.resolve().name,
+            side=_training_side(sizes),
+            count=f"{len(sizes)} pairs" if after else f"{len(sizes)} photographs",
+            rows="\n".join(said or [f'folder = "{_relative(folder, place)}"']),
+            operator="pairs" if after else "tone",
+            fidelities=", ".join(FIDELITIES),
+            group="group = '^\\d+_'  # photographs of one person together\n"
+            if before.name == "source" and after
+            else "",
+        )
     )
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -106,40 +113,3 @@ def _training_side(sizes: list[tuple[int, int]]) -> int:
 
 def _relative(place: Path, to: Path) -> str:
     return Path(os.path.relpath(place, to)).as_posix()
-
-
-TEMPLATE = """# What is trained, on what, and who judges.
-# `lpie study check study.toml` says what is wrong with it and how long it takes.
-
-name = "{name}"  # results go to results/{name}
-operators = ["{operator}"]  # tone, dehaze, pairs (your retouches), or "module:function" of your own
-networks = ["grid"]  # grid, can24, can32; parameters where the operator has some to set
-fidelities = ["l1", "l2"]  # closeness to the target: {fidelities}
-critics = ["compact"]  # compact, ava, robust, or a safetensors file of your own
-gammas = [0.001, 0.003]  # weights of the critic; validation chooses among them
-seeds = [0]
-judges = ["niqe"]  # take no part in training
-shortest_side = 512  # px to which photographs are reduced; 0 keeps them
-smoothness = 1  # of grids: a smaller value lets a grid lighten patches, the more so with few photographs
-
-# [options]  # of networks
-# grid = ["luminance_led"]  # no change of color that depends on the place
-# can24 = ["mirrored"]  # the photo is mirrored at its border
-
-[[photographs]]  # {count}
-{rows}
-{group}[photographs.split]
-train = 0.7
-validation = 0.15
-test = 0.15
-
-[schedule]
-steps = 300
-batch = 4
-sides = [{side}]  # px, shorter sides of the training photographs
-checkpoint_every = 100
-validate_every = 100
-
-# [first_phases.can24]  # with L2 alone, before what the losses above ask for; settings as in [schedule]
-# steps = 300
-"""
