@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 import lpie
 from lpie.critic_training import commands as critic_commands
 from lpie.engine import commands as study_commands
-from lpie.names import ProblemsError, printable
+from lpie.names import ProblemsError, printable, said
 from lpie.operators import OPERATORS
 
 USAGE = 2  # exit status where what was asked cannot be done; 1 where it was tried and failed
@@ -29,8 +29,7 @@ class Commands(TyperGroup):
         except (ValueError, TypeError, OSError, RuntimeError, FloatingPointError) as error:
             if isinstance(error, typer.Exit | typer.Abort | BrokenPipeError) or ctx.params.get("debug"):
                 raise
-            text = error.strerror if isinstance(error, OSError) and error.filename is None else str(error)
-            for line in error.lines if isinstance(error, ProblemsError) else [text or str(error)]:
+            for line in error.lines if isinstance(error, ProblemsError) else [said(error)]:
                 print(f"lpie: {printable(line)}", file=sys.stderr)
             asked = isinstance(error, ValueError | TypeError | FileNotFoundError | NotADirectoryError)
             raise typer.Exit(USAGE if asked else 1) from error
@@ -100,10 +99,11 @@ def enhance(
     ] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Enhance a reduced copy of at most 1024 px.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only name what would be written.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that lpie did not write.")] = False,
     max_megapixels: MegapixelsOption = 250.0,
     device: DeviceOption = None,
 ) -> None:
-    """Enhance photos; EXIF, color profile, resolution and bit depth are kept."""
+    """Enhance photos. Kept: EXIF, color profile, resolution, bit depth. Not kept: XMP, IPTC, text, further pictures."""
     from lpie.photos.enhancement import enhance_files
 
     settings = {"alpha": alpha, "beta": beta, "sigma_r": sigma_r, "haze_kept": haze_kept, "safeguard": safeguard}
@@ -120,6 +120,7 @@ def enhance(
         preview=preview,
         dry_run=dry_run,
         max_megapixels=max_megapixels,
+        overwrite=overwrite,
     )
     if failures:
         raise typer.Exit(1)

@@ -48,6 +48,14 @@ def printable(text: str) -> str:
     )
 
 
+def said(error: BaseException) -> str:
+    """What an error says; one of the system with its file's name first, and without its number."""
+    if isinstance(error, OSError) and error.strerror:
+        reason = error.strerror[0].lower() + error.strerror[1:]
+        return f"{error.filename}: {reason}." if error.filename is not None else error.strerror
+    return str(error) or type(error).__name__
+
+
 def exports(room: str, **modules: str) -> Callable[[str], Any]:
     """A `__getattr__` for the `__init__` of `room`: names found, when first used, in the modules that have them."""
     homes = {name: module for module, names in modules.items() for name in names.split()}

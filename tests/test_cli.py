@@ -40,6 +40,11 @@ def test_help_and_data_do_not_wait_for_torch() -> None:
         (["enhance", "photo.jpg", "-o", "out.jpg", "--weights", "robust"], "robust is a critic, not an enhancing"),
         (["enhance", "p.jpg", "-o", "o.jpg", "--operator", "dehaze", "--alpha", "0.3"], "alpha belongs to tone"),
         (["enhance", "p.jpg", "-o", "o.jpg", "--safeguard", "0"], "safeguard belongs to dehaze"),
+        (["enhance", "p.jpg", "q.jpg", "-o", "out", "--sigma-r", "0"], "sigma_r must be finite and above 0, got 0"),
+        (
+            ["critic", "train", "--ratings", "no.csv", "--data", ".", "--out", "mine"],
+            "lpie: no.csv: no such file or directory.",
+        ),
         (["score", "photo.jpg", "--critic", "tone-grid-nima"], "tone-grid-nima is an enhancing network, not a critic"),
         (["score", "photo.jpg", "--critic", "niqe"], "niqe is a judge, not a critic. Choose one of ava, technical"),
     ],

@@ -44,7 +44,7 @@ def test_a_name_that_leads_to_no_file_is_told_from_an_unknown_one_and_from_a_fol
             opened(name)
     with pytest.raises(ValueError, match=r"expected a \.safetensors file, got a folder"):
         opened(tmp_path)
-    with pytest.raises(TypeError, match=r"Expected the name of .* or a \.safetensors file, got int"):
+    with pytest.raises(TypeError, match=r"Expected a .*s name or a \.safetensors file, got int"):
         opened(3)
     with pytest.raises(FileNotFoundError, match=r"Unknown .* 'nope'"):
         opened("nope")

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngInfo
 
 from lpie import networks
 from lpie.imaging.color import luma
@@ -404,12 +406,13 @@ def test_a_page_compares_with_a_slider_and_needs_no_other_file(tmp_path, saved):
     assert complaints == []
 
 
-def test_a_network_signs_its_work_and_the_operator_does_not(tmp_path, saved):
+def test_a_network_and_the_operator_sign_their_work(tmp_path, saved):
     write_photo(torch.rand(1, 3, 20, 30), tmp_path / "a.png", bits=8)
     for weights, signed in ((saved["tone-grid"], True), ("operator", False)):
         assert enhance_files([tmp_path / "a.png"], tmp_path / "out.jpg", weights=weights) == 0
         software = open_photo(tmp_path / "out.jpg").exif.get(ExifTags.Base.Software, "")
         assert ("lpie: network" in software) == signed
+        assert ("lpie: operator tone" in software) != signed
 
 
 def test_one_photo_that_needs_too_much_memory_does_not_stop_the_others(tmp_path, saved, caplog, monkeypatch):
@@ -420,3 +423,113 @@ def test_one_photo_that_needs_too_much_memory_does_not_stop_the_others(tmp_path,
     assert enhance_files([tmp_path], tmp_path / "out", weights=saved["tone-grid"]) == 2
     assert "a.png: MemoryError" in caplog.text
     assert "b.png: can't allocate memory" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".html"])
+@pytest.mark.parametrize("weights", ["tone-grid", "operator"])
+def test_what_lpie_wrote_is_replaced_and_what_others_wrote_is_not_unless_asked(
+    tmp_path, saved, caplog, capsys, suffix, weights
+):
+    options = {"weights": saved.get(weights, weights), "compare": suffix == ".html"}
+    source, out = tmp_path / "a.tif", tmp_path / f"b{suffix}"
+    write_photo(torch.rand(1, 3, 20, 30), source)
+    assert enhance_files([source], out, **options) == 0
+    assert enhance_files([source], out, **options) == 0
+    out.write_bytes(b"somebody's only copy")
+    assert enhance_files([source], out, dry_run=True, **options) == 0
+    assert capsys.readouterr().out.endswith(f"b{suffix} (exists)\n")
+    assert enhance_files([source], out, **options) == 1
+    assert f"b{suffix} exists and lpie did not write it" in caplog.text
+    assert out.read_bytes() == b"somebody's only copy"
+    assert enhance_files([source], out, overwrite=True, **options) == 0
+    assert len(out.read_bytes()) > 100
+
+
+def test_original_photographs_are_never_taken_for_lpies_own(tmp_path, saved, caplog):
+    (tmp_path / "photos").mkdir()
+    for name in ("p.png", "photos/p.png"):
+        write_photo(torch.rand(1, 3, 20, 30), tmp_path / name, bits=8)
+    before = (tmp_path / "photos/p.png").read_bytes()
+    assert enhance_files([tmp_path / "p.png"], tmp_path / "photos", weights=saved["tone-grid"]) == 1
+    assert (tmp_path / "photos/p.png").read_bytes() == before
+    assert "--overwrite" in caplog.text
+
+
+def test_messages_name_their_photograph(tmp_path, saved, caplog):
+    caplog.set_level("INFO")
+    Image.new("RGBA", (60, 40), (90, 20, 150, 99)).save(tmp_path / "glass.png")
+    dark = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8))
+    dark.save(tmp_path / "clear.png")
+    assert enhance_files([tmp_path], tmp_path / "out", "dehaze", "operator") == 0
+    assert f"{tmp_path / 'glass.png'}: its transparent parts become white." in caplog.text
+    assert f"{tmp_path / 'clear.png'}: no haze found" in caplog.text
+
+
+def test_what_a_file_holds_beside_its_photograph_is_named_where_it_is_not_kept(tmp_path, saved, caplog):
+    caplog.set_level("INFO")
+    picture = Image.new("RGB", (30, 20), (90, 120, 150))
+    note = PngInfo()
+    note.add_text("Title", "A garden")
+    picture.save(tmp_path / "a.png", pnginfo=note)
+    picture.save(tmp_path / "b.jpg", xmp=b"<x:xmpmeta/>")
+    picture.save(tmp_path / "c.gif", save_all=True, append_images=[Image.new("RGB", (30, 20))])
+    tags = [(700, "B", 12, b"<x:xmpmeta/>", True), (33723, "B", 8, b"12345678", True)]
+    tifffile.imwrite(tmp_path / "d.tif", np.asarray(picture), photometric="rgb", extratags=tags)
+    picture.save(tmp_path / "e.png")
+    picture.save(tmp_path / "f.mpo", "MPO", save_all=True, append_images=[picture])
+    (tmp_path / "f.mpo").rename(tmp_path / "f.jpg")
+    assert enhance_files([tmp_path], tmp_path / "out", weights=saved["tone-grid"]) == 0
+    told = [record.message for record in caplog.records if "not kept" in record.message]
+    assert told == [
+        f"{tmp_path / 'a.png'}: not kept: text.",
+        f"{tmp_path / 'b.jpg'}: not kept: XMP.",
+        f"{tmp_path / 'c.gif'}: not kept: all pictures but the first.",
+        f"{tmp_path / 'd.tif'}: not kept: XMP, IPTC.",
+    ]
+
+
+@pytest.mark.parametrize("out", ["two.html", "two.png"])
+def test_a_page_or_a_picture_is_no_folder_for_several_photographs(tmp_path, saved, out):
+    for name in ("a.png", "b.png"):
+        write_photo(torch.rand(1, 3, 20, 30), tmp_path / name, bits=8)
+    for sources in ([tmp_path / "a.png", tmp_path / "b.png"], [tmp_path]):
+        with pytest.raises(ValueError, match=f"{out}: expected a folder for the results, got the name of one file"):
+            enhance_files(sources, tmp_path / out, weights=saved["tone-grid"], compare=True)
+    assert not (tmp_path / out).exists()
+
+
+@pytest.mark.parametrize(
+    ("operator", "settings", "said"),
+    [
+        ("tone", {"sigma_r": 0.0}, "sigma_r must be finite and above 0, got 0"),
+        ("tone", {"alpha": float("nan")}, "alpha must be finite and above 0, got nan"),
+        ("dehaze", {"safeguard": 3.0}, "safeguard must be finite and at least 0 and at most 1, got 3"),
+        ("dehaze", {"haze_kept": 3.0}, "haze_kept must be finite and at least 0 and at most 1, got 3"),
+    ],
+)
+def test_a_setting_out_of_bounds_is_found_before_any_photograph(tmp_path, operator, settings, said):
+    with pytest.raises(ValueError, match=said):
+        enhance_files([tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "out", operator, settings=settings)
+
+
+@pytest.mark.parametrize(("strength", "looked"), [(1.0, False), (1.5, True)])
+def test_what_is_unexplained_is_looked_for_beyond_full_strength_too(tmp_path, caplog, monkeypatch, strength, looked):
+    monkeypatch.setattr("lpie.photos.enhancement.find_spec", lambda _: True)
+    monkeypatch.setattr("lpie.judges.unexplained.unexplained_change", lambda *_, hazy: torch.tensor([0.34]))
+    write_photo(torch.rand(1, 3, 90, 100), tmp_path / "a.png", bits=8)
+    write_photo(torch.rand(1, 3, 90, 900), tmp_path / "long.png", bits=8)  # 64 px a side where it is looked at
+    sources = [tmp_path / "a.png", tmp_path / "long.png"]
+    assert enhance_files(sources, tmp_path / "out", "tone", "operator", strength=strength) == 0
+    assert ("a.png: 34 % of the photo shows a change" in caplog.text) == looked
+    assert "long.png" not in caplog.text
+
+
+def test_a_read_only_file_is_named_with_what_to_do_and_no_number(tmp_path, saved, caplog):
+    write_photo(torch.rand(1, 3, 20, 30), tmp_path / "a.png", bits=8)
+    out = tmp_path / "out.png"
+    assert enhance_files([tmp_path / "a.png"], out, weights=saved["tone-grid"]) == 0
+    out.chmod(0o444)
+    assert enhance_files([tmp_path / "a.png"], out, weights=saved["tone-grid"]) == 1
+    assert "read-only: make it writable or name another; nothing that was there has changed" in caplog.text
+    assert "Errno" not in caplog.text
+    assert "has room" not in caplog.text

@@ -100,7 +100,7 @@ def test_settings_of_another_type_are_refused_by_what_was_expected(critic: NIMA)
         PerceptualObjective("l2", critic, "1")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"Unknown fidelity None\. Choose one of l1"):
         PerceptualObjective(None)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"Expected the name of a critic or a \.safetensors file, got NoneType"):
+    with pytest.raises(TypeError, match=r"Expected a critic's name or a \.safetensors file, got NoneType"):
         NIMALoss(None)  # type: ignore[arg-type]
 
 

@@ -108,3 +108,8 @@ def test_damage_of_no_strength_is_none_and_unknown_damage_is_refused(photo: torc
         assert (damaged(photo, kind, 0.0) - photo).abs().max() <= 0.5 / 255 + 1e-6
     with pytest.raises(ValueError, match="choose one of blotches"):
         damaged(photo, "scratches", 1.0)
+
+
+def test_photographs_too_small_to_be_looked_at_are_refused() -> None:
+    with pytest.raises(ValueError, match="sides of at least 32 px"):
+        unexplained_change(torch.rand(1, 3, 20, 40), torch.rand(1, 3, 20, 40))

@@ -33,6 +33,7 @@ from lpie.operators.nonlocal_dehazing import dehaze
 from lpie.operators.safeguard import trusted_transmission
 from lpie.vocabulary import Luminance, PerPhoto, Photo
 
+SMALLEST_SIDE = 32  # px
 LARGEST_SIDE = 1024
 """Larger photos are reduced to this: what is seen when the whole photo is on a screen."""
 
@@ -69,6 +70,8 @@ def unexplained_map(photo: Photo, enhanced: Photo, *, hazy: bool = False) -> Lum
     Source: Weibull psychometric function, Watson, Probability summation over time, Vision Research 1979.
     """
     _check(photo, enhanced)
+    if min(photo.shape[-2:]) < SMALLEST_SIDE:
+        raise ValueError(f"Expected sides of at least {SMALLEST_SIDE} px, got {tuple(photo.shape)}: use larger photos.")
     photo, enhanced = within(photo, LARGEST_SIDE), within(enhanced, LARGEST_SIDE)
     seen = visible_difference(enhanced, explained_rendition(photo, enhanced, hazy=hazy))
     return 1 - torch.exp2(-(seen.clamp(min=0) ** STEEPNESS))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import struct
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ MOST_MEGAPIXELS = 250.0  # of a photo, where no other limit is given
 FREE_BYTES = 64 << 20  # of pixels, whatever the length of the file
 MOST_COMPRESSED = 3000  # bytes of pixels for one byte of a file: no photograph is so flat
 COPIES = 3  # of the pixels that reading, converting and writing hold at a time
+IPTC = 0x0404  # of Photoshop's resources
 END_OF_JPEG = b"\xff\xd9"
 SRGB_GAMMA, GAMMA_TOLERANCE = 0.45455, 0.05  # of a PNG's gAMA chunk, which says by it that it is sRGB (libpng)
 
@@ -45,6 +47,7 @@ class Decoded:
     tag_profile: bytes | None = None  # color said by other means, where there is no ICC profile
     exif: Image.Exif = field(default_factory=Image.Exif)
     dpi: Any = None
+    left_out: tuple[str, ...] = ()  # what else is in the file
 
 
 def decode(content: bytes, most_megapixels: float = MOST_MEGAPIXELS) -> Decoded:
@@ -74,9 +77,16 @@ def decode(content: bytes, most_megapixels: float = MOST_MEGAPIXELS) -> Decoded:
     elif decoded.kind == "PPM" and picture.mode != "1":
         depth, reader = _ppm_depth(content)
     check_size(picture.height, picture.width, len(picture.getbands()), depth, len(content), most_megapixels)
-    decoded.exif, decoded.dpi = picture.getexif(), picture.info.get("dpi")
+    decoded.exif, decoded.dpi, decoded.left_out = picture.getexif(), picture.info.get("dpi"), _left_out(picture)
     decoded.pixels = scaled(reader(content, picture), depth)
     return decoded
+
+
+def _left_out(picture: Image.Image) -> tuple[str, ...]:
+    info, several = picture.info, getattr(picture, "is_animated", False) and picture.format != "MPO"
+    text = any(isinstance(value, str) and name != "XML:com.adobe.xmp" for name, value in info.items())
+    there = "xmp" in info, IPTC in info.get("photoshop", {}), text or "comment" in info, several
+    return tuple(compress(("XMP", "IPTC", "text", "all pictures but the first"), there))
 
 
 def open_picture(content: bytes) -> ImageFile.ImageFile:
@@ -96,7 +106,7 @@ def check_size(height: int, width: int, channels: int, depth: int, length: int, 
     needed = height * width * channels * (1 if depth <= 8 else 2)
     if height * width > most_megapixels * 1e6:
         raise ValueError(
-            f"it has {height * width / 1e6:.0f} megapixels and {most_megapixels:g} are allowed; allow more by "
+            f"it has {height * width / 1e6:g} megapixels and {most_megapixels:g} are allowed; allow more by "
             "max_megapixels (--max-megapixels)"
         )
     if needed > max(FREE_BYTES, MOST_COMPRESSED * length):
@@ -228,7 +238,8 @@ def _heif(content: bytes, most_megapixels: float) -> Decoded:
         exif.pop(ExifTags.Base.Orientation, None)
     pixels = np.asarray(file)
     pixels = scaled(pixels >> (16 - depth), depth) if depth > 8 else pixels
-    return Decoded(pixels, "HEIF", profile, tag_profile=tag_profile, exif=exif)
+    left_out = ("XMP",) * bool(file.info.get("xmp"))
+    return Decoded(pixels, "HEIF", profile, tag_profile=tag_profile, exif=exif, left_out=left_out)
 
 
 def _tiff(content: bytes, most_megapixels: float) -> Decoded:
@@ -267,7 +278,8 @@ def _tiff(content: bytes, most_megapixels: float) -> Decoded:
         dpi = page.resolution if inch else tuple(value * 2.54 for value in page.resolution)
         known = "XResolution" in page.tags and page.resolutionunit != tifffile.RESUNIT.NONE
         space = {"CIELAB": "LAB", "SEPARATED": "CMYK"}.get(photometric, "")
-        return Decoded(pixels, "TIFF", page.iccprofile, space, exif=exif, dpi=dpi if known else None)
+        left_out = tuple(name for name, tag in (("XMP", 700), ("IPTC", 33723)) if tag in page.tags)
+        return Decoded(pixels, "TIFF", page.iccprofile, space, None, exif, dpi if known else None, left_out)
 
 
 def _is_plain_ycbcr(page: Any) -> bool:

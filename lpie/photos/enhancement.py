@@ -27,7 +27,7 @@ from lpie.photos.decoding import MOST_MEGAPIXELS
 from lpie.photos.folders import Skipped, pairs
 from lpie.photos.photographs import from_pixels, to_pixels
 from lpie.photos.reading import PhotoFile, open_photo
-from lpie.photos.signature import NO_CRITIC, critic_of, sign
+from lpie.photos.signature import NO_CRITIC, critic_of, is_own, sign
 from lpie.photos.tiles import Enhancer, LargePhoto, rendered_tiles
 from lpie.photos.writing import WRITTEN, encode_photo, save_photo
 from lpie.vocabulary import Photo
@@ -93,13 +93,15 @@ def enhance_files(
     preview: bool = False,
     dry_run: bool = False,
     max_megapixels: float = MOST_MEGAPIXELS,
+    overwrite: bool = False,
 ) -> int:
     """Enhance photo files and write each with its EXIF, resolution and bit depth; the number of files that failed.
 
     `sources`: files, folders (searched throughout), or `-` for standard input. `out`: a file for one photo, a folder
     for several, or `-` for standard output in the format of the input. `compare` writes before and after side by side,
     or as a page with a slider where `out` ends in .html; `preview` enhances a reduced copy, `dry_run` only prints what
-    would be written. The others are as for `enhance`.
+    would be written. A file that is there is replaced if lpie wrote it, or with `overwrite`. The others are as for
+    `enhance`.
 
     What cannot be read or written is named in the log and the rest is done. Raises ValueError or FileNotFoundError,
     before anything is written, if `out` does not suit the sources or as `enhance`; OSError where the disk is full.
@@ -114,16 +116,20 @@ def enhance_files(
             if isinstance(pair, Skipped):
                 raise ValueError(str(pair))
             source, target = pair
+            exists = target != "-" and os.path.exists(target)
             if dry_run:
-                print(f"{names.printable(source)} -> {names.printable(target)}")
+                print(f"{names.printable(source)} -> {names.printable(target)}{' (exists)' if exists else ''}")
                 continue
+            if exists and not (overwrite or is_own(target)):
+                raise ValueError(f"{target} exists and lpie did not write it; name another, or give --overwrite.")
             photo = open_photo(sys.stdin.buffer.read() if source == "-" else source, max_megapixels)
+            if photo.left_out:
+                log.info("%s: not kept: %s.", names.printable(source), ", ".join(photo.left_out))
             photo = _reduced(photo, PREVIEW) if preview else photo
             enhanced = enhance_file(photo, enhancer, tile)
-            if told is not None and critic_of(told[1]) != NO_CRITIC:
+            if strength > 1 or (told is not None and critic_of(told[1]) != NO_CRITIC):
                 _say_what_is_unexplained(source, photo, enhanced, hazy=enhancer.operator.estimate is not None)
-            if told is not None:
-                sign(enhanced.exif, *told)
+            sign(enhanced.exif, *(told or (operator, None)))
             if is_page(target):
                 save_page(photo, enhanced, target, source)
                 continue
@@ -135,18 +141,18 @@ def enhance_files(
             if isinstance(error, OSError) and error.errno in NO_ROOM:
                 raise
             name = "" if isinstance(pair, Skipped) else pair[0]
-            log.error("skipped %s", Skipped(name, str(error) or type(error).__name__))
+            log.error("skipped %s", Skipped(name, names.said(error)))
             failures += 1
     return failures
 
 
 def _say_what_is_unexplained(name: str, photo: PhotoFile, enhanced: PhotoFile, *, hazy: bool) -> None:
-    """Warn where a network that a critic trained changed what no tone curve, local contrast or haze explains."""
-    if find_spec("pycvvdp") is None or min(photo.pixels.shape[:2]) < LOOKED_AT // 8:
+    """Warn where a critic's network, or a strength above 1, changed what no tone, local contrast or haze explains."""
+    before, after = (from_pixels(_reduced(one, LOOKED_AT).pixels) for one in (photo, enhanced))
+    if find_spec("pycvvdp") is None or min(before.shape[-2:]) < LOOKED_AT // 8:
         return
     from lpie.judges.unexplained import unexplained_change
 
-    before, after = (from_pixels(_reduced(one, LOOKED_AT).pixels) for one in (photo, enhanced))
     share = float(unexplained_change(before, after, hazy=hazy))
     if share > JUDGES["unexplained"].plain:
         text = "%s: %.0f %% of the photo shows a change that no tone curve, local contrast or haze explains; look at it"
@@ -184,6 +190,8 @@ def load_enhancer(
             raise ValueError(f"{setting} belongs to {' and '.join(owners)}, and the operator is {operator}.")
         names.find({field.name: field for field in fields(row.settings())}, setting, "setting")
     chosen = replace(row.settings(), **{**careful, **settings})
+    if settings:
+        row.apply(torch.full((1, 3, 16, 16), 0.5), chosen)  # raises where a setting is out of bounds
     enhancer = Enhancer(row, None, chosen, _device(device), strength, noise)
     of_estimate = [name for name in settings if name in row.careful]  # which networks may use too
     settings = {name: value for name, value in settings.items() if name not in row.careful}
@@ -253,7 +261,7 @@ def windows_of(photo: PhotoFile, device: torch.device | str = "cpu") -> LargePho
     def read(top: int, bottom: int, left: int, right: int) -> Photo:
         return from_pixels(photo.pixels[top:bottom, left:right]).to(device)
 
-    return LargePhoto(read, *photo.pixels.shape[:2])
+    return LargePhoto(read, *photo.pixels.shape[:2], photo.name)
 
 
 def _reduced(photo: PhotoFile, longest: int) -> PhotoFile:

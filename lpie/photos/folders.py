@@ -76,8 +76,8 @@ def pairs(sources: Sequence[str], out: str) -> Iterable[tuple[str, str] | Skippe
             return [(sources[0], out)]
         kind_of(out)
         return _targets([(Path(sources[0]), Path(""))], Path(out))
-    if not into_folder and (os.path.exists(out) or Path(out).suffix.lower() in KINDS):
-        raise ValueError(f"{out}: expected a folder for the results, got a file; name a folder.")
+    if not into_folder and (os.path.exists(out) or is_page(out) or Path(out).suffix.lower() in KINDS):
+        raise ValueError(f"{out}: expected a folder for the results, got the name of one file; name a folder.")
     return _targets(photos_in(sources, out), Path(out))
 
 

@@ -16,6 +16,7 @@ from typing import TypeAlias
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from lpie.names import printable
 from lpie.photos.color_profiles import (
     BAND,
     LAB,
@@ -44,6 +45,8 @@ class PhotoFile:
     dpi: tuple[float, float] | None = None  # pixels per inch, horizontal and vertical
     kind: str = "PNG"  # of file it came from, as Pillow names it
     profile: bytes = SRGB  # that the file has and will have again; the pixels are sRGB all the same
+    name: str = "the photo"  # what messages call it
+    left_out: tuple[str, ...] = ()  # what else is in its file
 
     @property
     def bits(self) -> int:
@@ -65,7 +68,7 @@ def open_photo(source: PhotoSource, max_megapixels: float = MOST_MEGAPIXELS) -> 
     """
     name, content = _content(source)
     try:
-        return _upright_srgb(decode(content, max_megapixels))
+        return _upright_srgb(name, decode(content, max_megapixels))
     except UnidentifiedImageError as error:
         kinds = ", ".join(sorted(set(KINDS.values())))
         raise ValueError(f"{name}: expected a photograph ({kinds}), got something else.") from error
@@ -101,21 +104,21 @@ def _content(source: PhotoSource) -> tuple[str, bytes]:
     return name, content
 
 
-def _upright_srgb(decoded: Decoded) -> PhotoFile:
+def _upright_srgb(name: str, decoded: Decoded) -> PhotoFile:
     pixels, exif = decoded.pixels.reshape(*decoded.pixels.shape[:2], -1), decoded.exif
     channels = {"CMYK": 4, "LAB": 3}.get(decoded.space, 1 if pixels.shape[2] < 3 else 3)
     color, alpha = pixels[..., :channels], pixels[..., channels : channels + 1]
-    color, profile = _to_srgb(color, decoded)
+    color, profile = _to_srgb(color, decoded, name)
     if alpha.size and alpha.min() < np.iinfo(alpha.dtype).max:
-        log.warning("Its transparent parts become white.")
+        log.warning("%s: its transparent parts become white.", printable(name))
         color = color if color.flags.writeable else color.copy()
         _over_white(color, alpha)
     color = np.broadcast_to(color, (*color.shape[:2], 3))
-    color = _upright(color, exif.pop(ExifTags.Base.Orientation, 1))
+    color = np.ascontiguousarray(_upright(color, exif.pop(ExifTags.Base.Orientation, 1)))
     resolution = tuple(float(value) for value in decoded.dpi or ())
     known = len(resolution) == 2 and all(0 < value < 1e6 for value in resolution)
     pixels_per_inch = (resolution[0], resolution[1]) if known else None
-    return PhotoFile(np.ascontiguousarray(color), exif, pixels_per_inch, decoded.kind, profile)
+    return PhotoFile(color, exif, pixels_per_inch, decoded.kind, profile, name, decoded.left_out)
 
 
 def _over_white(color: Pixels, alpha: Pixels) -> None:
@@ -126,7 +129,7 @@ def _over_white(color: Pixels, alpha: Pixels) -> None:
         color[top : top + BAND] = np.rint(white + (band - white) * shown)
 
 
-def _to_srgb(pixels: Pixels, decoded: Decoded) -> tuple[Pixels, bytes]:
+def _to_srgb(pixels: Pixels, decoded: Decoded, name: str) -> tuple[Pixels, bytes]:
     """The colors in sRGB, and the profile that their file should have again: its own if that can be written to."""
     space = decoded.space or {1: "GRAY"}.get(pixels.shape[2], "RGB")
     if space == "LAB":
@@ -137,7 +140,7 @@ def _to_srgb(pixels: Pixels, decoded: Decoded) -> tuple[Pixels, bytes]:
             return pixels, profile
         kept = space == "RGB" and can_be_written(profile)
         if space == "RGB" and not kept:
-            log.warning("Its color profile can only be read from: the result will be sRGB.")
+            log.warning("%s: its color profile can only be read from: the result will be sRGB.", printable(name))
         return converted(pixels, profile, SRGB, space), profile if kept else SRGB
     if space == "CMYK":
         return _without_inks(pixels), SRGB

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lpie.critic.nima import NIMA, mean_score, nearest_weights, score_standard_deviation
 from lpie.imaging.resampling import resize
-from lpie.names import printable
+from lpie.names import printable, said
 from lpie.photos.decoding import MOST_MEGAPIXELS
 from lpie.photos.enhancement import windows_of
 from lpie.photos.folders import Skipped, photos_in
@@ -131,7 +131,7 @@ def _read(file: Path | Skipped, critic: NIMA, name: str, max_megapixels: float) 
         with torch.inference_mode():
             return Read(square_of(photo, critic), conflict(photo.exif, name))
     except (OSError, ValueError, MemoryError, RuntimeError) as error:
-        return Skipped(os.fspath(file), str(error).removeprefix(f"{os.fspath(file)}: ") or type(error).__name__)
+        return Skipped(os.fspath(file), said(error).removeprefix(f"{os.fspath(file)}: "))
 
 
 def square_of(photo: PhotoFile, critic: NIMA) -> Tensor:

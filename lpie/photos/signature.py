@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import ExifTags, Image
 from lpie.critic import CRITICS
 
 NO_CRITIC = "none"
+OWN = re.compile(rb"lpie: (network|operator|page) ")  # as files hold it
 _SIGNATURE = re.compile(r"(; )?lpie: network ([^,;]+), critic ([^,;]+)")
 
 
@@ -23,15 +25,22 @@ def critic_of(metadata: Mapping[str, str]) -> str:
     return Path(json.loads(metadata.get("study", "{}")).get("critic", NO_CRITIC)).stem
 
 
-def sign(exif: Image.Exif, network: str, metadata: Mapping[str, str]) -> None:
-    """Add the network's name and its critic to EXIF's Software, after what stands there; replaces an older signature.
+def sign(exif: Image.Exif, name: str, metadata: Mapping[str, str] | None) -> None:
+    """Add a network's name and its critic to EXIF's Software, after what stands there; replaces an older signature.
 
-    `metadata` is that of the network's safetensors file, where `study` names the critic.
+    `metadata` is that of the network's safetensors file, where `study` names the critic. None: `name` is the operator
+    itself, which is added where lpie has not signed yet.
     """
-    critic = critic_of(metadata)
-    earlier = _SIGNATURE.sub("", str(exif.get(ExifTags.Base.Software, "")))
-    signature = f"lpie: network {Path(network).stem}, critic {critic}"
-    exif[ExifTags.Base.Software] = f"{earlier}; {signature}" if earlier else signature
+    software = str(exif.get(ExifTags.Base.Software, ""))
+    if metadata is None and OWN.search(software.encode()):
+        return
+    made = f"operator {name}" if metadata is None else f"network {Path(name).stem}, critic {critic_of(metadata)}"
+    exif[ExifTags.Base.Software] = f"{_SIGNATURE.sub('', software)}; lpie: {made}".removeprefix("; ")
+
+
+def is_own(path: str) -> bool:
+    """Whether lpie wrote the file: a picture that is signed, or a page. Raises OSError if it cannot be read."""
+    return os.path.isfile(path) and bool(OWN.search(Path(path).read_bytes()))
 
 
 def conflict(exif: Image.Exif, critic: str) -> str | None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from lpie.imaging.color import luma
 from lpie.imaging.guided_filter import guided_maps
 from lpie.imaging.resampling import bilinear_weights, resize, scaled_size
+from lpie.names import printable
 from lpie.networks.bilateral_grid import BilateralGrid
 from lpie.networks.context_aggregation import ContextAggregationNetwork
 from lpie.networks.operator_parameters import OperatorParameters, Settings
@@ -48,6 +49,7 @@ class LargePhoto:
     read: Windowed
     height: int
     width: int
+    name: str = "the photo"  # what messages call it
 
     def bands(self) -> list[tuple[int, int]]:
         """First row and the row after the last of bands of about `BAND_PIXELS`."""
@@ -207,7 +209,7 @@ def _dehazing(enhancer: Enhancer, photo: LargePhoto) -> Windowed:
     estimate = nonlocal_dehazing.dehaze(
         small, gamma=settings.gamma, smoothness=settings.smoothness, safeguard=settings.safeguard
     )
-    _log_presence(estimate)
+    _log_presence(estimate, printable(photo.name))
     chosen: Settings = {}
     if network is not None:
         chosen = network.choose(photo.reduced(*network.thumbnail_size), estimate)
@@ -226,13 +228,13 @@ def _dehazing(enhancer: Enhancer, photo: LargePhoto) -> Windowed:
     return render
 
 
-def _log_presence(estimate: Dehazed) -> None:
+def _log_presence(estimate: Dehazed, name: str) -> None:
     presence = 1.0 if estimate.presence is None else estimate.presence.item()
     airlight = [round(value, 2) for value in estimate.airlight[0].tolist()]
     if presence == 0:
-        log.info("No haze found, so none is removed.")
+        log.info("%s: no haze found, so none is removed.", name)
     elif presence < 1:
-        log.info("Little haze found: %.0f %% of it is undone, airlight %s.", 100 * presence, airlight)
+        log.info("%s: little haze found: %.0f %% of it is undone, airlight %s.", name, 100 * presence, airlight)
 
 
 def _window_of(whole: Tensor) -> Windowed:

@@ -61,11 +61,10 @@ def save_photo(photo: PhotoFile, path: str | os.PathLike[str]) -> None:
         with atomic_path(path) as temporary, temporary.open("wb+") as stream:
             encode_photo(photo, stream, kind)
     except OSError as error:
-        raise OSError(
-            error.errno,
-            f"Cannot write {os.fspath(path)} ({error.strerror or error}); nothing that was there has changed. "
-            "Choose a folder that can be written and has room",
-        ) from error
+        own = error.filename == os.fspath(Path(path))  # of atomic_path, with its own advice
+        advice = "" if own else " Choose a folder that can be written and has room."
+        reason = f"{error.strerror or error}; nothing that was there has changed.{advice}"
+        raise OSError(error.errno, f"Cannot write {os.fspath(path)}: {reason}") from error
     except ValueError as error:
         raise ValueError(f"Cannot write {os.fspath(path)} as {kind}: {error}.") from error
 

@@ -40,8 +40,7 @@ def open_weights(
     chosen, `others` too.
     """
     if not isinstance(name, str | os.PathLike):
-        wanted = CALLED[kind] if kind else "weights"
-        raise TypeError(f"Expected the name of {wanted} or a .safetensors file, got {type(name).__name__}.")
+        raise TypeError(f"Expected a {kind or 'network'}'s name or a .safetensors file, got {type(name).__name__}.")
     shipped = SHIPPED / f"{os.fspath(name)}.safetensors"
     path = shipped if shipped.exists() else Path(name)
     if path.is_dir():
