@@ -134,9 +134,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             with open(written_here, "a", encoding="utf-8") as outputs:
                 outputs.write(json.dumps(os.path.abspath(final)) + "\n")
     except Exception as error:
-        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(
-            error
-        ):  # safetensors says it in words
+        in_words = "No space left" in str(error)  # as safetensors says it
+        if in_words or getattr(error, "errno", None) == errno.ENOSPC:
             text = "The disk is full: free some room and start again, what was finished is kept"
             raise OSError(errno.ENOSPC, text, os.fspath(final)) from error
         raise

@@ -50,7 +50,7 @@ def write(folder: Path, text: str) -> Path:
         (START + "gamas = [0.1]\n", r"line 5: there is no setting gamas here\. Did you mean 'gammas'"),
         (START + "gammas = [-0.1]\n", r"line 5: gammas.0: expected a number greater than 0, got -0.1"),
         (START + "gammas = []\n", r"line 5: 'gammas' is empty: give the critics weights, such as .*, or set critics"),
-        (START + "seeds = [0, 0]\n", r"line 5: seeds: expected a list with each of them once, got \[0, 0\]"),
+        (START + "seeds = [0, 0]\n", r"line 5: seeds: expected each of them once, got \[0, 0\]"),
         (START + "smoothness = -1\n", r"line 5: smoothness: expected a number greater than or equal to 0, got -1"),
         (START.replace("= 48", "= 5"), r"line 3: shortest_side: expected at least 16 px, or 0 for no change, got 5"),
         (START.replace("[48]", "[8]"), r"line 4: schedule.sides.0: expected a number greater than or equal to 16, got"),

@@ -69,8 +69,9 @@ def _writable(what: str, folder: Path) -> Finding:
 
 def _jupyter() -> Finding:
     try:
-        text = f"papermill {metadata.version('papermill')}, ipykernel {metadata.version('ipykernel')}"
-        return Finding("notebooks", text)
+        return Finding(
+            "notebooks", ", ".join(f"{name} {metadata.version(name)}" for name in ("papermill", "ipykernel"))
+        )
     except metadata.PackageNotFoundError as error:
         return Finding("notebooks", f"{error.name} is not installed: make study sets everything up", good=False)
 

@@ -36,10 +36,7 @@ def fingerprint(
 
 def training_fingerprint() -> Fingerprint:
     """What every trained and evaluated network rests on besides its own study: the code, and the shipped weights."""
-    return {
-        "package source": source_digests(reachable({PACKAGE / "study" / "experiments.py"})),
-        "weights": _weights(),
-    }
+    return {"package source": source_digests(reachable({PACKAGE / "study" / "experiments.py"})), "weights": _weights()}
 
 
 def _weights() -> dict[str, str | None]:

@@ -47,9 +47,8 @@ def main() -> None:
                 os.environ["LPIE_RESULTS"] = str(work / "demo")
             stem, _, operator = name.partition("-")
             notebook, folder = work / f"{name}.ipynb", notebooks_folder()
-            parameters = {"profile": "demo" if name in OPEN_PAGES else "study"} | (
-                {"operator": operator} if operator else {}
-            )
+            parameters = {"profile": "demo" if name in OPEN_PAGES else "study"}
+            parameters |= {"operator": operator} if operator else {}
             papermill.execute_notebook(folder / f"{stem}.ipynb", notebook, parameters, cwd=folder, progress_bar=False)
             with atomic_path(PUBLISHED / "notebooks" / f"{name}.html") as page:
                 page.write_text(as_page(nbformat.read(notebook, as_version=4), work), encoding="utf-8")

@@ -10,25 +10,7 @@ import traitlets
 import lpie.figures
 
 ELEMENT = Path(lpie.figures.__file__).parent / "vendor" / "img-comparison-slider.js"
-
-VIEW = """
-function render({ model, el }) {
-  el.innerHTML = `<img-comparison-slider tabindex="0" aria-label="before and after"
-    ><img slot="first"><img slot="second"></img-comparison-slider>`;
-  const show = (name, slot) => {
-    const picture = el.querySelector(`[slot="${slot}"]`);
-    const old = picture.src;
-    picture.alt = name;
-    picture.src = URL.createObjectURL(new Blob([model.get(name)]));
-    if (old) URL.revokeObjectURL(old);
-  };
-  for (const [name, slot] of [["before", "first"], ["after", "second"]]) {
-    show(name, slot);
-    model.on(`change:${name}`, () => show(name, slot));
-  }
-}
-export default { render };
-"""
+VIEW = Path(__file__).with_name("comparison.js").read_text(encoding="utf-8")
 
 
 class Comparison(anywidget.AnyWidget):

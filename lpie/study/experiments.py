@@ -1,7 +1,6 @@
 """Trains and evaluates the rows of a table, each once, whatever interrupts it; several processes may share the work.
 
-A run's folder holds all that is known of it: weights, log, record, scores and crops, so that nothing else needs to
-know how the work was divided.
+A run's folder holds all that is known of it, so that nothing else needs to know how the work was divided.
 
     lpie study train study --stage fidelity -p operators=tone -p networks=grid --output FOLDER
 """
@@ -134,9 +133,7 @@ def _one_target(profile: Profile, operator: str, studies: Sequence[Study], folde
     asked, record = target_settings(profile, operator), folder / "runs" / f"{operator}-target" / "run.json"
     before = read_json(record).get("targets", asked) if record.exists() else asked
     if before != asked:
-        raise ValueError(
-            f"{folder} holds results for {operator} targets of {before}, not {asked}: name another folder."
-        )
+        raise ValueError(f"{folder} holds {operator} results of targets of {before}, not {asked}: name another folder.")
 
 
 def load_judges(profile: Profile, device: str) -> dict[str, Judge]:

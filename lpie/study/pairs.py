@@ -25,10 +25,7 @@ LOOKED_AT = 512  # px, shorter side at which pairs are checked before anything i
 
 
 def find_mismatches(sources: Sequence[Source]) -> Iterator[str]:
-    """What `aligned` says of each pair that does not fit, and of each file that cannot be read; looks at small copies.
-
-    Those of the registry are known to fit.
-    """
+    """What `aligned` says of small copies of each pair that does not fit or cannot be read; the registry's all fit."""
     paired = [source for source in sources if source.other and not source.registered]
     with ThreadPoolExecutor() as pool:
         yield from filter(None, pool.map(_mismatch, paired))

@@ -80,8 +80,8 @@ class Draws(NamedTuple):
 def draw_photographs(seed: int, schedule: Schedule, frames: Sequence[tuple[int, int]]) -> Draws:
     """The draws of every step of a run. `frames`: (side in px, number of photographs) of each frame.
 
-    Every side of the schedule is drawn as often; within a side every photograph is. Raises ValueError for a side at
-    which there is no photograph.
+    Every side of the schedule is drawn as often; within a side every photograph is. Raises ValueError where a side has
+    no photograph.
     """
     generator = torch.Generator().manual_seed(seed)
     counts = torch.tensor([count for _, count in frames], dtype=torch.float64)

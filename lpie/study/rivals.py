@@ -75,9 +75,8 @@ def tune_trivial_edit(
     the error grows nearly in proportion to the turn, so a few corrections suffice.
     """
     targets = [from_uint8(scene.target[None]).to(device) for scene in scenes[:TUNING_SCENES]]
-    photos, small = (
-        torch.cat([resize(target, side, side) for target in targets]) for side in (TUNING_SIDE, FITTING_SIDE)
-    )
+    sides = (TUNING_SIDE, FITTING_SIDE)
+    photos, small = (torch.cat([resize(target, side, side) for target in targets]) for side in sides)
 
     def fidelity(edit: GlobalEdit) -> float:
         return float(psnr(edit(small), small).clamp_max(100.0).mean())
@@ -162,8 +161,7 @@ def run_rivals(
     """Evaluate every rival of `operator` at every rung, as pseudo-runs `<operator>-<kind>-<critic>-<n>dB`, each once.
 
     Edits are tuned on validation targets, attacks learned on training targets. `ladders`: PSNR in dB by kind of rival;
-    LADDERS on a GPU, CPU_LADDERS elsewhere. `critics`: else the profile's. Published evidence in `folder` stands as it
-    is.
+    LADDERS on a GPU, CPU_LADDERS elsewhere. `critics`: else the profile's. Published evidence stands as it is.
     """
     critics, device = profile.critics if critics is None else critics, device or default_device()
     if is_gathered(folder):

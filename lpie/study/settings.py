@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, field, replace
 from itertools import product
@@ -54,15 +55,9 @@ JudgeName = Annotated[str, _row_of(JUDGES, "judge")]
 Side = Annotated[int, Field(ge=16)]  # px
 ReducedSide = Annotated[int, _expect(lambda side: side == 0 or side >= 16, "at least 16 px, or 0 for no change")]
 PlaceInResults = Annotated[
-    str,
-    _expect(
-        lambda name: name not in ("", ".", "..") and not set(name) & set("/\\\0"),
-        "a folder in results, not a path (for that, --output)",
-    ),
+    str, _expect(re.compile(r"(?!\.\.?\Z)[^/\\\0]+").fullmatch, "a folder in results, not a path (for that, --output)")
 ]
-Distinct = Annotated[
-    tuple[Row, ...], _expect(lambda values: len(set(values)) == len(values), "a list with each of them once")
-]
+Distinct = Annotated[tuple[Row, ...], _expect(lambda values: len(set(values)) == len(values), "each of them once")]
 Several = Annotated[Distinct[Row], Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -125,9 +120,8 @@ class Study:
         """The network that this one goes on from, the same for every objective."""
         if self.first_phase is None:
             return None
-        return replace(
-            self, fidelity="l2", critic="none", gamma=0.0, schedule=self.first_phase, first_phase=None, smoothness=0.0
-        )
+        plain = replace(self, fidelity="l2", critic="none", gamma=0.0, smoothness=0.0)
+        return replace(plain, schedule=self.first_phase, first_phase=None)
 
     @property
     def objective(self) -> str:

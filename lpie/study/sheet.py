@@ -74,8 +74,7 @@ def write_sheet(
 
     `photographs` replace the thirty of `SHEET`. `pictures` is the folder `contact` of a study, which gets a strip of
     every photograph that may be published, for the study's report, and the table that is returned: the unexplained
-    change by each network, a row per photograph. Raises ValueError without a network; errors of reading photographs
-    and weights pass through.
+    change by each network, a row per photograph. Raises ValueError without a network.
     """
     if not networks:
         raise ValueError("Name at least one network: a shipped name, or a safetensors file.")

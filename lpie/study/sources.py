@@ -75,18 +75,13 @@ def photographs_in(rows: Photographs, splits: Sequence[Split] = SPLITS) -> list[
     Errors as `find_sources`.
     """
     if rows.set == "demo":
-        dealt = _splits(DEMO, rows).items()
-        return [
-            Source(name, split, None, hazy=rows.hazy, registered=True, public=True)
-            for name, split in dealt
-            if split in splits
-        ]
+        chosen = {name: split for name, split in _splits(DEMO, rows).items() if split in splits}
+        return [Source(*one, None, hazy=rows.hazy, registered=True, public=True) for one in chosen.items()]
     first = rows.set or rows.folder or rows.input
     inputs, registered = _files(first, bool(rows.set))
     files = _named(inputs)
-    kept = {
-        name: split for name, split in _splits(sorted(files)[rows.start : rows.stop], rows).items() if split in splits
-    }
+    dealt = _splits(sorted(files)[rows.start : rows.stop], rows)
+    kept = {name: split for name, split in dealt.items() if split in splits}
     paths: Sequence[Path] = _here([files[name] for name in kept], registered)
     others: Sequence[Path | None] = [None] * len(kept)
     if rows.target:
@@ -143,8 +138,7 @@ def _named(paths: Sequence[Path]) -> dict[str, Path]:
 def match_pairs(inputs: Mapping[str, Path], targets: Mapping[str, Path]) -> dict[str, Path]:
     """The target of each input: of the same name, else of the longest with which one of both begins.
 
-    So `a0001` belongs to `a0001_retouched`, `27_hazy` (of files named by a pattern) to `27_GT`. Raises ValueError that
-    names inputs without a target.
+    So `a0001` belongs to `a0001_retouched`, `27_hazy` (of a pattern) to `27_GT`. ValueError names inputs without one.
     """
     if all("*" not in name for name in (*inputs, *targets)) and not inputs.keys() & targets.keys():
         inputs_by, targets_by = (_without_common_end(names) for names in (inputs, targets))
@@ -205,10 +199,7 @@ def deal(names: Sequence[str], shares: Shares, group: str = "") -> dict[str, Spl
 
 
 def find_overlaps(sources: Sequence[Source]) -> list[tuple[Source, Source]]:
-    """Pairs of sources in different splits that show the same photograph, also at another size or compression.
-
-    Raises ProblemsError that names each photograph which cannot be read.
-    """
+    """Pairs in different splits that show one photograph, also resized; ProblemsError names what cannot be read."""
     files = [source for source in sources if source.path]
     with ThreadPoolExecutor() as pool:
         hashes = list(pool.map(lambda source: _perceptual_hash(source.path), files))

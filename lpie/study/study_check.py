@@ -121,11 +121,8 @@ def _scenes(side: int) -> list[Scene]:
     from lpie.study.targets import Scene, frame_length
 
     photo = torch.randint(256, (3, side, frame_length(side)), dtype=torch.uint8)
-    haze = {
-        "airlight": torch.full((3,), 0.8),
-        "transmission": torch.full((1, *photo.shape[1:]), 128, dtype=torch.uint8),
-    }
-    return [Scene(split, split, photo, photo, **haze) for split in ("train", "validation")]
+    airlight, transmission = torch.full((3,), 0.8), torch.full((1, *photo.shape[1:]), 128, dtype=torch.uint8)
+    return [Scene(split, split, photo, photo, airlight, transmission) for split in ("train", "validation")]
 
 
 def _spoken(seconds: float) -> str:

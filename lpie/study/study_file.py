@@ -95,12 +95,8 @@ def asked_profile(parameters: Mapping[str, Any]) -> tuple[Profile, dict[str, Any
     }
     lasting = {name: getattr(profile, name) for name in PROFILE_NAMES} | swept | {"settings": settings}
     if "photographs" in given:
-        place = (
-            "set"
-            if given["photographs"] in ("demo", *{Path(name).parent.as_posix() for name in registered()})
-            else "folder"
-        )
-        lasting["photographs"] = [{place: str(given["photographs"])}]
+        sets = {"demo", *(Path(name).parent.as_posix() for name in registered())}
+        lasting["photographs"] = [{"set" if given["photographs"] in sets else "folder": str(given["photographs"])}]
     if "seeds" in given and profile.fewer_seeds:
         lasting["fewer_seeds"] = [seed for seed in profile.fewer_seeds if seed in swept["seeds"]]
     if "steps" in given:

@@ -75,8 +75,7 @@ def load_scenes(profile: Profile, operator: str, folder: Path, splits: Sequence[
 
     Those that train come once for each side at which the profile trains, of which they are large enough. Always
     computed on the CPU, so that scenes do not depend on the device that trains; many at once, one a core. Raises what
-    `find_sources`, `refuse_overlaps` and reading raise, and ValueError that names the photograph where an operator
-    fails, or pairs do not fit.
+    `find_sources`, `refuse_overlaps` and reading raise, and ValueError where an operator fails, or pairs do not fit.
     """
     key = [target_settings(profile, operator), operator_source()]
     folder = Path(folder) / f"{operator.replace(':', '.')}-{digest_of(key)}"

@@ -132,9 +132,8 @@ def published_outputs() -> pd.DataFrame:
     128 px outputs and the table is of the 256 px ones, a row for each setting.
     """
     paths = [path for path in files_of("llf/output") if path.suffix == ".png"]
-    depth = max(
-        DEPTHS, key=lambda levels: np.mean([_output_row(path, levels)["log"] for path in paths if "128" in path.name])
-    )
+    small = [path for path in paths if "128" in path.name]
+    depth = max(DEPTHS, key=lambda levels: np.mean([_output_row(path, levels)["log"] for path in small]))
     table = pd.DataFrame([_output_row(path, depth) for path in paths if "256" in path.name])
     return table.assign(levels=depth)
 
@@ -146,9 +145,8 @@ def _output_row(path: Path, levels: int) -> dict[str, float]:
     size, alpha, beta, sigma = named[1], *map(float, named.groups()[1:])
     photo, published = read_photo(fetch(f"llf/input/memorial_cropped_{size}.png")), read_photo(path)
     setting = Setting(alpha, beta, sigma)
-    logarithmic = local_laplacian(
-        photo, **setting._replace(sigma_r=sigma * math.log(10))._asdict(), mode="log", levels=levels
-    )
+    natural = setting._replace(sigma_r=sigma * math.log(10))
+    logarithmic = local_laplacian(photo, **natural._asdict(), mode="log", levels=levels)
     return {
         **setting._asdict(),
         "input": psnr(photo, published).item(),
@@ -195,9 +193,7 @@ def fitted(pairs: list[tuple[Tensor, Tensor]]) -> Setting:
         optimizer.zero_grad()
         alpha, beta, sigma_r = logs.exp()
         filtered = [filtered_luminance(before, alpha=alpha, beta=beta, sigma_r=sigma_r) for before, _ in pairs]
-        apart = [
-            (ours.clamp(0, 1) - published).square().mean() for ours, (_, published) in zip(filtered, pairs, strict=True)
-        ]
+        apart = [(ours.clamp(0, 1) - other).square().mean() for ours, (_, other) in zip(filtered, pairs, strict=True)]
         total = 1e3 * torch.stack(apart).mean()
         total.backward()
         return total.detach()

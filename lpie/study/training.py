@@ -234,12 +234,8 @@ class Run:
             tensor.copy_(saved[name])
 
     def _save_checkpoint(self) -> None:
-        position = {
-            "step": self.step,
-            "seconds": self.seconds,
-            "validation": self.validation,
-            "threads": torch.get_num_threads(),
-        }
+        position = {"step": self.step, "seconds": self.seconds, "validation": self.validation}
+        position["threads"] = torch.get_num_threads()
         if self.stream is not None:
             self.stream.synchronize()
         metadata = {"study": self.study.digest, "position": json.dumps(position)}
@@ -251,16 +247,13 @@ class Run:
             return
         saved, metadata = read_tensors(path)
         if metadata["study"] != self.study.digest:
-            raise ValueError(
-                f"{path} belongs to another study ({metadata['study']}, not {self.study.digest}): remove it."
-            )
+            other = metadata["study"]
+            raise ValueError(f"{path} belongs to another study ({other}, not {self.study.digest}): remove it.")
         try:
             position = json.loads(metadata["position"])
             self.step, self.seconds = int(position["step"]), float(position["seconds"])
-            threads, self.validation = (
-                int(position["threads"]),
-                [(int(at), float(db)) for at, db in position["validation"]],
-            )
+            threads = int(position["threads"])
+            self.validation = [(int(at), float(db)) for at, db in position["validation"]]
             self._restore(saved)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"{path} is damaged ({error}): remove it, and the run starts anew.") from error
@@ -271,9 +264,7 @@ class Run:
 
     def _finish(self) -> None:
         if not all(parameter.isfinite().all() for parameter in self.network.parameters()):
-            raise FloatingPointError(
-                f"{self.study.name} diverged: its weights are not finite. Lower the learning rate."
-            )
+            raise FloatingPointError(f"{self.study.name} diverged: weights are not finite. Lower the learning rate.")
         history = self.history.cpu().numpy()
         table = pd.DataFrame(history, columns=list(LOGGED)).assign(step=range(1, len(history) + 1))
         every = max(1, len(table) // 200)
