@@ -92,6 +92,14 @@ def test_a_module_alone_gives_not_a_number_too_where_its_network_diverged(name: 
         SSIMLoss()(pair()[0], enhanced)
 
 
+def test_a_compiled_similarity_gives_the_same_without_a_warning() -> None:
+    code = "import lpie, torch; a, b = torch.rand(2, 1, 3, 32, 32);"
+    code += "torch.testing.assert_close(torch.compile(lpie.ssim, backend='eager')(a, b), lpie.ssim(a, b))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "lru_cache" not in done.stderr
+
+
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_settings_of_another_type_are_refused_by_what_was_expected(critic: NIMA) -> None:
     gamma = PerceptualObjective("l2", critic, torch.tensor(0.1)).gamma  # type: ignore[arg-type]

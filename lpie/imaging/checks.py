@@ -34,14 +34,12 @@ def check_shape(photo: Tensor, name: str = "photo") -> None:
 
 def _told(photo: Tensor) -> str:
     """The shape of what is no photo, and what makes it one as far as its axes tell."""
-    shape, several, advice = tuple(photo.shape), photo.ndim == 4, ""
+    shape, several = tuple(photo.shape), photo.ndim == 4
     if photo.ndim in (3, 4) and shape[-1] == 3 != shape[-3]:
-        advice = f"; photo.permute({'0, 3, 1, 2)' if several else '2, 0, 1)[None]'} puts channels first"
-    elif photo.ndim == 2 or (photo.ndim in (3, 4) and shape[-3] == 1):
-        advice = f"; photo.expand({-1 if several else 1}, 3, -1, -1) makes three channels of gray"
-    elif photo.ndim == 3 and shape[0] == 3:
-        advice = "; photo[None] adds a batch axis"
-    return f"shape {shape}{advice}"
+        return f"shape {shape}; photo.permute({'0, 3, 1, 2)' if several else '2, 0, 1)[None]'} puts channels first"
+    if photo.ndim == 2 or (photo.ndim in (3, 4) and shape[-3] == 1):
+        return f"shape {shape}; photo.expand({-1 if several else 1}, 3, -1, -1) makes three channels of gray"
+    return f"shape {shape}{'; photo[None] adds a batch axis' if photo.ndim == 3 == shape[0] else ''}"
 
 
 def check_floating(photo: Tensor, name: str = "photo") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 from jaxtyping import Float
@@ -21,6 +22,8 @@ class PhotoLoss(nn.Module):
 
     Raises ValueError for an unknown `reduction`, or a `data_range` that is no number above 0.
     """
+
+    __call__: Callable[..., Tensor]  # for type checkers
 
     def __init__(self, reduction: Reduction = "mean", data_range: int | float = 1.0) -> None:
         super().__init__()

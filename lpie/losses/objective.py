@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from numbers import Real
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, SupportsFloat
 
 import torch
 from jaxtyping import Float
@@ -33,6 +33,8 @@ class PerceptualObjective(nn.Module):
     values that no photo can hold.
     """
 
+    __call__: Callable[..., Tensor]  # for type checkers
+
     def __init__(
         self,
         fidelity: FidelityName,
@@ -41,7 +43,7 @@ class PerceptualObjective(nn.Module):
     ) -> None:
         super().__init__()
         self._distance = find(FIDELITIES, fidelity, "fidelity").loss
-        if not isinstance(gamma, Real | Tensor) or not 0 <= (gamma := float(gamma)) < float("inf"):
+        if not isinstance(gamma, SupportsFloat) or not 0 <= (gamma := float(gamma)) < float("inf"):
             raise ValueError(f"gamma weighs a penalty and must be a number of at least 0, got {gamma!r}.")
         if gamma > 0 and critic is None:
             raise ValueError(f"gamma = {gamma} weighs a critic's score, but there is no critic: give one, or gamma 0.")
@@ -59,9 +61,8 @@ class PerceptualObjective(nn.Module):
 
     def parts(self, enhanced: Photo, target: Photo) -> dict[str, Tensor]:
         """The `loss` and, detached for logging, its `fidelity` and the critic's mean `score` (NaN without one)."""
-        if not self._range_checked:  # once, since on a GPU it waits for the device
-            check_range(target, "target", wait=True)
-            self._range_checked = True
+        check_range(target, "target", wait=not self._range_checked)  # on a GPU once, since it waits for the device
+        self._range_checked = True
         fidelity = self._distance(enhanced, target)
         if self.critic is None:
             return {"loss": fidelity, "fidelity": fidelity.detach(), "score": torch.full_like(fidelity, float("nan"))}

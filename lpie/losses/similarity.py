@@ -135,7 +135,7 @@ def _mean_terms(a: Planes, b: Planes, with_luminance: bool) -> PerPlane:
 def plain_mean_terms(a: Planes, b: Planes, with_luminance: bool) -> PerPlane:
     """What `_mean_terms` computes, as its definition reads, in plain torch."""
     means = blur(torch.cat((a, b, a * a + b * b, (a - b) ** 2)))  # at once: small photos keep no GPU busy
-    luminance, contrast = luminance_and_contrast(*means.chunk(4), *STABILIZERS)
+    luminance, contrast = luminance_and_contrast(*(*means.chunk(4), *STABILIZERS))
     return (luminance * contrast if with_luminance else contrast).mean((-2, -1))
 
 
@@ -169,7 +169,8 @@ def blur(planes: Planes) -> Float[Tensor, "planes h-10 w-10"]:
 
 def constant(values: tuple[float, ...], like: Tensor) -> Tensor:
     """`values` as a tensor of the device and precision of `like`, made once: no copy that a CUDA graph forbids."""
-    return _constant(values, like.device, like.dtype)
+    made = _constant.__wrapped__ if torch.compiler.is_compiling() else _constant  # which warns of what is kept
+    return made(values, like.device, like.dtype)
 
 
 @lru_cache(maxsize=64)

@@ -100,7 +100,7 @@ def haze_presence(photo: Photo) -> PerPhoto:
     surfaces and mist; of 93 hazy ones 73 % have presence 1 and 3 % presence 0. Not part of Berman et al.
     """
     scale = math.sqrt(SEEN / photo[0, 0].numel())
-    size = scaled_size(*photo.shape[2:], scale)
+    size = scaled_size(photo.shape[2], photo.shape[3], scale)
     gray = functional.interpolate(luma(photo), size=size, mode="bilinear", antialias=scale < 1, align_corners=False)
     shown = (gray / reached_color(gray).clamp_min(0.02)[:, :, None, None]).clamp(max=1)
     darkest = dark_channel(shown, NEARBY).mean(dim=(1, 2, 3))

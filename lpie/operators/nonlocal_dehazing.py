@@ -14,15 +14,13 @@ from lpie.operators.settings import DehazeSettings
 from lpie.operators.smoothing import ITERATIONS, gradient_links, weighted_least_squares
 from lpie.vocabulary import Airlight, Photo, Transmission
 
-SMOOTHNESS = DehazeSettings.smoothness
-
 
 def dehaze(
     photo: Photo,
     airlight: Airlight | None = None,
     *,
     gamma: float = DehazeSettings.gamma,
-    smoothness: float = SMOOTHNESS,
+    smoothness: float = DehazeSettings.smoothness,
     floor: Number = FLOOR,
     haze_kept: Number = HAZE_KEPT,
     safeguard: Number = DehazeSettings.safeguard,
@@ -71,7 +69,7 @@ def dehaze(
 
 
 def estimate_transmission(
-    photo: Photo, airlight: Airlight, smoothness: float = SMOOTHNESS, iterations: int = ITERATIONS
+    photo: Photo, airlight: Airlight, smoothness: float = DehazeSettings.smoothness, iterations: int = ITERATIONS
 ) -> Transmission:
     """The transmission in [0.1, 1] along haze-lines, made smooth where the photo is (equation 15).
 

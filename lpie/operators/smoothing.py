@@ -62,8 +62,7 @@ def weighted_least_squares(
     and (N, 1, H-1, W) and are positive. The number of iterations is fixed: a GPU never waits for the host.
     """
     values, weight = values.contiguous(), weight.contiguous()
-    right, down = links
-    links = right.contiguous(), down.contiguous()
+    links = links[0].contiguous(), links[1].contiguous()
     levels, coarsest = _hierarchy(weight, links)
     x = torch.zeros_like(values)  # not `values`: their flows along strong links would drown faint weights in rounding
     r = weight * values

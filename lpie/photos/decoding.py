@@ -247,11 +247,14 @@ def _tiff(content: bytes, most_megapixels: float) -> Decoded:
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(content)) as tiff:
-        page = tiff.pages.first
+        page: Any = tiff.pages.first
         _check_tiff(page, content, most_megapixels)
         exif = Image.Exif()
         exif.load(content)
-        pixels = _tiff_by_pillow(content) if _is_plain_ycbcr(page) else page.asarray()
+        if page.photometric.name == "YCBCR" and page.compression.name != "JPEG":  # a JPEG inside becomes RGB itself
+            pixels = _by_pillow(content, Image.OPEN["TIFF"][0](io.BytesIO(content), ""))
+        else:
+            pixels = page.asarray()
         if pixels.ndim == 3 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
             pixels = np.moveaxis(pixels, 0, -1)
         pixels, photometric = scaled(pixels, page.bitspersample), tifffile.PHOTOMETRIC(page.photometric).name
@@ -280,15 +283,6 @@ def _tiff(content: bytes, most_megapixels: float) -> Decoded:
         space = {"CIELAB": "LAB", "SEPARATED": "CMYK"}.get(photometric, "")
         left_out = tuple(name for name, tag in (("XMP", 700), ("IPTC", 33723)) if tag in page.tags)
         return Decoded(pixels, "TIFF", page.iccprofile, space, None, exif, dpi if known else None, left_out)
-
-
-def _is_plain_ycbcr(page: Any) -> bool:
-    return page.photometric.name == "YCBCR" and page.compression.name != "JPEG"  # a JPEG inside becomes RGB itself
-
-
-def _tiff_by_pillow(content: bytes) -> Pixels:
-    picture = Image.OPEN["TIFF"][0](io.BytesIO(content), "")
-    return _by_pillow(content, picture)
 
 
 def _check_tiff(page: Any, content: bytes, most_megapixels: float) -> None:

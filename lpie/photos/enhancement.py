@@ -140,8 +140,7 @@ def enhance_files(
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             if isinstance(error, OSError) and error.errno in NO_ROOM:
                 raise
-            name = "" if isinstance(pair, Skipped) else pair[0]
-            log.error("skipped %s", Skipped(name, names.said(error)))
+            log.error("skipped %s", Skipped("" if isinstance(pair, Skipped) else pair[0], names.said(error)))
             failures += 1
     return failures
 
@@ -261,7 +260,7 @@ def windows_of(photo: PhotoFile, device: torch.device | str = "cpu") -> LargePho
     def read(top: int, bottom: int, left: int, right: int) -> Photo:
         return from_pixels(photo.pixels[top:bottom, left:right]).to(device)
 
-    return LargePhoto(read, *photo.pixels.shape[:2], photo.name)
+    return LargePhoto(read, len(photo.pixels), photo.pixels.shape[1], photo.name)
 
 
 def _reduced(photo: PhotoFile, longest: int) -> PhotoFile:
