@@ -156,7 +156,7 @@ def test_srgb_profile_changes_nothing():
 def test_broken_or_alien_profile_is_ignored_with_a_warning(caplog):
     content = encoded(Image.fromarray(PIXELS), icc_profile=b"not a profile at all")
     np.testing.assert_array_equal(bytes_of(read_photo(content)), PIXELS)
-    assert "Ignored an ICC profile" in caplog.text
+    assert "the given bytes: its ICC profile (unreadable) does not fit its pixels (RGB)" in caplog.text
 
 
 def test_cmyk_jpeg_works():

@@ -40,7 +40,7 @@ HDR_CURVES = {16: "PQ", 18: "HLG"}
 log = logging.getLogger(__name__)
 
 
-def fits(profile: bytes | None, space: str) -> bool:
+def fits(profile: bytes | None, space: str, name: str) -> bool:
     """Whether a profile can be read and is for `RGB`, `GRAY`, `CMYK` or `LAB`; one that does not fit is logged."""
     if not profile:
         return False
@@ -49,7 +49,7 @@ def fits(profile: bytes | None, space: str) -> bool:
     except OSError:
         described = "unreadable"
     if described != space:
-        log.warning("Ignored an ICC profile for %s in a photograph of %s.", described, space)
+        log.warning("%s: its ICC profile (%s) does not fit its pixels (%s) and is ignored.", name, described, space)
     return described == space
 
 

@@ -64,12 +64,12 @@ def decode(content: bytes, most_megapixels: float = MOST_MEGAPIXELS) -> Decoded:
         reader, decoded.space = _jpeg, "CMYK" if picture.mode == "CMYK" else ""
     elif decoded.kind == "PNG":
         decoded.tag_profile = None if decoded.profile else _png_color(content, picture)
-        depth, reader = (16, _deep_png) if content[24] == 16 else (8, _by_pillow)  # IHDR's; Pillow would keep 8 of 16
+        depth, reader = (16, _by_codec) if content[24] == 16 else (8, _by_pillow)  # IHDR's; Pillow would keep 8 of 16
     elif decoded.kind == "AVIF":
         import pillow_heif
 
         told = pillow_heif.open_heif(content).info
-        depth, reader = told["bit_depth"], _avif
+        depth, reader = told["bit_depth"], _by_codec
         decoded.tag_profile = None if decoded.profile else _nclx_color(told)
     elif decoded.kind == "JPEG2000":
         depth = _jpeg2000_depth(content)
@@ -155,10 +155,10 @@ def _by_pillow(content: bytes, picture: Image.Image) -> Pixels:
     return pixels.clip(0, 65535).astype(np.uint16) if pixels.dtype.itemsize > 2 else pixels
 
 
-def _deep_png(content: bytes, picture: Image.Image) -> Pixels:
+def _by_codec(content: bytes, picture: Image.Image) -> Pixels:
     import imagecodecs
 
-    return imagecodecs.png_decode(content)
+    return imagecodecs.avif_decode(content, index=0) if picture.format == "AVIF" else imagecodecs.png_decode(content)
 
 
 def _png_color(content: bytes, picture: Image.Image) -> bytes | None:
@@ -176,12 +176,6 @@ def _png_color(content: bytes, picture: Image.Image) -> bytes | None:
     points = tuple(zip(points[::2], points[1::2], strict=True)) if points else (D65, *PRIMARIES[1])
     curve = SRGB_CURVE if not gamma or abs(gamma / SRGB_GAMMA - 1) < GAMMA_TOLERANCE else 1 / gamma
     return rgb_profile(points, curve)
-
-
-def _avif(content: bytes, picture: Image.Image) -> Pixels:
-    import imagecodecs
-
-    return imagecodecs.avif_decode(content, index=0)
 
 
 def _nclx_color(told: dict[str, Any]) -> bytes | None:

@@ -134,7 +134,7 @@ def _to_srgb(pixels: Pixels, decoded: Decoded, name: str) -> tuple[Pixels, bytes
     space = decoded.space or {1: "GRAY"}.get(pixels.shape[2], "RGB")
     if space == "LAB":
         return converted(pixels, LAB, SRGB, space), SRGB
-    if fits(decoded.profile, space):
+    if fits(decoded.profile, space, printable(name)):
         profile = decoded.profile or SRGB
         if space == "RGB" and is_srgb(profile):
             return pixels, profile
