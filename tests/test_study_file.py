@@ -120,7 +120,7 @@ def test_a_folder_of_photographs_becomes_a_study_with_init_and_is_checked(tmp_pa
     lines, problems = check_study(profile)
     assert problems == []
     assert "6 train, 2 validation, 2 test" in lines[0]
-    assert "2 test photographs decide nothing" in lines[1]
+    assert "fewer than 10 test photographs decide nothing" in lines[1]
     assert "5 networks (grid) of 6 that `lpie study train --list` names" in lines[2]
     with pytest.raises(FileExistsError, match="study check"):
         init_study(tmp_path)
@@ -282,6 +282,18 @@ def test_check_names_every_photograph_that_cannot_be_read_and_init_does_not_coun
     problems = check_study(read_study(path))[1]
     assert [Path(problem.split(":")[0]).name for problem in problems] == ["3.jpg", "broken.jpg"]
     assert all(problem.endswith("Remove it, or put a whole one in its place.") for problem in problems)
+
+
+def test_a_validation_that_never_comes_is_warned_of_and_long_trainings_are_told_in_days(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lpie.study.study_check.seconds_of", lambda studies: 1914.3 * 3600)
+    save(tmp_path / "photos", [f"{index}.png" for index in range(10)])
+    text = START.replace("sides", "steps = 20, validate_every = 30, sides") + '[[photographs]]\nfolder = "photos"\n'
+    lines, problems = check_study(read_study(write(tmp_path, text)))
+    assert problems == []
+    assert "warning: validate_every is above steps = 20: validated once, at the end" in lines
+    assert "80 days (it wants a GPU)" in lines[-1]
 
 
 def test_pairs_of_slightly_different_size_are_laid_over_each_other(small_photos: torch.Tensor) -> None:

@@ -35,7 +35,7 @@ def check_study(profile: Profile) -> tuple[list[str], list[str]]:
             counts = Counter(source.split for source in sources)
             lines.append(f"{operator}: " + ", ".join(f"{counts[s]} {s}" for s in ("train", "validation", "test")))
             if counts["test"] < ENOUGH:
-                lines.append(f"warning: {counts['test']} test photographs decide nothing; give it {ENOUGH} or more")
+                lines.append(f"warning: fewer than {ENOUGH} test photographs decide nothing: add some")
             problems.extend(find_mismatches(sources))
             refuse_overlaps(sources)
             all_makings(profile, operator, sources)
