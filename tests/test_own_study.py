@@ -54,10 +54,8 @@ def test_four_commands_lead_from_photographs_and_retouches_to_a_page_and_an_enha
         re.sub(r"sides = \[\d+\]", "sides = [64]", text).replace("shortest_side = 512", "shortest_side = 64")
     )
     said = lpie(tmp_path, "study", "check", "trip/study.toml")
-    assert re.search(
-        r"2 train, 1 validation, 1 test\nwarning: fewer than 10 .*\n3 networks \(grid\)\ntraining them takes about \d+ s",
-        said,
-    )
+    assert "2 train, 1 validation, 1 test\nwarning: fewer than 10" in said
+    assert re.search(r"\n3 networks \(grid\)\ntraining them takes about \d+ s", said)
     said = lpie(tmp_path, "study", "run", "trip/study.toml", "--output", "results")
     assert str(tmp_path / "results" / "report.html") in said
     assert not re.search("aesthetic_scores|taste|instruments", said)  # of no use to her
