@@ -144,7 +144,7 @@ def test_an_error_is_shown_where_it_arose_and_the_rest_goes_on(playground: Playg
     playground.path.value = str(tmp_path / "nowhere.jpg")
     assert "no such file" in playground.status.value
     playground.weights.value = str(tmp_path / "nothing.safetensors")
-    assert "Unknown weights" in playground.status.value
+    assert "nothing.safetensors: there is no such file" in playground.status.value
     playground.settings.children[0].value = 1.0
     assert playground.status.value.endswith(" s")
 
