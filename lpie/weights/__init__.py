@@ -36,8 +36,8 @@ def open_weights(
 ) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Tensors (as float32 where stored as float16) and metadata of a shipped network or a safetensors file.
 
-    Raises FileNotFoundError if `name` is neither, ValueError if it is of another `kind`; either names what may be
-    chosen, `others` too.
+    Raises FileNotFoundError if `name` is neither, ValueError if it is a folder or of another `kind`; for a name that is
+    not known they say what may be chosen, `others` too.
     """
     if not isinstance(name, str | os.PathLike):
         raise TypeError(f"Expected a {kind or 'network'}'s name or a .safetensors file, got {type(name).__name__}.")
