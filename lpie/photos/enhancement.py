@@ -121,7 +121,9 @@ def enhance_files(
                 print(f"{names.printable(source)} -> {names.printable(target)}{' (exists)' if exists else ''}")
                 continue
             if exists and not (overwrite or is_own(target)):
-                raise ValueError(f"{target} exists and lpie did not write it; name another, or give --overwrite.")
+                raise ValueError(
+                    f"{target} exists and lpie did not write it; name another, or ask for overwrite (--overwrite)."
+                )
             photo = open_photo(sys.stdin.buffer.read() if source == "-" else source, max_megapixels)
             if photo.left_out:
                 log.info("%s: not kept: %s.", names.printable(source), ", ".join(photo.left_out))
