@@ -12,6 +12,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
+from lpie.losses.similarity import unchecked_ms_ssim
 from lpie.networks.context_aggregation import ContextAggregationNetwork
 
 
@@ -120,5 +121,18 @@ def half_precision_gradients_agree(device: str, draws: int = 16) -> None:
     assert all(error <= 5e-2 for error in off.values()), f"relative errors in half precision: {off}"
 
 
+def similarity_agrees(device: str) -> None:
+    """The gradient of MS-SSIM on a bright, almost plain photo, where rounded variances would be nothing but error."""
+    torch.manual_seed(0)
+    photo = 0.9 + 0.01 * torch.rand(1, 3, 192, 256, device=device)
+    other = (photo + 0.002 * torch.randn_like(photo)).clamp(0, 1)
+    found, expected = (
+        torch.autograd.grad(unchecked_ms_ssim(each.requires_grad_(), other.to(each.dtype)).sum(), each)[0]
+        for each in (photo.clone(), photo.double())
+    )
+    check("gradient of MS-SSIM", found, expected, 1e-3)
+
+
 if __name__ == "__main__":
+    similarity_agrees("cuda" if torch.cuda.is_available() else "cpu")
     network_agrees("cuda" if torch.cuda.is_available() else "cpu")

@@ -119,6 +119,23 @@ def test_the_windows_means_are_those_of_its_definition() -> None:
     torch.testing.assert_close(blur(planes), expected)
 
 
+def test_no_window_is_a_convolution_of_one_channel_which_a_gpu_rounds_to_ten_bits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A variance is a small difference of large means: rounded so, gradients were off by factors of thousands."""
+    convolve, groups = F.conv2d, []
+
+    def watched(planes: Tensor, window: Tensor, **settings: int) -> Tensor:
+        groups.append((planes.shape[1], settings.get("groups", 1)))
+        return convolve(planes, window, **settings)
+
+    monkeypatch.setattr(F, "conv2d", watched)
+    monkeypatch.setattr("lpie.losses.similarity.find", lambda *_: None)
+    ms_ssim(*pair(176, 192))
+    assert groups
+    assert all(count == channels > 1 for channels, count in groups)
+
+
 @pytest.mark.parametrize("measure", [ssim, ms_ssim])
 def test_equal_photos_give_one_and_order_does_not_matter(measure) -> None:
     a, b = pair(176, 161, count=2)
