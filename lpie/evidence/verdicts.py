@@ -79,15 +79,17 @@ def _verdict(claim: str, cases: pd.DataFrame, comparisons_made: int) -> dict[str
     smallest_p = 2.0 ** (1 - best["n_photos"])  # of a signed-rank test: all photos on one side
     if smallest_p * comparisons_made >= SIGNIFICANCE or (undecided and not count):
         verdict = "undecided"
-    found = f"Holds in {count} of {len(cases)} cases ({_tally(cases)})."
-    if counted := ", ".join(
-        f"{word} in {times}" for word, times in said.items() if word not in ("supported", "undecided")
-    ):
-        found += f" Of the others: {counted}."
+    words = said.drop(["supported", "undecided"], errors="ignore")
+    others = (
+        f" Of the others: {', '.join(f'{word} in {times}' for word, times in words.items())}." if len(words) else ""
+    )
+    found = f"Holds in {count} of {len(cases)} cases ({_tally(cases)}).{others}"
     if undecided:
-        others = len(cases) - undecided
-        rest = f" It does not hold in the other {others}, so that it holds in {undecided} at most." if others else ""
-        found = f"Undecided in {undecided} of {len(cases)} cases: {NOBODY}." + (f" {found}" if count else rest)
+        left = len(cases) - undecided
+        none = f" It does not hold in the other {left}, so that it holds in {undecided} at most." if left else ""
+        found = f"Undecided in {undecided} of {len(cases)} cases: {NOBODY}." + (
+            f" {found}" if count else others or none
+        )
     return {
         **row,
         "found": f"{found} {best['detail']}",
