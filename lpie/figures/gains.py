@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from lpie.evidence import Evidence, labels
 from lpie.evidence.gains import NEARER, RIVALS
@@ -29,6 +30,7 @@ from lpie.figures.style import (
     require,
     shades,
 )
+from lpie.judges import JUDGES
 from lpie.networks import FAMILIES
 
 SMOOTHED = 5  # rows of a training log whose median a line shows
@@ -144,7 +146,8 @@ def claim_figure(compared: pd.DataFrame, claim: str, slack: float) -> Figure:
     """Every difference that `claim` rests on with its interval across photos: a row per case, a panel per measure.
 
     `compared`: `evidence.comparisons`. Right of zero is in favor of the critic; a judge may lose `slack` at most
-    (dotted). Several marks in a row are the fidelities or baselines that were compared.
+    (dotted), and how near a rendition is to a person's matters outside of the margin (gray). Several marks in a row are
+    the fidelities or baselines that were compared.
     """
     rows = require(compared[compared["claim"] == claim], f"comparison for {claim}")
     cases = [tuple(case) for case in rows[["operator", "network", "critic"]].drop_duplicates().to_numpy()]
@@ -166,9 +169,15 @@ def claim_figure(compared: pd.DataFrame, claim: str, slack: float) -> Figure:
             panel.errorbar(shown["difference"][of], heights[of] + offset, xerr=bars, fmt="o", ms=3.5, lw=1,
                            color=colors[variant], label=f"against {labels.fidelity_label(variant)}")  # fmt: skip
         panel.axvline(0, color="0.4", linewidth=0.8)
-        if not measure.startswith(NEARER):
+        title = measure.replace("gain_", "judge: ")
+        if measure.startswith(NEARER):
+            judge = JUDGES[measure.removeprefix(NEARER)]
+            panel.axvspan(-judge.margin, judge.margin, color="0.9", zorder=0)
+            title = f"nearer:\n{judge.label}"
+        else:
             panel.axvline(slack, color="0.4", linewidth=0.8, linestyle=":")
-        panel.set_title(measure.replace("gain_", "judge: ").replace(NEARER, "nearer: "))
+        panel.xaxis.set_major_locator(MaxNLocator(2))
+        panel.set_title(title)
     names = [f"{labels.operator_label(o)}, {labels.network_label(n)}, {c}" for o, n, c in cases]
     axes[0, 0].set_yticks(range(len(cases)), names)
     axes[0, 0].invert_yaxis()

@@ -39,14 +39,15 @@ SHEETS = 6  # contact sheets inside the page
 
 
 def answer(verdicts: pd.DataFrame, recipes: pd.DataFrame) -> str:
-    """The question's answer in two sentences."""
+    """The question's answer in two sentences: C2's, if C1 does not say that it comes without a critic too."""
     found = dict(zip(verdicts["claim"], verdicts["verdict"], strict=True))
+    asked = "C2" if found.get("C1", "not attempted") in ("supported", "partly supported", "not attempted") else "C1"
     lead = {
         "supported": "Yes, by the judges asked here",
         "partly supported": "Sometimes, by the judges asked here",
         "undecided": "These photographs cannot tell",
         "not attempted": "Not measured by these runs",
-    }.get(found.get("C2", ""), "No, not by the judges asked here")
+    }.get(found.get(asked, ""), "No, not by the judges asked here")
     counts = verdicts["verdict"].value_counts()
     text = f"{lead}; of the paper's seven claims, {', '.join(f'{count} {name}' for name, count in counts.items())}."
     chosen = recipes[recipes["chosen"].astype(bool)] if len(recipes) else recipes
