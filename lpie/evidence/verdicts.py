@@ -79,17 +79,14 @@ def _verdict(claim: str, cases: pd.DataFrame, comparisons_made: int) -> dict[str
     smallest_p = 2.0 ** (1 - best["n_photos"])  # of a signed-rank test: all photos on one side
     if smallest_p * comparisons_made >= SIGNIFICANCE or (undecided and not count):
         verdict = "undecided"
-    words = said.drop(["supported", "undecided"], errors="ignore")
-    others = (
-        f" Of the others: {', '.join(f'{word} in {times}' for word, times in words.items())}." if len(words) else ""
-    )
+    words = [f"{word} in {times}" for word, times in said.items() if word not in ("supported", "undecided")]
+    others = f" Of the others: {', '.join(words)}." if words else ""
     found = f"Holds in {count} of {len(cases)} cases ({_tally(cases)}).{others}"
     if undecided:
         left = len(cases) - undecided
         none = f" It does not hold in the other {left}, so that it holds in {undecided} at most." if left else ""
-        found = f"Undecided in {undecided} of {len(cases)} cases: {NOBODY}." + (
-            f" {found}" if count else others or none
-        )
+        rest = f" {found}" if count else others or none
+        found = f"Undecided in {undecided} of {len(cases)} cases: {NOBODY}.{rest}"
     return {
         **row,
         "found": f"{found} {best['detail']}",
