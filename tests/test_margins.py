@@ -77,3 +77,30 @@ def test_the_plan_states_the_margins_and_the_rule_that_the_code_keeps() -> None:
     assert f"lose at most {profile.criteria['most_lost']:g} dB" in plan["weights"]["rule"]
     assert f"{profile.first_phases['can24'].steps:,}" in plan["training"]["can24"]
     assert f"{profile.own_schedules['can24'].steps:,}" in plan["training"]["can24"]
+
+
+def test_what_the_readme_says_of_the_third_study_stands_in_its_tables() -> None:
+    text = " ".join((PUBLISHED.parents[1] / "README.md").read_text(encoding="utf-8").split())
+    ladder = pd.read_csv(PUBLISHED / "tone" / "ladder.csv").set_index(["network", "objective"]).loc["can24"]
+    pleased, plain = ladder.loc["l2+0.001compact"], ladder.loc["l2"]
+    gain = pleased["score_compact"] - plain["score_compact"]
+    assert f"raises its score of CAN24 by {gain:.2f}, and {pleased['plain']:.0%}".replace("%", " %") in text
+    assert pleased["score_technical"] > plain["score_technical"]  # "likes even that"
+
+    answers = pd.read_csv(PUBLISHED / "tone" / "answers.csv").set_index(["claim", "instrument"]).loc["C1"]
+    within = answers["no difference that matters"]
+    assert within[["SSIM", "MS-SSIM", "LPIPS", "ColorVideoVDP"]].tolist() == [6, 6, 6, 5]
+    assert answers.loc["ColorVideoVDP", ["cases", "undecided"]].tolist() == [6, 1]
+
+    runs = pd.read_csv(PUBLISHED / "tone" / "dehazing_runs.csv")
+    psnr = (
+        runs[runs["objective"] == "l2"]
+        .groupby("network")["validation_psnr"]
+        .agg(["count", "min", "max", "mean"])
+        .round(1)
+    )
+    (seeds, low, high, _), grid = psnr.loc["can24"], psnr.loc["grid"]
+    assert seeds == grid["count"] == 5
+    assert f"{low} to {high} dB to the operator on validation photographs" in text
+    assert f"of the grid to {grid['min']} to {grid['max']}" in text
+    assert f"comes to {psnr.loc['parameters', 'mean']}" in text

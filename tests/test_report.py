@@ -54,7 +54,7 @@ def test_every_table_and_figure_is_there(folder: Path) -> None:
     for table in ("verdicts", "headline", "frontier", "gammas", "recipe", "recipe_summary", "comparisons", "time"):
         assert f"{table}.csv" in names
     assert {"verdicts.md", "headline.md", "report.html"} <= names
-    assert {path.name for path in (folder / "figures").iterdir()} == {"frontier.png", "spectrum.png"}
+    assert {path.name for path in (folder / "figures").iterdir()} == {"frontier.png", "spectrum.png", "claim-C1.png"}
     drawn = re.findall(r'id="figure-([^"]*)"', (folder / "report.html").read_text())
     panels = {f"frontier--tone-{critic}" for critic in ("compact", "ava")}
     assert set(drawn) == {"claim-C1", "claim-C2", "claim-C7", "gamma-tone", "spectrum", *panels}

@@ -69,9 +69,8 @@ def _writable(what: str, folder: Path) -> Finding:
 
 def _jupyter() -> Finding:
     try:
-        return Finding(
-            "notebooks", ", ".join(f"{name} {metadata.version(name)}" for name in ("papermill", "ipykernel"))
-        )
+        text = ", ".join(f"{name} {metadata.version(name)}" for name in ("papermill", "ipykernel"))
+        return Finding("notebooks", text)
     except metadata.PackageNotFoundError as error:
         return Finding("notebooks", f"{error.name} is not installed: make study sets everything up", good=False)
 

@@ -32,7 +32,7 @@ class Evidence:
     """Runs and scores, and what they show; `folder` is where pictures and logs lie, if anywhere.
 
     `runs`: a row per trained or reference run, results.RUN_COLUMNS. `scores`: a row per run and photo of the
-    validation and the test split.
+    validation and the test split; what the test split has not measured of a run is said of no claim.
     """
 
     runs: pd.DataFrame
@@ -98,8 +98,7 @@ class Evidence:
     @cached_property
     def chosen(self) -> pd.DataFrame:
         """The trained configurations at the chosen weights, L2 first, then L1: rows of CONFIGURATION columns."""
-        trained = self.runs[self.runs["gamma"] > 0].drop_duplicates(CONFIGURATION)
-        chosen = trained.merge(self.choices[["operator", "network", "critic", "gamma"]])[CONFIGURATION]
+        chosen = self.trained_with_critic.merge(self.choices[["operator", "network", "critic", "gamma"]])[CONFIGURATION]
         return pd.concat([chosen[chosen["fidelity"] == fidelity] for fidelity in ("l2", "l1")])
 
     def chosen_with(self, fidelity: str) -> pd.DataFrame:
@@ -109,8 +108,8 @@ class Evidence:
     @cached_property
     def trained_with_critic(self) -> pd.DataFrame:
         """Every configuration trained with a critic, rows of CONFIGURATION columns."""
-        rows = (self.runs["gamma"] > 0) & self.runs["network"].isin(list(FAMILIES))
-        return self.runs.loc[rows, CONFIGURATION].drop_duplicates()
+        rows = (self.gains["gamma"] > 0) & self.gains["network"].isin(list(FAMILIES))
+        return self.gains.loc[rows, CONFIGURATION].drop_duplicates()
 
     @cached_property
     def _rows(self) -> dict[tuple[object, ...], pd.DataFrame]:

@@ -1,4 +1,4 @@
-"""Tables for readers: the headline, the confirmation on fresh photographs, training time."""
+"""Tables for readers: the headline, the ladder, the confirmation on fresh photographs, training time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pandas as pd
 from lpie.evidence import labels
 from lpie.evidence.comparisons import comparisons
 from lpie.evidence.evidence import Evidence
+from lpie.evidence.gains import CONFIGURATION, photo_gains
 from lpie.evidence.recipe import recipe_table
 from lpie.networks import FAMILIES
 
@@ -47,6 +48,23 @@ def headline(evidence: Evidence) -> pd.DataFrame:
 def _half(row: pd.Series, column: str, kind: str) -> str:
     half = (row[f"{column}_{kind}high"] - row[f"{column}_{kind}low"]) / 2
     return f" ± {half:.3f}" if pd.notna(half) else ""
+
+
+def ladder(evidence: Evidence) -> pd.DataFrame:
+    """What each weight of a critic does to the photographs that choose: means of L2 with the first seed.
+
+    `plain`: the share of them with plain unexplained change.
+    """
+    rows = photo_gains(evidence.runs, evidence.scores, "validation")
+    rows = rows[
+        (rows["fidelity"] == "l2") & (rows["seed"] == rows["seed"].min()) & rows["network"].isin(list(FAMILIES))
+    ]
+    raters = [f"score_{name}" for name in (*evidence.critics, *evidence.judges)]
+    measures = [name for name in ("psnr", "ms_ssim", "cvvdp", "unexplained", *raters) if name in rows]
+    plain = rows.get("unexplained", pd.Series(0.0, rows.index)) > evidence.criteria.most_unexplained
+    return (
+        rows.assign(plain=plain).groupby(CONFIGURATION, sort=False)[[*measures, "plain"]].mean().round(4).reset_index()
+    )
 
 
 def confirmation_tables(folder: Path) -> dict[str, pd.DataFrame]:

@@ -140,9 +140,7 @@ def _nearer(judged: pd.DataFrame) -> str:
     """What all that measured how near renditions are to a person's say together, of the ANSWERS."""
     margins = [JUDGES[name.removeprefix(NEARER)].margin for name in judged["measure"]]
     found = {answer(interval_of(case), margin) for (_, case), margin in zip(judged.iterrows(), margins, strict=True)}
-    return ANSWERS[
-        next(word for word in ("worse", "better", "undecided", "no difference that matters") if word in found)
-    ]
+    return ANSWERS[next(word for word in ("worse", "better", "undecided", *ANSWERS) if word in found)]
 
 
 def _gains(row: Any) -> Any:

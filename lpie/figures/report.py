@@ -30,7 +30,7 @@ from lpie.evidence.comparisons import comparisons
 from lpie.evidence.margins import MARGINS
 from lpie.evidence.recipe import recipe_summary, recipe_table
 from lpie.evidence.results import collect_results, crop_path, read_logs
-from lpie.evidence.tables import confirmation_tables, headline, markdown, time_table
+from lpie.evidence.tables import confirmation_tables, headline, ladder, markdown, time_table
 from lpie.evidence.verdicts import verdicts
 from lpie.figures import page_data, tiles
 from lpie.figures.gains import claim_figure, frontier_figure, gamma_figure, spectrum_figure
@@ -42,7 +42,7 @@ from lpie.networks import FAMILIES
 from lpie.records import atomic_path, write_csv
 
 CROP_QUALITY = 90  # of gathered crops, as WebP
-PICTURED = ("frontier", "spectrum")  # figures that are files beside the page too, for notebooks
+PICTURED = ("frontier", "spectrum", "claim-C1")  # figures that are files beside the page too
 
 
 def write_report(folder: Path) -> Path:
@@ -69,6 +69,7 @@ def write_tables(evidence: Evidence) -> dict[str, pd.DataFrame]:
         "headline": headline(evidence),
         "frontier": evidence.frontier,
         "gammas": evidence.choices,
+        "ladder": ladder(evidence),
         "recipe_summary": recipe_summary(checks),
         "recipe": checks,
         "comparisons": compared,

@@ -41,22 +41,16 @@ def init_study(folder: Path, retouches: Path | None = None) -> Path:
         rows = Photographs(input=str(before), target=str(after), split="train")
     sizes = _sizes(photographs_in(rows))
     said = [f'{key} = "{_relative(at, place)}"' for key, at in (("input", before), ("target", after)) if at and after]
-    text = (
-        Path(__file__)
-        .with_name("study_template.toml")
-        .read_text(encoding="utf-8")
-        .format(
-            name=place.resolve().name,
-            side=_training_side(sizes),
-            count=f"{len(sizes)} pairs" if after else f"{len(sizes)} photographs",
-            rows="\n".join(said or [f'folder = "{_relative(folder, place)}"']),
-            operator="pairs" if after else "tone",
-            fidelities=", ".join(FIDELITIES),
-            group="group = '^\\d+_'  # photographs of one person together\n"
-            if before.name == "source" and after
-            else "",
-        )
-    )
+    group = "group = '^\\d+_'  # photographs of one person together\n" if before.name == "source" and after else ""
+    text = Path(__file__).with_name("study_template.toml").read_text(encoding="utf-8").format(
+        name=place.resolve().name,
+        side=_training_side(sizes),
+        count=f"{len(sizes)} pairs" if after else f"{len(sizes)} photographs",
+        rows="\n".join(said or [f'folder = "{_relative(folder, place)}"']),
+        operator="pairs" if after else "tone",
+        fidelities=", ".join(FIDELITIES),
+        group=group,
+    )  # fmt: skip
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
