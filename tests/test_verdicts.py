@@ -80,7 +80,7 @@ def test_where_nobody_knows_what_is_preferred_nearness_to_a_persons_rendition_de
     for by, expected in ((0.5, "supported"), (-0.5, "contradicted"), (0.0, "no difference that matters")):
         table = verdicts(Evidence(runs, nearer_to_a_person(scores, by))).set_index("claim")
         assert {table.loc[claim, "verdict"] for claim in ("C1", "C2", "C7")} == {expected}
-        assert "nearer to a person's by ColorVideoVDP" in table.loc["C1", "found"]
+        assert "nearer to a person's version by ColorVideoVDP" in table.loc["C1", "found"]
 
 
 def test_every_instrument_answers_against_its_margin_and_says_whether_it_counts(

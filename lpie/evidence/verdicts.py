@@ -128,8 +128,7 @@ def _judged_cases(rows: pd.DataFrame, key: list[str], evidence: Evidence) -> pd.
             holds = None if said == "undecided" else said == "supported"
         shown = judged if len(judged) else case
         worst = shown.iloc[int(shown["difference"].argmin())]
-        listed = ", ".join(f"{_name(row)} {row['difference']:+.2f}" for _, row in judged.iterrows())
-        detail = f"Best case, {_label(case.iloc[0], key)}: {listed}." if len(judged) else ""
+        detail = f"Best case, {_label(case.iloc[0], key)}: {_listed(judged)}." if len(judged) else ""
         interval = f"{_name(worst)} {_bounds(worst)}" if len(judged) else ""
         row = _case(case.iloc[0], key, holds, float(worst["difference"]), detail, interval, worst)
         cases.append(row if evidence.preferring else {**row, "said": said})
@@ -277,8 +276,17 @@ def _label(case: pd.Series, key: list[str]) -> str:
 def _name(row: pd.Series) -> str:
     measure = str(row["measure"])
     if measure.startswith(NEARER):
-        return f"nearer to a person's by {JUDGES[measure.removeprefix(NEARER)].label}"
+        return f"nearer to a person's version by {JUDGES[measure.removeprefix(NEARER)].label}"
     return measure.removeprefix("gain_")
+
+
+def _listed(judged: pd.DataFrame) -> str:
+    """Every instrument's difference, in as many digits as its margin asks for."""
+    names = judged["measure"].str.removeprefix("gain_").str.removeprefix(NEARER)
+    numbers = [f"{JUDGES[name].label} {value:+.{2 if JUDGES[name].margin >= 0.05 else 3}f}"
+               for name, value in zip(names, judged["difference"], strict=True)]  # fmt: skip
+    lead = "nearer to a person's version by " if judged["measure"].str.startswith(NEARER).all() else ""
+    return lead + ", ".join(numbers)
 
 
 def _bounds(row: pd.Series) -> str:
