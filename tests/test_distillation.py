@@ -19,6 +19,7 @@ from lpie.critic_training.distillation import (
 from lpie.critic_training.measures import measure_critic, quick_measures
 from lpie.critic_training.settings import Distillation
 from lpie.imaging.pixels import to_uint8
+from lpie.records import read_tensors, write_tensors
 
 TINY = Distillation(input_size=32, batch=4, minutes=0.02, attack_steps=2)
 
@@ -123,6 +124,12 @@ def test_second_start_goes_on_from_the_first(teacher, album, tmp_path):
     assert further.step > again.step
     steps = [row["step"] for row in further.rows]
     assert steps == sorted(steps)
+    with pytest.raises(ValueError, match=r"state\.safetensors belongs to a training with .*go on with that, or remove"):
+        State(replace(longer, epsilon=0.5), teacher, tmp_path)
+    tensors, notes = read_tensors(tmp_path / "state.safetensors")
+    write_tensors(tmp_path / "state.safetensors", tensors, notes | {"position": "[]"})
+    with pytest.raises(ValueError, match=r"state\.safetensors is damaged"):
+        State(longer, teacher, tmp_path)
 
 
 def test_critic_agrees_with_itself_and_is_measured_beside_itself():

@@ -162,6 +162,16 @@ def test_damaged_scores_are_named(tmp_path: Path, text: str) -> None:
         read_results(tmp_path)
 
 
+@pytest.mark.parametrize("text", ["", "[]", "[" * 5000, '{"study": []}', '{"study": {"gamma": 1}}', '{"study": "x"}'])
+def test_a_damaged_record_of_a_run_is_named(tmp_path: Path, text: str) -> None:
+    place = tmp_path / "runs" / "tone-input"
+    place.mkdir(parents=True)
+    (place / "run.json").write_text(text)
+    (place / "scores.csv").write_text("run,photo,split\n")
+    with pytest.raises(ValueError, match=r"run\.json is damaged"):
+        read_results(tmp_path)
+
+
 def test_networks_are_not_asked_to_excel_what_a_person_made() -> None:
     runs, scores = _ladder([36, 34, 30], [0.1, 0.4, 0.9])
     both = pd.concat([scores, scores.assign(split="test")], ignore_index=True).assign(near_ssim=0.5, score_niqe=-4.0)

@@ -17,9 +17,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lpie.engine.run_all import GRAPH
+from lpie.engine.run_all import study_graph
 
 PROJECT = Path(__file__).parents[1]
+GRAPH = study_graph(("tone", "dehaze"))
 
 pytestmark = pytest.mark.timeout(900)
 

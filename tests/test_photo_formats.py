@@ -229,6 +229,60 @@ def test_png_of_linear_light_is_read_as_such():
     np.testing.assert_array_equal(open_photo(told_twice).pixels, PLAIN)
 
 
+def test_gray_of_linear_light_is_read_as_such():
+    gray = np.full((8, 8), 55, np.uint8)
+    for content in (
+        png(gray, gAMA=struct.pack(">I", 100000)),
+        png(np.dstack([gray, np.full_like(gray, 255)]), gAMA=struct.pack(">I", 100000)),
+        png(gray, cICP=bytes([1, 8, 0, 1])),
+    ):
+        np.testing.assert_array_equal(open_photo(content).pixels, 128)
+
+
+def test_cicp_goes_before_a_profile_and_its_limited_range_is_refused():
+    profile = png(PLAIN, iCCP=b"sRGB\0\0" + zlib.compress(SRGB), cICP=bytes([12, 13, 0, 1]))
+    np.testing.assert_array_equal(open_photo(profile).pixels, open_photo(png(PLAIN, cICP=bytes([12, 13, 0, 1]))).pixels)
+    with pytest.raises(ValueError, match="limited range of television; export it with the full range"):
+        open_photo(png(PLAIN, cICP=bytes([1, 13, 0, 0])))
+
+
+def in_jpeg_2000(profile: bytes) -> bytes:
+    """A JP2 whose color box holds a profile."""
+    content = imagecodecs.jpeg2k_encode(PLAIN, codecformat="jp2", level=0)
+    outer, box = content.index(b"jp2h") - 4, content.index(b"colr") - 4
+    color = struct.pack(">I", 11 + len(profile)) + b"colr\2\0\0" + profile
+    header = content[outer:box] + color + content[box + 15 : content.index(b"jp2c") - 4]
+    return content[:outer] + struct.pack(">I", len(header)) + header[4:] + content[content.index(b"jp2c") - 4 :]
+
+
+def in_bmp(profile: bytes) -> bytes:
+    """A BMP of version 5 that holds a profile."""
+    stream = io.BytesIO()
+    Image.fromarray(PLAIN).save(stream, "BMP")
+    old = stream.getvalue()
+    fields = struct.pack("<I", 124) + old[18:54] + bytes(16) + b"DEBM" + bytes(48)
+    header = fields + struct.pack("<IIII", 4, 124 + len(old) - 54, len(profile), 0)
+    return old[:2] + struct.pack("<IHHI", len(old) + 84 + len(profile), 0, 0, 138) + header + old[54:] + profile
+
+
+@pytest.mark.parametrize("made", [in_jpeg_2000, in_bmp])
+def test_profile_is_found_wherever_a_kind_of_file_keeps_it(made):
+    profile = imagecodecs.cms_profile("adobergb")
+    plain = io.BytesIO()
+    Image.fromarray(PLAIN).save(plain, "PNG", icc_profile=profile)
+    found, expected = open_photo(made(profile)), open_photo(plain.getvalue())
+    np.testing.assert_array_equal(found.pixels, expected.pixels)
+    assert found.profile == profile
+
+
+@pytest.mark.parametrize("space", [14, 21])  # CIELab, ROMM RGB
+def test_jpeg_2000_of_other_color_spaces_is_refused(space):
+    content = bytearray(imagecodecs.jpeg2k_encode(PLAIN, codecformat="jp2", level=0))
+    content[content.index(b"colr") + 10] = space
+    with pytest.raises(ValueError, match=rf"space {space} of JPEG 2000.*export it as RGB"):
+        open_photo(bytes(content))
+
+
 @pytest.mark.parametrize("by", ["cICP", "cHRM", "nclx"])
 def test_wide_primaries_become_srgb_however_they_are_told(by):
     color = np.array([200, 100, 50])
@@ -252,6 +306,7 @@ def test_high_dynamic_range_is_refused_with_a_way_out(transfer):
         png(PLAIN, cICP=bytes([9, transfer, 0, 1])),
         imagecodecs.avif_encode(pixels, bitspersample=10, primaries=9, transfer=transfer),
         heic(FACE, color_primaries=9, transfer_characteristics=transfer),
+        jpeg(PLAIN, icc_profile=SRGB + b"cicp\0\0\0\0" + bytes([9, transfer, 0, 1])),  # as ICC.1:2022 has it
     ):
         with pytest.raises(ValueError, match=r"high dynamic range .*; export it with standard dynamic range"):
             open_photo(content)
@@ -298,6 +353,61 @@ def test_tiff_without_some_of_its_strips_is_refused(dtype, compression):
     content[counts.valueoffset : counts.valueoffset + 4] = bytes(4)
     with pytest.raises(ValueError, match=r"of its 8 strips or tiles are missing"):
         open_photo(bytes(content))
+
+
+def pictures(kind: str, count: int, **choices) -> bytes:
+    stream, first = io.BytesIO(), Image.fromarray(FACE)
+    others = [Image.fromarray(FACE[::-1])] * (count - 1)
+    first.save(stream, kind, save_all=True, append_images=others, **choices)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "AVIF", "WEBP", "PNG", "GIF"])
+def test_of_several_pictures_the_first_is_read_and_the_others_are_named(kind):
+    choices = {"AVIF": {"quality": 100}, "WEBP": {"lossless": True}}.get(kind, {})
+    several, one = (open_photo(pictures(kind, count, **choices)) for count in (3, 1))
+    assert np.abs(several.pixels.astype(int) - one.pixels).mean() < 1
+    assert (several.left_out, one.left_out) == (("all pictures but the first",), ())
+
+
+def test_of_several_heic_pictures_the_others_are_named():
+    file, stream = pillow_heif.from_pillow(Image.fromarray(FACE)), io.BytesIO()
+    file.add_from_pillow(Image.fromarray(FACE[::-1]))
+    file.save(stream)
+    assert open_photo(stream.getvalue()).left_out == ("all pictures but the first",)
+    assert open_photo(heic(FACE)).left_out == ()
+
+
+def test_thumbnails_of_a_tiff_are_no_other_pictures():
+    stream = io.BytesIO()
+    with tifffile.TiffWriter(stream) as writer:
+        writer.write(FACE, photometric="rgb")
+        writer.write(FACE[::8, ::8].copy(), photometric="rgb", subfiletype=1)
+    assert open_photo(stream.getvalue()).left_out == ()
+
+
+def test_tiff_of_a_volume_or_of_lab_in_jpeg_is_refused():
+    with pytest.raises(ValueError, match="holds a volume of 2 planes"):
+        open_photo(tiff(np.stack([FACE, FACE]), "rgb", volumetric=True, tile=(2, 64, 64)))
+    stream = io.BytesIO()
+    Image.fromarray(FACE).convert("LAB").save(stream, "TIFF", compression="jpeg")
+    with pytest.raises(ValueError, match="CIELAB; export it as RGB"):
+        open_photo(stream.getvalue())
+
+
+def test_transparency_counts_wherever_a_tiff_has_it():
+    half, mask = np.full((24, 40), 128, np.uint8), np.zeros((24, 40), np.uint8)
+    first = tiff(np.dstack([PLAIN, half, mask]), "rgb", extrasamples=["unassalpha", "unspecified"])
+    second = tiff(np.dstack([PLAIN, mask, half]), "rgb", extrasamples=["unspecified", "unassalpha"])
+    np.testing.assert_array_equal(open_photo(second).pixels, open_photo(first).pixels)
+    assert open_photo(first).pixels.min() >= 127
+
+
+def test_tiff_with_offsets_of_64_bits_is_read_upright():
+    wide = tiff(PLAIN, "rgb", bigtiff=True, extratags=[(274, "H", 1, 6, True), (271, "s", 0, "Brand", True)])
+    photo = open_photo(wide)
+    np.testing.assert_array_equal(photo.pixels, np.rot90(PLAIN, -1))
+    assert photo.exif[ExifTags.Base.Make] == "Brand"
 
 
 # The process and its memory

@@ -64,7 +64,7 @@ def test_training_goes_on_after_a_stop_to_the_same_bytes(folder, tmp_path, monke
 def test_a_training_does_not_go_on_from_one_with_other_settings(folder, tmp_path):
     trained(folder, tmp_path / "state.safetensors")
     other = RatingTraining(**SHORT, seed=1)
-    with pytest.raises(ValueError, match=r"go on with those settings, or remove the file"):
+    with pytest.raises(ValueError, match=r"go on with that, or remove the file"):
         train(other, new_network(other), read_oasis(folder).of("train"), tmp_path / "state.safetensors", Processes())
 
 

@@ -21,7 +21,7 @@ def save_photo(path):
 
 @pytest.fixture
 def ava(tmp_path):
-    """Four photographs: one of them missing, one not an image."""
+    """Four photographs: one of them missing, one not an image, which is found when it is read."""
     (tmp_path / "AVA.txt").write_text(
         "1 953619 0 1 5 17 38 36 15 6 5 1 1 22 1396\n"
         "2 953958 10 7 15 26 26 21 10 8 1 2 1 21 1396\n"
@@ -39,16 +39,16 @@ def ava(tmp_path):
 
 def test_ava_gives_shares_of_the_counts_and_the_published_split(ava):
     rated = read_ava(ava)
-    assert [path.stem for path in rated.paths] == ["953619", "954184"]
-    assert rated.splits == ("train", "test")
+    assert [path.stem for path in rated.paths] == ["953619", "954184", "954113"]
+    assert rated.splits == ("train", "test", "train")
     assert np.allclose(rated.distributions[0], np.array([0, 1, 5, 17, 38, 36, 15, 6, 5, 1]) / 124)
     assert [path.stem for path in rated.of("test").paths] == ["954184"]
 
 
-def test_missing_and_broken_photographs_are_counted(ava, caplog):
+def test_missing_photographs_are_counted_and_named(ava, caplog):
     with caplog.at_level(logging.INFO):
         read_ava(ava)
-    assert "2 of 4 rated photographs; 1 missing, 1 broken" in caplog.text
+    assert "3 of 4 rated photographs; 1 missing, 0 without a vote, such as 953958.jpg" in caplog.text
 
 
 def test_ava_line_of_another_layout_is_named(ava):

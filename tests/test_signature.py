@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import ExifTags, Image
 
-from lpie.photos.signature import conflict, sign
+from lpie.photos.signature import conflict, sign, study_of
 
 
 def signed(critic, software=""):
@@ -38,3 +38,15 @@ def test_software_of_others_is_kept_and_an_older_signature_replaced():
     exif = signed("compact", "Darkroom 4.2")
     sign(exif, "dehaze-can24-plain", {})
     assert exif[ExifTags.Base.Software] == "Darkroom 4.2; lpie: network dehaze-can24-plain, critic none"
+
+
+@pytest.mark.parametrize("said", ["", "null", "3", '"x"', "[1]", "[" * 5000, '{"gamma": "much"}', '{"gamma": []}'])
+def test_damaged_metadata_of_a_study_are_named_by_their_file(said):
+    with pytest.raises(ValueError, match=r"^mine\.safetensors: what its metadata say of its study is damaged"):
+        study_of({"study": said}, "mine.safetensors")
+
+
+def test_a_network_says_what_is_known_of_its_study():
+    assert study_of({}, "mine.safetensors") == {}
+    said = json.dumps({"critic": "compact", "gamma": 0.1, "schedule": {}})
+    assert study_of({"study": said}, "mine.safetensors") == {"critic": "compact", "gamma": 0.1}

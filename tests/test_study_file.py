@@ -278,9 +278,18 @@ def test_check_names_every_photograph_that_cannot_be_read_and_init_does_not_coun
     assert "8 photographs" in path.read_text()
     assert "broken.jpg" in caplog.text
     whole = (tmp_path / "3.jpg").read_bytes()
-    (tmp_path / "3.jpg").write_bytes(whole[: len(whole) // 2])
+    half = whole[: len(whole) // 2]
+    (tmp_path / "3.jpg").write_bytes(half)
+    (tmp_path / "4.jpg").write_bytes(half + b"\xff\xd9")  # an end, and no middle
+    place = whole.index(b"\xff\xc0") + 5
+    (tmp_path / "vast.jpg").write_bytes(whole[:place] + bytes([156, 64, 156, 64]) + whole[place + 4 :])  # 40000 px
+    damaged = {"3.jpg", "4.jpg", "broken.jpg", "vast.jpg"}
     problems = check_study(read_study(path))[1]
-    assert [Path(problem.split(":")[0]).name for problem in problems] == ["3.jpg", "broken.jpg"]
+    assert {Path(problem.split(":")[0]).name for problem in problems} == damaged
+    path.unlink()
+    caplog.clear()
+    assert "6 photographs" in init_study(tmp_path).read_text()
+    assert all(name in caplog.text for name in damaged)
     assert all(problem.endswith("Remove it, or put a whole one in its place.") for problem in problems)
 
 

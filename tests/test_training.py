@@ -195,7 +195,7 @@ def test_another_study_cannot_continue_from_a_checkpoint(scenes: list[Scene], tm
     run = training.Run(other, scenes, folder, "cpu", {})
     run.advance()
     run._save_checkpoint()
-    with pytest.raises(ValueError, match="belongs to another study"):
+    with pytest.raises(ValueError, match="belongs to a training with"):
         training.train([STUDY], scenes, tmp_path, "cpu")
 
 
@@ -233,4 +233,23 @@ def test_a_damaged_checkpoint_is_named(scenes: list[Scene], tmp_path: Path) -> N
     tensors, metadata = read_tensors(path)
     write_tensors(path, {"counter": tensors["counter"]}, metadata)
     with pytest.raises(ValueError, match="is damaged"):
+        training.train([STUDY], scenes, tmp_path, "cpu")
+
+
+@pytest.mark.parametrize(
+    "position", [None, "null", "[]", '{"step": 1}', "[" * 5000, '{"step": Infinity, "seconds": 0, "threads": 1}']
+)
+def test_a_checkpoint_whose_position_is_damaged_is_named(
+    scenes: list[Scene], tmp_path: Path, position: str | None
+) -> None:
+    run = training.Run(STUDY, scenes, tmp_path / STUDY.name, "cpu", {})
+    run._save_checkpoint()
+    path = tmp_path / STUDY.name / "checkpoint.safetensors"
+    tensors, metadata = read_tensors(path)
+    kept = {"study": metadata["study"]} | ({"position": position} if position else {})
+    write_tensors(path, tensors, kept)
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors is damaged.*remove it"):
+        training.train([STUDY], scenes, tmp_path, "cpu")
+    write_tensors(path, tensors, {"position": metadata["position"]})
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors belongs to a training with None"):
         training.train([STUDY], scenes, tmp_path, "cpu")

@@ -42,7 +42,7 @@ from lpie.imaging.resampling import resize
 from lpie.judges.robustness import ATTACKED_SIZE, half_size_and_back, jpeg
 from lpie.losses.fidelity import earth_movers_distance
 from lpie.records import read_tensors, write_csv, write_json, write_tensors
-from lpie.study.resuming import optimizer_tensors, restore_optimizer
+from lpie.study.resuming import going_on, optimizer_tensors, restore_optimizer
 from lpie.vocabulary import PerPhoto, Photo, ScoreDistribution
 
 log = logging.getLogger(__name__)
@@ -197,6 +197,7 @@ class State:
     def __init__(self, settings: Distillation, teacher: NIMA, folder: Path) -> None:
         """From the teacher's weights, or from what an earlier start left in `folder`."""
         self.settings, self.path = settings, folder / "state.safetensors"
+        self._origin = json.dumps(asdict(settings) | {"minutes": "any"})
         student = NIMA("mobilenet_v1", "antialiased", settings.input_size)
         student.network.load_state_dict(teacher.network.state_dict())
         self.student = student.to(teacher.mean.device).eval()  # eval: no dropout
@@ -249,18 +250,20 @@ class State:
         tensors = {f"student.{name}": tensor for name, tensor in self.student.network.state_dict().items()}
         tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
         position = {"step": self.step, "spent": self.spent + time.monotonic() - self._started}
-        write_tensors(self.path, tensors | optimizer_tensors(self.optimizer), {"position": json.dumps(position)})
+        notes = {"position": json.dumps(position), "origin": self._origin}
+        write_tensors(self.path, tensors | optimizer_tensors(self.optimizer), notes)
         write_csv(self.path.with_name("log.csv"), pd.DataFrame(self.rows))
         self.saved = time.monotonic()
 
     def _restore(self) -> None:
         tensors, metadata = read_tensors(self.path)
-        for prefix, module in (("student.", self.student.network), ("average.", self.average)):
-            own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-            module.load_state_dict(own)
-        restore_optimizer(self.optimizer, tensors)
-        position = json.loads(metadata["position"])
-        self.step, self.spent = position["step"], position["spent"]
+        with going_on(self.path, metadata.get("origin"), self._origin):
+            for prefix, module in (("student.", self.student.network), ("average.", self.average)):
+                own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+                module.load_state_dict(own)
+            restore_optimizer(self.optimizer, tensors)
+            position = json.loads(metadata["position"])
+            self.step, self.spent = int(position["step"]), float(position["spent"])
         if self.path.with_name("log.csv").exists():
             self.rows = pd.read_csv(self.path.with_name("log.csv")).to_dict("records")  # type: ignore[assignment]
         log.info("Going on from step %d after %.1f minutes.", self.step, self.spent / 60)

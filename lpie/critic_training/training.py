@@ -35,7 +35,7 @@ from lpie.critic_training.settings import RatingTraining
 from lpie.imaging.pixels import from_uint8
 from lpie.losses.fidelity import earth_movers_distance
 from lpie.records import read_tensors, write_csv, write_tensors
-from lpie.study.resuming import optimizer_tensors, restore_optimizer
+from lpie.study.resuming import going_on, optimizer_tensors, restore_optimizer
 
 log = logging.getLogger(__name__)
 
@@ -157,15 +157,11 @@ class _Progress:
         self._origin = json.dumps({**asdict(settings), "photographs": photographs})
         if state.exists():
             self._stored, counts = read_tensors(state)
-            if counts.get("origin") != self._origin:
-                raise ValueError(
-                    f"{state} belongs to a training with {counts.get('origin')}, not {self._origin}: go on with those "
-                    "settings, or remove the file."
-                )
-            torch.set_num_threads(int(counts["threads"]))  # another number would add up in another order
-            own = {name.removeprefix("nima."): t for name, t in self._stored.items() if name.startswith("nima.")}
-            nima.network.load_state_dict(own)
-            self.step = int(counts["step"])
+            with going_on(state, counts.get("origin"), self._origin):
+                torch.set_num_threads(int(counts["threads"]))  # another number would add up in another order
+                own = {name.removeprefix("nima."): t for name, t in self._stored.items() if name.startswith("nima.")}
+                nima.network.load_state_dict(own)
+                self.step = int(counts["step"])
             log.info("Going on from step %d.", self.step)
 
     def begin(self, epoch: int, processes: Processes) -> tuple[nn.Module, torch.optim.Optimizer]:

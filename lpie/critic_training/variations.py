@@ -39,12 +39,7 @@ def training_photographs(more: Sequence[Path], device: str, limit: int = 0) -> l
     given = [sorted(folder.iterdir()) for folder in more]
     sets = [*bsds, *bsds, files_of("sunhays40"), files_of("oasis_beauty"), haze, *given]
     paths = [[path for path in one if path.suffix.lower() in KINDS][: limit or None] for one in sets]
-    return [reduced_photo(path).to(device) for one in paths for path in one]
-
-
-def reduced_photo(path: Path) -> UInt8[Tensor, "3 _ _"]:
-    """A photograph in 8 bits, its longer side at most 496 px."""
-    return to_uint8(within(read_photo(path), LONGEST_SIDE))[0]
+    return [to_uint8(within(read_photo(path), LONGEST_SIDE))[0].to(device) for one in paths for path in one]
 
 
 def draw_views(photographs: Sequence[UInt8[Tensor, "3 _ _"]], count: int, side: int) -> Float[Tensor, "n 3 side side"]:

@@ -50,17 +50,9 @@ def study_graph(operators: Iterable[str], own: bool = False) -> dict[str, tuple[
     """
     learning = {f"learning-{operator}": () for operator in operators}
     checks = () if own else ("aesthetic_scores", "instruments")
-    graph = {
-        **learning,
-        "gamma": tuple(learning),
-        **dict.fromkeys(checks, ()),
-        "comparison": ("gamma", *checks),
-    }
+    graph = {**learning, "gamma": tuple(learning), **dict.fromkeys(checks, ()), "comparison": ("gamma", *checks)}
     targets = {"tone": "tone_targets", "dehaze": "haze_targets"}
     return graph if own else graph | {targets[name]: () for name in operators if name in targets} | {"taste": ()}
-
-
-GRAPH = study_graph(("tone", "dehaze"))
 
 
 class StudyError(RuntimeError):

@@ -6,7 +6,6 @@ share. Weights are chosen on validation photos by the critic that trained, never
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass, fields
@@ -17,6 +16,7 @@ import pandas as pd
 
 from lpie.critic import CRITICS
 from lpie.judges import JUDGES
+from lpie.records import read_json
 
 REFERENCES = ("input", "target")
 RIVALS = ("trivial", "universal", "perturbation")
@@ -50,7 +50,7 @@ class Criteria:
         Raises ValueError for an unknown criterion.
         """
         path = Path(folder) / "study.json"
-        stored = json.loads(path.read_text(encoding="utf-8")).get("criteria", {}) if path.exists() else {}
+        stored = read_json(path).get("criteria", {}) if path.exists() else {}
         unknown = set(stored) - {field.name for field in fields(cls)}
         if unknown:
             known = ", ".join(field.name for field in fields(cls))

@@ -35,7 +35,7 @@ def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     folder = Path(folder)
     finished = [path.parent for path in sorted(folder.glob("runs/*/scores.csv")) if (path.parent / "run.json").exists()]
     if finished:
-        rows = [run_row(read_json(place / "run.json")) for place in finished]
+        rows = [read_run(place / "run.json") for place in finished]
         tables = [read_scores(place) for place in finished]
         runs, scores = pd.DataFrame(rows, columns=RUN_COLUMNS), pd.concat(tables, ignore_index=True)
     elif (folder / "runs.csv").exists() and (gathered := [*folder.glob("scores.csv"), *folder.glob("scores.csv.xz")]):
@@ -138,11 +138,15 @@ def cropped_photos(folder: Path, run: str) -> list[str]:
     return sorted({path.stem for place, pattern in places for path in place.glob(pattern)})
 
 
-def run_row(record: dict[str, Any]) -> dict[str, Any]:
-    """The row of runs.csv that a run's record gives."""
+def read_run(path: Path) -> dict[str, Any]:
+    """The row of runs.csv that a run's record gives; raises ValueError, naming the file, if it is damaged."""
+    record = read_json(path)
     study = record.get("study", {})
-    row = {key: record.get(key, study.get(key)) for key in RUN_COLUMNS}
-    if study:
-        row["steps"] = study["schedule"]["steps"]
-        row["objective"] = study["fidelity"] + (f"+{study['gamma']:g}{study['critic']}" if study["gamma"] else "")
+    try:
+        row = {key: record.get(key, study.get(key)) for key in RUN_COLUMNS}
+        if study:
+            row["steps"] = study["schedule"]["steps"]
+            row["objective"] = study["fidelity"] + (f"+{study['gamma']:g}{study['critic']}" if study["gamma"] else "")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error!r}): remove its folder, and the run is made again.") from error
     return row

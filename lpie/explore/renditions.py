@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 
 from lpie.critic import CRITICS
+from lpie.evidence.results import read_run
 from lpie.imaging.resampling import within
 from lpie.judges import available_raters, load_rater
 from lpie.operators import OPERATORS
@@ -22,8 +22,8 @@ from lpie.operators.local_laplacian import local_laplacian
 from lpie.operators.nonlocal_dehazing import estimate_transmission
 from lpie.operators.safeguard import trusted_transmission
 from lpie.photos.enhancement import PLAIN, enhance
+from lpie.photos.signature import study_of
 from lpie.photos.tiles import LargePhoto, noise_of
-from lpie.records import read_json
 from lpie.vocabulary import Airlight, PerPhoto, Photo, Transmission
 from lpie.weights import open_weights, shipped_names
 
@@ -52,8 +52,8 @@ def shipped_enhancers() -> list[Enhancer]:
 
 def available_enhancers(folder: Path, operator: str) -> list[Enhancer]:
     """The networks for `operator` trained with L2 in `folder`'s runs, the first seed of each, then those shipped."""
-    trained = [read_json(path.parent / "run.json") for path in sorted(folder.glob("runs/*/weights.safetensors"))]
-    runs = [run["run"] for run in trained if run["study"]["fidelity"] == "l2" and run["study"]["operator"] == operator]
+    trained = [read_run(path.parent / "run.json") for path in sorted(folder.glob("runs/*/weights.safetensors"))]
+    runs = [run["run"] for run in trained if (run["fidelity"], run["operator"]) == ("l2", operator)]
     networks = [open_enhancer(folder / "runs" / run / "weights.safetensors") for run in runs]
     networks += [one for one in shipped_enhancers() if one.network and one.operator == operator]
     return list({(one.network, one.critic, one.gamma): one for one in reversed(networks)}.values())
@@ -66,11 +66,11 @@ def open_enhancer(weights: str | os.PathLike[str]) -> Enhancer:
     """
     name = os.fspath(weights)
     metadata = open_weights(name)[1]
-    study = json.loads(metadata.get("study", "{}"))
+    study = study_of(metadata, name)
     operator = metadata.get("operator") or study.get("operator")
     if operator not in OPERATORS:
         raise ValueError(f"{name}: expected a network of an operator ({', '.join(OPERATORS)}), got {operator!r}.")
-    critic = study.get("critic", "") if study.get("critic") in CRITICS else ""
+    critic = study["critic"] if study.get("critic") in CRITICS else ""
     return Enhancer(name, operator, name, critic, metadata.get("network", ""), study.get("gamma", 0.0))
 
 

@@ -39,7 +39,7 @@ from lpie.figures.readable import readable
 from lpie.figures.style import save_figure, svg_of
 from lpie.figures.whole_photographs import GAIN, ROBUST, WholePhotographs
 from lpie.networks import FAMILIES
-from lpie.records import atomic_path, write_csv
+from lpie.records import atomic_path, read_json, write_csv
 
 CROP_QUALITY = 90  # of gathered crops, as WebP
 PICTURED = ("frontier", "spectrum", "claim-C1")  # figures that are files beside the page too
@@ -147,7 +147,7 @@ def _page(
     asked = page_data.instruments(folder)
     placed = [panel for panel in figures for names in page_data.FIGURES.values() if panel.split("--")[0] in names]
     return tiles.TEMPLATES.get_template("report.html").render(
-        answer=second.answer() if second else page_data.answer(tables["verdicts"], tables["recipe_summary"]),
+        answer=tiles.WORDS["answer"] if second else page_data.answer(tables["verdicts"], tables["recipe_summary"]),
         numbers=second.numbers() if second else "",
         published=_published(folder, tables["verdicts"]),
         enhancers=_enhancers(folder),
@@ -171,7 +171,7 @@ def _page(
         lesson=tiles.TEMPLATES.get_template("lesson.html").render()
         if {"airplane", "lighthouse", "portrait"} <= {group.short for group in scenes}
         else "",
-        provenance=json.dumps(json.loads(origin.read_text(encoding="utf-8")), indent=1) if origin.exists() else "",
+        provenance=json.dumps(read_json(origin), indent=1) if origin.exists() else "",
         styles=_joined(".css"),
         scripts=_joined(".js"),
     )
@@ -182,7 +182,7 @@ def _enhancers(folder: Path) -> list[str]:
     asked = folder / "study.json"
     if not asked.exists():
         return []
-    study = json.loads(asked.read_text(encoding="utf-8"))
+    study = read_json(asked)
     if any(rows["set"] for rows in study["photographs"]):
         return []
     return [shlex.quote(f"{folder.resolve()}/{name.replace(':', '.')}.safetensors") for name in study["operators"]]
@@ -196,7 +196,7 @@ def _published(folder: Path, own: pd.DataFrame) -> dict[str, Any] | None:
     scenes = tiles.scene_groups(PUBLISHED)
     sliders = page_data.sliders(scenes)
     return {
-        "answer": WholePhotographs(PUBLISHED / "whole_photographs").answer(),
+        "answer": tiles.WORDS["answer"],
         "claims": page_data.claims(pd.read_csv(PUBLISHED / "verdicts.csv"), []),
         "sliders": sliders,
         "pictures": {tile.name: tile for slider in sliders for tile in (*slider["left"], slider["right"])},

@@ -30,22 +30,7 @@ from lpie.evidence.labels import JUDGES
 from lpie.networks import FAMILIES
 from lpie.records import atomic_path
 
-STYLE: Any = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "0.92",
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "figure.dpi": 100,
-    "savefig.dpi": 150,
-    "pdf.fonttype": 42,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "lpie",
-}
+STYLE = mpl.rc_params_from_file(Path(__file__).with_name("lpie.mplstyle"), use_default_template=False)
 
 PALETTES = {
     "family": ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#F0E442"),

@@ -31,7 +31,7 @@ WITH_CRITIC = "L2 + critic"
 KINDS = {".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg"}  # of pictures that a notebook shows
 TEMPLATES = Environment(loader=PackageLoader("lpie.figures", "page"), undefined=StrictUndefined, autoescape=True)
 WORDS = tomllib.loads((Path(__file__).parent / "page" / "words.toml").read_text(encoding="utf-8"))
-"""Of the page: captions of figures, claims in short, titles and texts of tables, the pictures seen first."""
+"""Of the page: its short answer, captions, claims in short, titles and texts of tables, the pictures seen first."""
 
 
 @dataclass(frozen=True)

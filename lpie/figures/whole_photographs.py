@@ -66,14 +66,6 @@ class WholePhotographs:
         can24, can32 = (means[long.loc[long["network"] == name, "run"]].max() for name in ("can24", "can32"))
         return f"{can24:.1f}", f"{can32:.1f}"
 
-    def answer(self) -> str:
-        """The short answer, for the first screen."""
-        return (
-            "Hardly. With a small weight of its critic the paper's own network is hard to tell from the same network "
-            "trained without one; with three times that weight it draws a fine pattern over plain places, and freer "
-            "networks paint bands and smears that the critic likes."
-        )
-
     def numbers(self) -> str:
         """What the short answer rests on."""
         gain = {name: self.found(GAIN, f"score_{name}") for name in ("compact", "ava", "technical")}

@@ -44,6 +44,9 @@ def fits(profile: bytes | None, space: str, name: str) -> bool:
     """Whether a profile can be read and is for `RGB`, `GRAY`, `CMYK` or `LAB`; one that does not fit is logged."""
     if not profile:
         return False
+    place = profile.find(b"cicp\0\0\0\0")  # where a tag says which curve the profile has
+    if place >= 0 and (transfer := int.from_bytes(profile[place + 9 : place + 10])) in HDR_CURVES:
+        profile_of_codes(1, transfer)
     try:
         described = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space.strip().upper()
     except OSError:

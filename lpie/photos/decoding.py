@@ -9,13 +9,23 @@ from __future__ import annotations
 import io
 import struct
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import compress
 from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-from lpie.photos.color_profiles import BAND, D65, PRIMARIES, SRGB_CURVE, Pixels, profile_of_codes, rgb_profile
+from lpie.photos.color_profiles import (
+    BAND,
+    D65,
+    HDR_CURVES,
+    PRIMARIES,
+    SRGB_CURVE,
+    Pixels,
+    profile_of_codes,
+    rgb_profile,
+)
 
 KINDS = {  # how names end, and the format as Pillow names it: what both `enhance` and `score` take for photographs
     **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
@@ -32,6 +42,7 @@ FREE_BYTES = 64 << 20  # of pixels, whatever the length of the file
 MOST_COMPRESSED = 3000  # bytes of pixels for one byte of a file: no photograph is so flat
 COPIES = 3  # of the pixels that reading, converting and writing hold at a time
 IPTC = 0x0404  # of Photoshop's resources
+OTHERS = "all pictures but the first"
 END_OF_JPEG = b"\xff\xd9"
 SRGB_GAMMA, GAMMA_TOLERANCE = 0.45455, 0.05  # of a PNG's gAMA chunk, which says by it that it is sRGB (libpng)
 
@@ -48,10 +59,14 @@ class Decoded:
     exif: Image.Exif = field(default_factory=Image.Exif)
     dpi: Any = None
     left_out: tuple[str, ...] = ()  # what else is in the file
+    scale: float = 1.0  # of the pixels, where only a reduced copy was asked for
 
 
-def decode(content: bytes, most_megapixels: float = MOST_MEGAPIXELS) -> Decoded:
-    """The first picture in a file. Raises ValueError or an error of the library if it is not read whole and right."""
+def decode(content: bytes, most_megapixels: float = MOST_MEGAPIXELS, side: int = 0) -> Decoded:
+    """The first picture in a file. Raises ValueError or an error of the library if it is not read whole and right.
+
+    `side`: see `lpie.photos.reading.open_photo`.
+    """
     if content[:4] in TIFF_STARTS:
         return _tiff(content, most_megapixels)
     if content[4:8] == b"ftyp" and b"avi" not in content[8:12]:
@@ -61,24 +76,33 @@ def decode(content: bytes, most_megapixels: float = MOST_MEGAPIXELS) -> Decoded:
     decoded.kind = "JPEG" if decoded.kind == "MPO" else decoded.kind  # a phone's JPEG with a second picture behind
     depth, reader = 8, _by_pillow
     if decoded.kind == "JPEG":
-        reader, decoded.space = _jpeg, "CMYK" if picture.mode == "CMYK" else ""
+        reader, decoded.space = partial(_jpeg, side=side), "CMYK" if picture.mode == "CMYK" else ""
     elif decoded.kind == "PNG":
-        decoded.tag_profile = None if decoded.profile else _png_color(content, picture)
+        decoded.profile, decoded.tag_profile = _png_color(content, picture)
         depth, reader = (16, _by_codec) if content[24] == 16 else (8, _by_pillow)  # IHDR's; Pillow would keep 8 of 16
     elif decoded.kind == "AVIF":
         import pillow_heif
 
         told = pillow_heif.open_heif(content).info
         depth, reader = told["bit_depth"], _by_codec
-        decoded.tag_profile = None if decoded.profile else _nclx_color(told)
+        decoded.tag_profile = _nclx_color(told, decoded.profile)
+        if picture.n_frames > 1:  # imagecodecs writes all of them where there is room for one
+            if depth > 8:
+                raise ValueError(f"it is an animation of {depth} bits; export one picture of it")
+            reader = _by_pillow
     elif decoded.kind == "JPEG2000":
         depth = _jpeg2000_depth(content)
+        decoded.profile = _jpeg2000_profile(content, depth)
         reader = _deep_jpeg2000 if depth > 8 else reader
+    elif decoded.kind == "BMP" and content[70:74] == b"DEBM":  # a header of version 5 with a profile in the file
+        start, length = struct.unpack_from("<II", content, 126)
+        decoded.profile = content[14 + start : 14 + start + length]
     elif decoded.kind == "PPM" and picture.mode != "1":
         depth, reader = _ppm_depth(content)
     check_size(picture.height, picture.width, len(picture.getbands()), depth, len(content), most_megapixels)
     decoded.exif, decoded.dpi, decoded.left_out = picture.getexif(), picture.info.get("dpi"), _left_out(picture)
     decoded.pixels = scaled(reader(content, picture), depth)
+    decoded.scale = len(decoded.pixels) / picture.height
     return decoded
 
 
@@ -86,7 +110,7 @@ def _left_out(picture: Image.Image) -> tuple[str, ...]:
     info, several = picture.info, getattr(picture, "is_animated", False) and picture.format != "MPO"
     text = any(isinstance(value, str) and name != "XML:com.adobe.xmp" for name, value in info.items())
     there = "xmp" in info, IPTC in info.get("photoshop", {}), text or "comment" in info, several
-    return tuple(compress(("XMP", "IPTC", "text", "all pictures but the first"), there))
+    return tuple(compress(("XMP", "IPTC", "text", OTHERS), there))
 
 
 def open_picture(content: bytes) -> ImageFile.ImageFile:
@@ -104,7 +128,7 @@ def check_size(height: int, width: int, channels: int, depth: int, length: int, 
     import psutil
 
     needed = height * width * channels * (1 if depth <= 8 else 2)
-    if height * width > most_megapixels * 1e6:
+    if not height * width <= most_megapixels * 1e6:
         raise ValueError(
             f"it has {height * width / 1e6:g} megapixels and {most_megapixels:g} are allowed; allow more by "
             "max_megapixels (--max-megapixels)"
@@ -132,14 +156,14 @@ def scaled(pixels: Pixels, depth: int) -> Pixels:
     return wide
 
 
-def _jpeg(content: bytes, picture: Image.Image) -> Pixels:
+def _jpeg(content: bytes, picture: Image.Image, side: int) -> Pixels:
     """Strict about pixels that are lost, lenient about a lost end marker and about what follows the picture."""
     import simplejpeg
 
     if END_OF_JPEG not in content[-64:]:
         content += END_OF_JPEG
     space = {"L": "GRAY", "CMYK": "CMYK"}.get(picture.mode, "RGB")
-    pixels = simplejpeg.decode_jpeg(content, space, strict=True)
+    pixels = simplejpeg.decode_jpeg(content, space, min_height=side, min_width=side, strict=True)
     return 255 - pixels if space == "CMYK" and "adobe" in picture.info else pixels  # Adobe stores inks inverted
 
 
@@ -161,27 +185,30 @@ def _by_codec(content: bytes, picture: Image.Image) -> Pixels:
     return imagecodecs.avif_decode(content, index=0) if picture.format == "AVIF" else imagecodecs.png_decode(content)
 
 
-def _png_color(content: bytes, picture: Image.Image) -> bytes | None:
-    """The profile that a PNG means by cICP, else sRGB, else cHRM and gAMA (PNG, third edition, 4.3)."""
-    place = 8
+def _png_color(content: bytes, picture: Image.Image) -> tuple[bytes | None, bytes | None]:
+    """The profile in a PNG and the one that its tags mean: cICP, else iCCP, sRGB, cHRM and gAMA (version 3, 4.3)."""
+    place, info = 8, picture.info
     while place + 12 <= len(content) and content[place + 4 : place + 8] != b"IDAT":
         length, name = struct.unpack_from(">I4s", content, place)
         if name == b"cICP":
-            primaries, transfer = content[place + 8 : place + 10]
-            return profile_of_codes(primaries, transfer)
+            primaries, transfer, _, full_range = content[place + 8 : place + 12]
+            if not full_range:
+                raise ValueError("its numbers have the limited range of television; export it with the full range")
+            return None, profile_of_codes(primaries, transfer)
         place += 12 + length
-    gamma, points = picture.info.get("gamma"), picture.info.get("chromaticity")
-    if "srgb" in picture.info or not (gamma or points):
-        return None
-    points = tuple(zip(points[::2], points[1::2], strict=True)) if points else (D65, *PRIMARIES[1])
+    gamma, points = info.get("gamma"), info.get("chromaticity")
     curve = SRGB_CURVE if not gamma or abs(gamma / SRGB_GAMMA - 1) < GAMMA_TOLERANCE else 1 / gamma
-    return rgb_profile(points, curve)
+    if info.get("icc_profile") or "srgb" in info or not (points or curve):
+        return info.get("icc_profile"), None
+    points = tuple(zip(points[::2], points[1::2], strict=True)) if points else (D65, *PRIMARIES[1])
+    return None, rgb_profile(points, curve)
 
 
-def _nclx_color(told: dict[str, Any]) -> bytes | None:
-    """The profile that a HEIF or AVIF file means by its code points."""
-    color = told.get("nclx_profile")
-    return profile_of_codes(color["color_primaries"], color["transfer_characteristics"]) if color else None
+def _nclx_color(told: dict[str, Any], profile: bytes | None) -> bytes | None:
+    """The profile that a HEIF or AVIF file without one means by its code points; high dynamic range raises."""
+    color = told.get("nclx_profile") or {"color_primaries": 1, "transfer_characteristics": 1}
+    primaries, transfer = color["color_primaries"], color["transfer_characteristics"]
+    return profile_of_codes(primaries, transfer) if not profile or transfer in HDR_CURVES else None
 
 
 def _jpeg2000_depth(content: bytes) -> int:
@@ -192,12 +219,26 @@ def _jpeg2000_depth(content: bytes) -> int:
     return depth + 1
 
 
+def _jpeg2000_profile(content: bytes, depth: int) -> bytes | None:
+    """The ICC profile in the color box of a JP2; other color spaces than RGB and gray raise (ITU-T T.800, I.5.3.3)."""
+    header = content[: content.index(b"\xff\x4f\xff\x51")]
+    box = header.find(b"colr", header.find(b"jp2h"))
+    if box < 0:
+        return None
+    (length,), method = struct.unpack_from(">I", header, box - 4), header[box + 4]
+    if method != 1:
+        return header[box + 7 : box - 4 + length]
+    space = struct.unpack_from(">I", header, box + 7)[0]
+    if space not in (16, 17) and (space, depth) not in ((12, 8), (18, 8)):  # sRGB, gray, CMYK, sYCC
+        raise ValueError(f"its colors (space {space} of JPEG 2000) are not RGB; export it as RGB with 8 bits")
+    return None
+
+
 def _deep_jpeg2000(content: bytes, picture: Image.Image) -> Pixels:
     import imagecodecs
 
-    header = content[: content.index(b"\xff\x4f\xff\x51")]
-    if b"colr\1\0\0\0\0\0\x12" in header or b"pclr" in header:  # sYCC, palette
-        raise ValueError("its colors are not RGB; export it as RGB or with 8 bits")
+    if b"pclr" in content[: content.index(b"\xff\x4f\xff\x51")]:
+        raise ValueError("its colors come from a palette; export it as RGB or with 8 bits")
     return imagecodecs.jpeg2k_decode(content)
 
 
@@ -209,12 +250,11 @@ def _ppm_depth(content: bytes) -> tuple[int, Any]:
         most = int(np.max(file.maxval))
         if most <= 255 or str(file.magicnumber) in ("PF", "Pf"):
             return 8, _by_pillow
-        return 16, lambda *_: _out_of(most, file)
+        return 16, partial(_deep_ppm, file, most)
 
 
-def _out_of(most: int, file: Any) -> Pixels:
-    pixels = file.asarray().astype(np.uint32)
-    return ((pixels.clip(0, most) * 65535 + most // 2) // most).astype(np.uint16)
+def _deep_ppm(file: Any, most: int, *_: Any) -> Pixels:
+    return ((file.asarray().astype(np.uint32).clip(0, most) * 65535 + most // 2) // most).astype(np.uint16)
 
 
 def _heif(content: bytes, most_megapixels: float) -> Decoded:
@@ -226,13 +266,13 @@ def _heif(content: bytes, most_megapixels: float) -> Decoded:
     width, height = file.size
     check_size(height, width, len(file.mode.partition(";")[0]), depth, len(content), most_megapixels)
     profile, exif = file.info.get("icc_profile"), Image.Exif()
-    tag_profile = None if profile else _nclx_color(file.info)
+    tag_profile = _nclx_color(file.info, profile)
     if file.info.get("exif"):
         exif.load(file.info["exif"])
         exif.pop(ExifTags.Base.Orientation, None)
     pixels = np.asarray(file)
     pixels = scaled(pixels >> (16 - depth), depth) if depth > 8 else pixels
-    left_out = ("XMP",) * bool(file.info.get("xmp"))
+    left_out = tuple(compress(("XMP", OTHERS), (file.info.get("xmp"), len(file) > 1)))
     return Decoded(pixels, "HEIF", profile, tag_profile=tag_profile, exif=exif, left_out=left_out)
 
 
@@ -244,7 +284,10 @@ def _tiff(content: bytes, most_megapixels: float) -> Decoded:
         page: Any = tiff.pages.first
         _check_tiff(page, content, most_megapixels)
         exif = Image.Exif()
-        exif.load(content)
+        if tiff.is_bigtiff:  # which Pillow does not take apart
+            exif.update({tag.code: tag.value for tag in page.tags if isinstance(tag.value, int | str)})
+        else:
+            exif.load(content)
         if page.photometric.name == "YCBCR" and page.compression.name != "JPEG":  # a JPEG inside becomes RGB itself
             pixels = _by_pillow(content, Image.OPEN["TIFF"][0](io.BytesIO(content), ""))
         else:
@@ -265,17 +308,23 @@ def _tiff(content: bytes, most_megapixels: float) -> Decoded:
             pixels[..., 1:3] ^= half
             if most > 255:  # and 256ths of a unit there, 257ths here
                 pixels[..., 1:3] = ((pixels[..., 1:3].astype(np.int64) - half) * 257 // 256 + half + 128).clip(0, most)
-        extra = page.extrasamples[0] if page.extrasamples else None
-        if extra is not None and extra != tifffile.EXTRASAMPLE.UNASSALPHA:
+        if page.extrasamples:
             channels = page.samplesperpixel - len(page.extrasamples)
-            color, alpha = pixels[..., :channels], pixels[..., channels : channels + 1]
-            whole = extra != tifffile.EXTRASAMPLE.ASSOCALPHA
-            pixels = color if whole else np.minimum(color, alpha) + (most - alpha)  # over white
+            kinds = {getattr(kind, "name", ""): place for place, kind in enumerate(page.extrasamples, channels)}
+            color = pixels[..., :channels]
+            if "ASSOCALPHA" in kinds:
+                alpha = pixels[..., kinds["ASSOCALPHA"], None]
+                pixels = np.minimum(color, alpha) + (most - alpha)  # over white
+            else:
+                pixels = pixels[..., [*range(channels), kinds["UNASSALPHA"]]] if "UNASSALPHA" in kinds else color
         inch = page.resolutionunit == tifffile.RESUNIT.INCH
         dpi = page.resolution if inch else tuple(value * 2.54 for value in page.resolution)
         known = "XResolution" in page.tags and page.resolutionunit != tifffile.RESUNIT.NONE
         space = {"CIELAB": "LAB", "SEPARATED": "CMYK"}.get(photometric, "")
-        left_out = tuple(name for name, tag in (("XMP", 700), ("IPTC", 33723)) if tag in page.tags)
+        lost_exif = tiff.is_bigtiff and 34665 in page.tags
+        others = any(not (other.is_reduced or other.is_mask) for other in tiff.pages[1:])
+        there = 700 in page.tags, 33723 in page.tags, lost_exif, others
+        left_out = tuple(compress(("XMP", "IPTC", "EXIF", OTHERS), there))
         return Decoded(pixels, "TIFF", page.iccprofile, space, None, exif, dpi if known else None, left_out)
 
 
@@ -290,9 +339,12 @@ def _check_tiff(page: Any, content: bytes, most_megapixels: float) -> None:
     if page.sampleformat != 1 or page.dtype is None or page.bitspersample > 16:
         raise ValueError(f"its pixels are {numbers}; export it with 8 or 16 bits")
     channels = page.samplesperpixel - len(page.extrasamples)
+    if page.imagedepth > 1:
+        raise ValueError(f"it holds a volume of {page.imagedepth} planes; export one of them")
     expected = {"MINISWHITE": 1, "MINISBLACK": 1, "PALETTE": 1, "RGB": 3, "CIELAB": 3, "YCBCR": 3, "SEPARATED": 4}
     name = getattr(page.photometric, "name", str(page.photometric))
-    if expected.get(name) != channels or (page.bitspersample != 8 and name == "YCBCR"):
+    inside = page.compression.name == "JPEG" and name == "CIELAB"  # tifffile takes it for YCbCr
+    if expected.get(name) != channels or (page.bitspersample != 8 and name == "YCBCR") or inside:
         raise ValueError(f"its {channels} channels of {page.bitspersample} bits are {name}; export it as RGB")
     strips = zip(page.dataoffsets, page.databytecounts, strict=False)
     there = sum(offset > 0 and count > 0 and offset + count <= len(content) for offset, count in strips)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import io
-import json
 import logging
 import os
 import sys
@@ -27,7 +26,7 @@ from lpie.photos.decoding import MOST_MEGAPIXELS
 from lpie.photos.folders import Skipped, pairs
 from lpie.photos.photographs import from_pixels, to_pixels
 from lpie.photos.reading import PhotoFile, open_photo
-from lpie.photos.signature import NO_CRITIC, critic_of, is_own, sign
+from lpie.photos.signature import NO_CRITIC, critic_of, is_own, sign, study_of
 from lpie.photos.tiles import Enhancer, LargePhoto, rendered_tiles
 from lpie.photos.writing import WRITTEN, encode_photo, save_photo
 from lpie.vocabulary import Photo
@@ -129,7 +128,7 @@ def enhance_files(
                 log.info("%s: not kept: %s.", names.printable(source), ", ".join(photo.left_out))
             photo = _reduced(photo, PREVIEW) if preview else photo
             enhanced = enhance_file(photo, enhancer, tile)
-            if strength > 1 or (told is not None and critic_of(told[1]) != NO_CRITIC):
+            if strength > 1 or (told is not None and critic_of(told[1], told[0]) != NO_CRITIC):
                 _say_what_is_unexplained(source, photo, enhanced, hazy=enhancer.operator.estimate is not None)
             sign(enhanced.exif, *(told or (operator, None)))
             if is_page(target):
@@ -203,7 +202,7 @@ def load_enhancer(
         raise ValueError(f"{given}: networks choose their own; give weights or settings of the operator, not both.")
     name = os.fspath(weights) if weights is not None else DEFAULT.format(operator=operator)
     _, metadata = open_weights(name, "network", [PLAIN])
-    learned = metadata.get("operator") or json.loads(metadata.get("study", "{}")).get("operator", operator)
+    learned = metadata.get("operator") or study_of(metadata, name).get("operator", operator)
     if learned not in OPERATORS:  # a study's own: retouches, or a function of its user
         enhancer = replace(enhancer, operator=replace(row, name=learned, label=learned, ranges={}))
     elif learned != operator:

@@ -47,6 +47,7 @@ class PhotoFile:
     profile: bytes = SRGB  # that the file has and will have again; the pixels are sRGB all the same
     name: str = "the photo"  # what messages call it
     left_out: tuple[str, ...] = ()  # what else is in its file
+    scale: float = 1.0  # of a reduced copy
 
     @property
     def bits(self) -> int:
@@ -54,13 +55,14 @@ class PhotoFile:
         return 8 * self.pixels.dtype.itemsize
 
 
-def open_photo(source: PhotoSource, max_megapixels: float = MOST_MEGAPIXELS) -> PhotoFile:
+def open_photo(source: PhotoSource, max_megapixels: float = MOST_MEGAPIXELS, side: int = 0) -> PhotoFile:
     """The photograph in an image file, its bytes, or an open binary file; of several frames, the first.
 
     Gray becomes three equal channels; transparency is composited over white; the EXIF orientation is applied; colors
     become sRGB (relative colorimetric, black point compensated; what lies outside sRGB is clipped), as the ICC
     profile or the file's own tags (cICP, nclx, gAMA, cHRM) say. CMYK without a profile becomes (1 - ink)(1 - black).
     More than 8 bits become 16. Size is checked before anything is decoded. Nothing of the process is changed.
+    `side`: of a larger JPEG no more than keeps `side` px, quicker than the whole and as strict; 0 for the whole.
 
     Raises FileNotFoundError if there is no such file, ValueError, naming the file and what is wrong, if it is not
     whole, too large, not of a kind that is read, or of colors or numbers that cannot be shown right; TypeError for
@@ -68,7 +70,7 @@ def open_photo(source: PhotoSource, max_megapixels: float = MOST_MEGAPIXELS) -> 
     """
     name, content = _content(source)
     try:
-        return _upright_srgb(name, decode(content, max_megapixels))
+        return _upright_srgb(name, decode(content, max_megapixels, side))
     except UnidentifiedImageError as error:
         kinds = ", ".join(sorted(set(KINDS.values())))
         raise ValueError(f"{name}: expected a photograph ({kinds}), got something else.") from error
@@ -118,7 +120,7 @@ def _upright_srgb(name: str, decoded: Decoded) -> PhotoFile:
     resolution = tuple(float(value) for value in decoded.dpi or ())
     known = len(resolution) == 2 and all(0 < value < 1e6 for value in resolution)
     pixels_per_inch = (resolution[0], resolution[1]) if known else None
-    return PhotoFile(color, exif, pixels_per_inch, decoded.kind, profile, name, decoded.left_out)
+    return PhotoFile(color, exif, pixels_per_inch, decoded.kind, profile, name, decoded.left_out, decoded.scale)
 
 
 def _over_white(color: Pixels, alpha: Pixels) -> None:
@@ -144,9 +146,10 @@ def _to_srgb(pixels: Pixels, decoded: Decoded, name: str) -> tuple[Pixels, bytes
         return converted(pixels, profile, SRGB, space), profile if kept else SRGB
     if space == "CMYK":
         return _without_inks(pixels), SRGB
-    tagged = (decoded.tag_profile if space == "RGB" else None) or adobe_rgb_by_exif(decoded.exif)
-    if tagged is None or space != "RGB":
+    tagged = decoded.tag_profile or adobe_rgb_by_exif(decoded.exif)
+    if tagged is None:
         return pixels, SRGB
+    pixels = np.repeat(pixels, 3, axis=2) if space == "GRAY" else pixels
     return converted(pixels, tagged, SRGB), SRGB if decoded.tag_profile else tagged
 
 

@@ -10,19 +10,30 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from PIL import ExifTags, Image
 
 from lpie.critic import CRITICS
 
 NO_CRITIC = "none"
+KNOWN: dict[str, type] = {"operator": str, "critic": str, "gamma": float}  # of a study
 OWN = re.compile(rb"lpie: (network|operator|page) ")  # as files hold it
 _SIGNATURE = re.compile(r"(; )?lpie: network ([^,;]+), critic ([^,;]+)")
 
 
-def critic_of(metadata: Mapping[str, str]) -> str:
-    """The critic that trained a network, by the metadata of its file, or `none`."""
-    return Path(json.loads(metadata.get("study", "{}")).get("critic", NO_CRITIC)).stem
+def study_of(metadata: Mapping[str, str], name: str) -> dict[str, Any]:
+    """Operator, critic and gamma of a network, as far as its file's metadata say; ValueError, naming it, if damaged."""
+    try:
+        study = dict(json.loads(metadata.get("study", "{}")))
+        return {key: kind(study[key]) for key, kind in KNOWN.items() if key in study}
+    except (RecursionError, TypeError, ValueError) as error:
+        raise ValueError(f"{name}: what its metadata say of its study is damaged ({error}).") from error
+
+
+def critic_of(metadata: Mapping[str, str], name: str) -> str:
+    """The critic that trained a network, by the metadata of its file, or `none`; errors as `study_of`."""
+    return Path(study_of(metadata, name).get("critic", NO_CRITIC)).stem
 
 
 def sign(exif: Image.Exif, name: str, metadata: Mapping[str, str] | None) -> None:
@@ -34,7 +45,7 @@ def sign(exif: Image.Exif, name: str, metadata: Mapping[str, str] | None) -> Non
     software = str(exif.get(ExifTags.Base.Software, ""))
     if metadata is None and OWN.search(software.encode()):
         return
-    made = f"operator {name}" if metadata is None else f"network {Path(name).stem}, critic {critic_of(metadata)}"
+    made = f"operator {name}" if metadata is None else f"network {Path(name).stem}, critic {critic_of(metadata, name)}"
     exif[ExifTags.Base.Software] = f"{_SIGNATURE.sub('', software)}; lpie: {made}".removeprefix("; ")
 
 

@@ -6,17 +6,16 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image
 from skimage.registration import phase_cross_correlation
 from torch import Tensor
 
 from lpie.imaging.color import luma
-from lpie.imaging.pixels import from_uint8
 from lpie.imaging.resampling import resize
-from lpie.study.sources import Source, small_picture
+from lpie.photos.photographs import from_pixels
+from lpie.photos.reading import PhotoFile
+from lpie.study.sources import Source, small_photo
 
 LARGEST_SHIFT = 0.05  # of the shorter side
 SAME_SHAPE = 0.05  # difference of the proportions, height by width, up to which two photos may show one scene
@@ -33,17 +32,17 @@ def find_mismatches(sources: Sequence[Source]) -> Iterator[str]:
 
 def _mismatch(source: Source) -> str:
     try:
-        small, scales = zip(*(small_picture(path, 2 * LOOKED_AT) for path in (source.path, source.other)), strict=True)
-        scale = min(1.0, LOOKED_AT * scales[0] / min(small[0].size))
-        photo, other = (_reduced(one, scale / its) for one, its in zip(small, scales, strict=True))
+        small = [small_photo(path, 2 * LOOKED_AT) for path in (source.path, source.other)]
+        scale = min(1.0, LOOKED_AT * small[0].scale / min(small[0].pixels.shape[:2]))
+        photo, other = (_reduced(one, scale / one.scale) for one in small)
         aligned(photo, other, source.name)
     except ValueError as error:
         return str(error)
     return ""
 
 
-def _reduced(picture: Image.Image, scale: float) -> Tensor:
-    photo = from_uint8(torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)[None])
+def _reduced(small: PhotoFile, scale: float) -> Tensor:
+    photo = from_pixels(small.pixels)
     return resize(photo, *(round(scale * side) for side in photo.shape[-2:])) if scale < 1 else photo
 
 

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
 from torch import Tensor
 from torch.optim import Optimizer
 
 PREFIX = "adam."
+
+
+@contextmanager
+def going_on(path: Path, found: str | None, own: str) -> Iterator[None]:
+    """Around what takes the checkpoint `path` back; raises ValueError, with what to do, where it is damaged.
+
+    Also where it is of a training with other settings, `found`, than `own`.
+    """
+    if found != own:
+        raise ValueError(f"{path} belongs to a training with {found}, not {own}: go on with that, or remove the file.")
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error!r}): remove it, and the training starts anew.") from error
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:

@@ -12,16 +12,15 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from lpie.names import ProblemsError
 from lpie.photos.decoding import KINDS
-from lpie.photos.reading import open_photo
+from lpie.photos.reading import PhotoFile, open_photo
 from lpie.registry import fetch_all, is_public, names_in, registered
 from lpie.study.settings import SPLITS, STUDIED, Lists, Photographs, Profile, Shares, Split
 
@@ -227,23 +226,16 @@ def _perceptual_hash(path: Path | None) -> tuple[int, str]:
     import imagehash
 
     try:
-        return int(str(imagehash.phash(small_picture(path, 256)[0].convert("L"))), 16), ""
+        photo = small_photo(path, 256)
+        pixels = photo.pixels if photo.bits == 8 else (photo.pixels >> 8).astype("uint8")
+        return int(str(imagehash.phash(Image.fromarray(pixels))), 16), ""
     except (OSError, ValueError) as error:
         return 0, str(error)
 
 
-def small_picture(path: Path | None, side: int) -> tuple[Image.Image, float]:
-    """A photograph upright and its scale; of a larger JPEG no more than keeps `side` px, quicker than the whole.
-
-    Raises ValueError as `open_photo`, and what to do, where it cannot be read.
-    """
-    with suppress(Exception), Image.open(str(path)) as picture:  # Pillow does not know every kind
-        whole = max(picture.size)
-        picture.draft("RGB", (side, side))  # a JPEG is decoded at a half to an eighth of its size
-        if picture.mode[0] not in "IF":  # more than 8 bits, which converting would clip
-            return ImageOps.exif_transpose(picture), max(picture.size) / whole
+def small_photo(path: Path | None, side: int) -> PhotoFile:
+    """A photo, of a larger JPEG no more than keeps `side` px; raises ValueError as `open_photo`, with what to do."""
     try:
-        pixels = open_photo(str(path)).pixels
+        return open_photo(str(path), side=side)
     except ValueError as error:
         raise ValueError(f"{error} Remove it, or put a whole one in its place.") from error
-    return Image.fromarray(pixels if pixels.itemsize == 1 else (pixels >> 8).astype("uint8")), 1.0

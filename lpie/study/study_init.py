@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-from PIL import Image
 
 from lpie.losses import FIDELITIES
 from lpie.records import atomic_path
 from lpie.study.settings import Photographs
-from lpie.study.sources import SUFFIXES, Source, photographs_in, small_picture
+from lpie.study.sources import SUFFIXES, Source, photographs_in, small_photo
 
 log = logging.getLogger(__name__)
 
@@ -78,27 +76,26 @@ def _pairs_in(folder: Path) -> tuple[Path, Path | None]:
     return folder, None
 
 
-def _sizes(sources: list[Source]) -> list[tuple[int, int]]:
-    """The two sides in px of each photograph that can be read, by its header where Pillow knows it."""
-    sizes = []
-    for source in sources:
-        try:
-            size, *_ = [_size(path) for path in (source.path, source.other) if path]
-            sizes.append(size)
-        except ValueError as error:
-            log.warning("not counted: %s", error)
-    if not sizes:
-        raise ValueError(f"None of the {len(sources)} photographs can be read.")
-    return sizes
+def _sizes(sources: list[Source]) -> list[tuple[float, float]]:
+    """The two sides in px of each photograph that can be read."""
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(_size, sources))
+    for fault in (one for one in found if isinstance(one, str)):
+        log.warning("not counted: %s", fault)
+    if sizes := [one for one in found if not isinstance(one, str)]:
+        return sizes
+    raise ValueError(f"None of the {len(sources)} photographs can be read.")
 
 
-def _size(path: Path) -> tuple[int, int]:
-    with suppress(OSError), Image.open(path) as picture:
-        return picture.size
-    return small_picture(path, LARGEST_SIDE)[0].size
+def _size(source: Source) -> tuple[float, float] | str:
+    try:
+        first, *_ = [small_photo(path, LARGEST_SIDE) for path in (source.path, source.other) if path]
+    except ValueError as error:
+        return str(error)
+    return len(first.pixels) / first.scale, first.pixels.shape[1] / first.scale
 
 
-def _training_side(sizes: list[tuple[int, int]]) -> int:
+def _training_side(sizes: list[tuple[float, float]]) -> int:
     """A multiple of 16 px, 256 at most, at which nine of ten photographs cover a frame of 3:2."""
     sides = sorted(min(min(size), max(size) / 1.5) for size in sizes)
     usual = 0.95 * sides[len(sides) // 10]  # pairs lose a little when aligned

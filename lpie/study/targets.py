@@ -137,7 +137,7 @@ def _size_of(source: Source) -> tuple[float, float]:
     try:
         with Image.open(source.path) as picture:  # reads the header only
             width, height = picture.size
-    except OSError:
+    except Exception:  # Pillow does not know every kind, or refuses its size
         height, width = read_photo(source.path).shape[-2:]
     kept = 1 - LARGEST_SHIFT if source.other else 1.0
     return height * kept, width * kept

@@ -26,7 +26,7 @@ from lpie.losses.objective import PerceptualObjective
 from lpie.networks.bilateral_grid import roughness
 from lpie.records import read_tensors, write_csv, write_json, write_tensors
 from lpie.study.photograph_pool import Batch, PhotographPool, draw_photographs
-from lpie.study.resuming import optimizer_tensors
+from lpie.study.resuming import going_on, optimizer_tensors
 from lpie.study.settings import Study
 from lpie.study.targets import Scene
 from lpie.weights import open_weights
@@ -246,17 +246,12 @@ class Run:
         if not path.exists():
             return
         saved, metadata = read_tensors(path)
-        if metadata["study"] != self.study.digest:
-            other = metadata["study"]
-            raise ValueError(f"{path} belongs to another study ({other}, not {self.study.digest}): remove it.")
-        try:
+        with going_on(path, metadata.get("study"), self.study.digest):
             position = json.loads(metadata["position"])
             self.step, self.seconds = int(position["step"]), float(position["seconds"])
             threads = int(position["threads"])
             self.validation = [(int(at), float(db)) for at, db in position["validation"]]
             self._restore(saved)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ValueError(f"{path} is damaged ({error}): remove it, and the run starts anew.") from error
         if self.device.type == "cpu" and threads != torch.get_num_threads():
             log.info("%s began with %d thread(s) and goes on so", self.study.name, threads)
             torch.set_num_threads(threads)
