@@ -38,6 +38,7 @@ def test_every_kind_of_name_is_found_and_what_cannot_be_entered_is_named(tmp_pat
     (tmp_path / "folder.jpg").mkdir()
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "elsewhere").symlink_to(tmp_path)
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
     locked = tmp_path / "locked"
     locked.mkdir()
     listed = os.scandir
@@ -55,7 +56,9 @@ def test_every_kind_of_name_is_found_and_what_cannot_be_entered_is_named(tmp_pat
     told = [str(one) for one in found if isinstance(one, Skipped)]
     assert any("elsewhere: a link to a folder is not followed" in line for line in told)
     assert any("locked: cannot be read (Permission denied)" in line for line in told)
-    assert len(told) == 2
+    for name in ("gone.jpg", "pipe.jpg"):
+        assert any(f"{name}: is no file, or a link that leads to none" in line for line in told)
+    assert len(told) == 4
 
 
 def test_names_are_shown_and_not_obeyed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,8 @@ def test_every_rung_is_a_run_of_its_own_and_made_once(
     run_rivals(profile, "tone", tmp_path, ("compact",), "cpu", ladders)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.csv")} == before
     assert experiments.is_evaluated(tmp_path, "tone-trivial-compact-26dB", {"oasis": contrast_of})
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    with open(tmp_path / ".lock", "a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)  # as a run of notebooks does
+        with pytest.raises(BlockingIOError, match="Another run is at work"):
+            run_rivals(profile, "tone", tmp_path, ("compact",), "cpu", ladders)

@@ -77,10 +77,7 @@ def read_opinions(file: Path, folder: Path | None = None) -> Opinions:
 
 
 def _rating(text: str, where: str) -> float:
-    try:
-        rating = float(text)
-    except ValueError:
-        rating = np.nan
+    rating = float(pd.to_numeric(text, errors="coerce"))
     if not 1 <= rating <= 10:
         raise ValueError(f"{where}: expected a rating between 1 and 10, got {text!r}.")
     return rating

@@ -50,8 +50,8 @@ def _walked(source: str, results: str | None) -> Iterator[Path | Skipped]:
     for folder, subfolders, names in os.walk(source, onerror=unreadable.append):
         for name in sorted(names):
             path = Path(folder, name)
-            if not name.startswith(".") and path.suffix.lower() in KINDS and os.path.isfile(path):
-                yield path
+            if not name.startswith(".") and path.suffix.lower() in KINDS:
+                yield path if os.path.isfile(path) else Skipped(str(path), "is no file, or a link that leads to none.")
         for name in sorted(subfolders):
             if os.path.islink(path := Path(folder, name)):
                 yield Skipped(str(path), "a link to a folder is not followed; name it to have its photos done.")

@@ -56,10 +56,9 @@ def run_studies(
     folder, device = Path(folder), device or default_device()
     judges = load_judges(profile, device)
     with sharing(folder):
-        diverged = _run_missing(profile, studies, folder, device, judges, together)
-    if diverged:
-        raise FloatingPointError(" ".join(diverged))
-    return collect_results(folder)
+        if diverged := _run_missing(profile, studies, folder, device, judges, together):
+            raise FloatingPointError(" ".join(diverged))
+        return collect_results(folder)
 
 
 def _run_missing(

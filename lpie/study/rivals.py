@@ -28,6 +28,7 @@ from lpie.judges.full_reference import psnr
 from lpie.judges.robustness import Score as Judge
 from lpie.judges.robustness import universal_perturbation
 from lpie.operators import adjustments
+from lpie.records import sharing
 from lpie.study.experiments import is_evaluated, load_judges, save_pseudo_run
 from lpie.study.settings import Profile
 from lpie.study.targets import Scene, load_scenes
@@ -161,7 +162,8 @@ def run_rivals(
     """Evaluate every rival of `operator` at every rung, as pseudo-runs `<operator>-<kind>-<critic>-<n>dB`, each once.
 
     Edits are tuned on validation targets, attacks learned on training targets. `ladders`: PSNR in dB by kind of rival;
-    LADDERS on a GPU, CPU_LADDERS elsewhere. `critics`: else the profile's. Published evidence stands as it is.
+    LADDERS on a GPU, CPU_LADDERS elsewhere. `critics`: else the profile's. Published evidence stands as it is. Raises
+    BlockingIOError where a run of notebooks has `folder` for itself.
     """
     critics, device = profile.critics if critics is None else critics, device or default_device()
     if is_gathered(folder):
@@ -171,20 +173,21 @@ def run_rivals(
     judges = load_judges(profile, device)
     scenes = load_scenes(profile, operator, folder / "targets")
     reported = [scene for scene in scenes if scene.split != "train"]
-    for name in (name for name in critics if name in judges):
-        critic = NIMA.from_pretrained(name).to(device).mean_score
-        for kind, decibels in ((kind, decibels) for kind, ladder in ladders.items() for decibels in ladder):
-            run = f"{kind}-{name}-{decibels}dB"
-            if is_evaluated(folder, f"{operator}-{run}", judges):
-                continue
-            change = make_rival(kind, scenes, critic, float(decibels), device)
-            with torch.inference_mode():
-                changed = [change(from_uint8(scene.target[None]).to(device)) for scene in reported]
-            outputs = [to_uint8(photo)[0].cpu() for photo in changed]
-            settings = asdict(change) if isinstance(change, GlobalEdit) else {}
-            record = {"network": kind, "critic": name, "decibels": decibels, **settings}
-            save_pseudo_run(folder, operator, run, outputs, reported, judges, device, **record)
-            log.info("%s-%s is evaluated", operator, run)
+    with sharing(folder):
+        for name in (name for name in critics if name in judges):
+            critic = NIMA.from_pretrained(name).to(device).mean_score
+            for kind, decibels in ((kind, decibels) for kind, ladder in ladders.items() for decibels in ladder):
+                run = f"{kind}-{name}-{decibels}dB"
+                if is_evaluated(folder, f"{operator}-{run}", judges):
+                    continue
+                change = make_rival(kind, scenes, critic, float(decibels), device)
+                with torch.inference_mode():
+                    changed = [change(from_uint8(scene.target[None]).to(device)) for scene in reported]
+                outputs = [to_uint8(photo)[0].cpu() for photo in changed]
+                settings = asdict(change) if isinstance(change, GlobalEdit) else {}
+                record = {"network": kind, "critic": name, "decibels": decibels, **settings}
+                save_pseudo_run(folder, operator, run, outputs, reported, judges, device, **record)
+                log.info("%s-%s is evaluated", operator, run)
 
 
 def rival_names(operator: str, critics: Sequence[str], device: str | None = None) -> list[str]:

@@ -24,7 +24,6 @@ from lpie.photos.reading import PhotoFile, open_photo
 from lpie.registry import fetch_all, is_public, names_in, registered
 from lpie.study.settings import SPLITS, STUDIED, Lists, Photographs, Profile, Shares, Split
 
-SUFFIXES = tuple(KINDS)
 DEMO = ("astronaut", "chelsea", "coffee", "rocket", "motorcycle", "china", "flower")
 SAME = 4  # bits of 64 in which the perceptual hashes of one photograph at two sizes differ at most
 SEPARATORS = re.compile(r"[ _.-]")
@@ -111,9 +110,9 @@ def _files(place: str, registry: bool = False) -> tuple[list[Path], bool]:
         paths = [path for path in folder.glob(pattern) if not path.name.startswith(".")]
     else:
         raise FileNotFoundError(f"The folder of photographs {expanded} does not exist.")
-    paths = sorted(path for path in paths if path.suffix.lower() in SUFFIXES)
+    paths = sorted(path for path in paths if path.suffix.lower() in KINDS)
     if not paths:
-        raise FileNotFoundError(f"{expanded} holds no photograph ({', '.join(SUFFIXES)}).")
+        raise FileNotFoundError(f"{expanded} holds no photograph ({', '.join(KINDS)}).")
     return paths, registry
 
 

@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lpie.losses import FIDELITIES
+from lpie.photos.decoding import KINDS
 from lpie.records import atomic_path
 from lpie.study.settings import Photographs
-from lpie.study.sources import SUFFIXES, Source, photographs_in, small_photo
+from lpie.study.sources import Source, photographs_in, small_photo
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +60,7 @@ def _pairs_in(folder: Path) -> tuple[Path, Path | None]:
     if not folder.is_dir():
         raise FileNotFoundError(f"The folder of photographs {folder} does not exist.")
     holding = sorted(
-        one
-        for one in folder.iterdir()
-        if one.is_dir() and any(path.suffix.lower() in SUFFIXES for path in one.iterdir())
+        one for one in folder.iterdir() if one.is_dir() and any(path.suffix.lower() in KINDS for path in one.iterdir())
     )
     before = [one for one in holding if one.name.lower().startswith(BEFORE)]
     after = [one for one in holding if one not in before]
