@@ -110,10 +110,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     A reader sees the old file or the new one, never a part; an error or a kill leaves the old one. A file that is
     replaced passes on its mode and, where that is allowed, its owner. Raises PermissionError if it is read-only,
-    OSError that names the file if the disk is full.
+    OSError that names the file if the disk is full. A link stays one: what it leads to is written.
     Where LPIE_OUTPUTS names a file, the path is added to it: so a notebook's run knows what the notebook wrote.
     """
-    final = Path(path)
+    final = Path(os.path.realpath(path) if os.path.islink(path) else path)
     final.parent.mkdir(parents=True, exist_ok=True)
     old = final.stat() if final.exists() else None
     if old is not None and not old.st_mode & stat.S_IWUSR:
@@ -132,7 +132,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         _sync_folder(final.parent)
         if written_here := os.environ.get("LPIE_OUTPUTS"):
             with open(written_here, "a", encoding="utf-8") as outputs:
-                outputs.write(json.dumps(os.path.abspath(final)) + "\n")
+                outputs.write(json.dumps(os.path.abspath(path)) + "\n")
     except Exception as error:
         in_words = "No space left" in str(error)  # as safetensors says it
         if in_words or getattr(error, "errno", None) == errno.ENOSPC:

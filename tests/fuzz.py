@@ -27,7 +27,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
+from lpie.engine.manifest import Manifest
+from lpie.evidence.results import read_run, read_scores
+from lpie.photos.enhancement import load_enhancer
 from lpie.photos.reading import PhotoFile, open_photo
+from lpie.photos.signature import study_of
 from lpie.photos.writing import encode_photo
 from lpie.records import read_json, read_tensors, write_tensors
 from lpie.weights import open_weights
@@ -35,6 +39,11 @@ from lpie.weights import open_weights
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8)
 DEEP = PIXELS.astype(np.uint16) * 257
 ALLOWED = (ValueError, OSError)  # a file that is not whole, or not there
+RUN = '{"run": "a", "study": {"fidelity": "l2", "critic": "none", "gamma": 0.1, "seed": 0, "schedule": {"steps": 4}}}'
+MANIFEST = (
+    '{"networks": {}, "notebooks": {"learning-tone": {"status": "finished", "fingerprint": {"parameters": {}}, '
+    '"finished": "2026-01-01", "outputs": ["a.csv"], "seconds": 1.5}}}'
+)
 ROUND = 100  # files between looks at the clock
 
 
@@ -51,8 +60,15 @@ def photographs() -> list[bytes]:
         stream = io.BytesIO()
         encode_photo(PhotoFile(DEEP, exif, (300.0, 300.0)), stream, kind)
         files.append(stream.getvalue())
+    for kind in ("TIFF", "AVIF", "GIF"):
+        stream, picture = io.BytesIO(), Image.fromarray(PIXELS)
+        picture.save(stream, kind, save_all=True, append_images=[picture])
+        files.append(stream.getvalue())
     stream = io.BytesIO()
     pillow_heif.encode("RGB", PIXELS.shape[1::-1], PIXELS.tobytes(), stream)
+    files.append(stream.getvalue())
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, PIXELS, photometric="rgb", bigtiff=True)
     files.append(stream.getvalue())
     for photometric, stored in (("cielab", DEEP), ("separated", np.concatenate([DEEP, DEEP[..., :1]], axis=2))):
         stream = io.BytesIO()
@@ -72,6 +88,26 @@ def tensor_files() -> list[bytes]:
         return [path.read_bytes()]
 
 
+def network_files() -> list[bytes]:
+    """A network that is shipped, and metadata that say of which study it is."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, (tensors, metadata) = Path(folder, "network.safetensors"), open_weights("tone-parameters-plain")
+        write_tensors(path, tensors, metadata)
+        return [path.read_bytes()]
+
+
+def read_network(path: Path) -> None:
+    """What `lpie enhance --weights` and its signature read."""
+    load_enhancer("tone", path, "cpu", 1.0, None, {})
+    study_of(open_weights(path)[1], "the file")
+
+
+def read_manifest(path: Path) -> None:
+    """A damaged manifest lets everything run again."""
+    path.rename(path.with_name("manifest.json"))
+    Manifest(path.parent).reason_to_run("learning-tone", {"parameters": {}})
+
+
 def read_photograph(content: bytes) -> None:
     """A whole photo or an error; never a part of one."""
     photo = open_photo(content, max_megapixels=1.0)
@@ -84,7 +120,7 @@ def from_file(read: Callable[[Path], object], suffix: str) -> Callable[[bytes], 
 
     def reader(content: bytes) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, f"file{suffix}")
+            path = Path(folder, suffix if suffix[0] != "." else f"file{suffix}")
             path.write_bytes(content)
             read(path)
 
@@ -95,7 +131,14 @@ READERS: dict[str, tuple[Callable[[bytes], None], Callable[[], list[bytes]]]] = 
     "photographs": (read_photograph, photographs),
     "tensors": (from_file(read_tensors, ".safetensors"), tensor_files),
     "weights": (from_file(open_weights, ".safetensors"), tensor_files),
+    "networks": (from_file(read_network, ".safetensors"), network_files),
     "json": (from_file(read_json, ".json"), lambda: [b'{"a": [1, 2.5, null], "b": {"c": "d"}}\n']),
+    "runs": (from_file(read_run, ".json"), lambda: [RUN.encode()]),
+    "scores": (
+        from_file(lambda path: read_scores(path.parent), "scores.csv"),
+        lambda: [b"run,photo,split\na,b,test\n"],
+    ),
+    "manifests": (from_file(read_manifest, ".json"), lambda: [MANIFEST.encode()]),
 }
 
 

@@ -62,6 +62,16 @@ def test_a_rewritten_file_keeps_its_owner(tmp_path: Path) -> None:
     assert ((tmp_path / "record.json").stat().st_uid, (tmp_path / "record.json").stat().st_gid) == (1234, 2345)
 
 
+def test_a_link_stays_one_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.json").write_text("{}")
+    for name in ("a.json", "new.json"):
+        (tmp_path / name).symlink_to(tmp_path / "elsewhere" / name)
+        write_json(tmp_path / name, {"written": 1})
+        assert (tmp_path / name).is_symlink()
+        assert json.loads((tmp_path / "elsewhere" / name).read_text()) == {"written": 1}
+
+
 def test_a_read_only_file_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     write_json(tmp_path / "record.json", {"kept": True})
     (tmp_path / "record.json").chmod(0o444)

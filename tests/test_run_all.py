@@ -21,6 +21,7 @@ import pytest
 from lpie.engine import run_all as module
 from lpie.engine.manifest import Manifest
 from lpie.engine.notebook_parameters import folder_of
+from lpie.engine.notebook_run import _remove_sockets_of_the_dead
 from lpie.engine.run_all import StudyError, run_all
 from lpie.records import exclusive
 
@@ -304,3 +305,16 @@ def test_networks_that_other_source_trained_are_set_aside_not_used(tmp_path: Pat
     assert "losses.py" in Manifest(tmp_path).renew_networks({"package source": {"losses.py": "2"}})
     assert (tmp_path / "runs-before" / "tone").is_dir()
     assert not (tmp_path / "runs").exists()
+
+
+def test_socket_folders_of_killed_notebooks_are_removed_and_others_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died = subprocess.Popen([sys.executable, "-c", ""])
+    died.wait()
+    names = [f"lpie-sockets-{died.pid}-x", f"lpie-sockets-{os.getpid()}-x", "lpie-sockets-mine", "lpie-other"]
+    for name in names:
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    _remove_sockets_of_the_dead()
+    assert {path.name for path in tmp_path.iterdir()} == set(names[1:])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -58,3 +59,11 @@ def test_published_renditions_are_closer_to_ours_than_to_the_photo(data: Path, m
     held_out = tone_checks.rendition_table().query("not fitted")
     tone_checks.fitted_setting.cache_clear()
     assert (held_out["ours"] > held_out["input"] + 3).all()
+
+
+def test_a_table_that_was_made_is_read_back_so_that_a_killed_notebook_goes_on(tmp_path: Path) -> None:
+    made = tone_checks.kept(tmp_path, "errors", lambda: pd.DataFrame({"samples": [8, 16], "error": [0.5, 0.25]}))
+    again = tone_checks.kept(tmp_path, "errors", lambda: pytest.fail("made twice"))
+    pd.testing.assert_frame_equal(again, made)
+    with pytest.raises(KeyError, match="another table"):
+        tone_checks.kept(tmp_path, "others", lambda: {}["another table"])  # type: ignore[return-value]
