@@ -34,6 +34,7 @@ PRIMARIES: dict[int, tuple[tuple[float, float], ...]] = {  # code points of ITU-
     9: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)),
     12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
 }
+SRGB_POINTS = (D65, *PRIMARIES[1])
 SRGB_CURVE, UNSPECIFIED = 0.0, 2
 CURVES = {1: SRGB_CURVE, 4: 2.2, 5: 2.8, 6: SRGB_CURVE, 8: 1.0, 13: SRGB_CURVE, 14: SRGB_CURVE, 15: SRGB_CURVE}
 HDR_CURVES = {16: "PQ", 18: "HLG"}

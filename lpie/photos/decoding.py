@@ -16,16 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-from lpie.photos.color_profiles import (
-    BAND,
-    D65,
-    HDR_CURVES,
-    PRIMARIES,
-    SRGB_CURVE,
-    Pixels,
-    profile_of_codes,
-    rgb_profile,
-)
+from lpie.photos.color_profiles import BAND, HDR_CURVES, SRGB_CURVE, SRGB_POINTS, Pixels, profile_of_codes, rgb_profile
 
 KINDS = {  # how names end, and the format as Pillow names it: what both `enhance` and `score` take for photographs
     **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
@@ -200,7 +191,7 @@ def _png_color(content: bytes, picture: Image.Image) -> tuple[bytes | None, byte
     curve = SRGB_CURVE if not gamma or abs(gamma / SRGB_GAMMA - 1) < GAMMA_TOLERANCE else 1 / gamma
     if info.get("icc_profile") or "srgb" in info or not (points or curve):
         return info.get("icc_profile"), None
-    points = tuple(zip(points[::2], points[1::2], strict=True)) if points else (D65, *PRIMARIES[1])
+    points = tuple(zip(points[::2], points[1::2], strict=True)) if points else SRGB_POINTS
     return None, rgb_profile(points, curve)
 
 
