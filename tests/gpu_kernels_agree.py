@@ -1,11 +1,12 @@
 """Runs the GPU kernels under Triton's interpreter on the CPU, or on a GPU, and compares them with the plain forms.
 
-Not collected by pytest: `test_context_aggregation.py` starts it with TRITON_INTERPRET=1, which has to be set before
-Triton is imported. Raises AssertionError where the forms differ.
+Not collected by pytest: tests start it with TRITON_INTERPRET=1, which has to be set before Triton is imported, and
+with the names of what they test; without names, all is compared. Raises AssertionError where the forms differ.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from unittest.mock import patch
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from lpie.losses.similarity import unchecked_ms_ssim
 from lpie.networks.context_aggregation import ContextAggregationNetwork
+from lpie.operators import haze_lines, smoothing
 
 
 def check(name: str, found: Tensor, expected: Tensor, tolerance: float) -> None:
@@ -133,6 +135,34 @@ def similarity_agrees(device: str) -> None:
     check("gradient of MS-SSIM", found, expected, 1e-3)
 
 
+def dehazing_agrees(device: str) -> None:
+    """Smoothing on odd and even sides, three grids deep, one pixel wide, on one grid, and of a batch; haze-lines."""
+    from lpie.fast import haze_lines_gpu, smoothing_gpu
+
+    torch.manual_seed(0)
+    for shape in ((1, 1, 9, 10), (2, 1, 21, 1), (1, 1, 4, 5)):
+        links = smoothing.gradient_links(torch.rand(shape, device=device), 0.1)
+        weight, values = torch.rand(shape, device=device) + 1e-4, torch.randn(shape, device=device)
+        with patch.object(smoothing, "COARSEST", 20):
+            plain = smoothing.System(weight, links)
+        kernels = smoothing_gpu.System(weight, links, smoothing.CENTER, smoothing.chebyshev(), coarsest=20)
+        check(f"V-cycle, {shape}", kernels.approximate(values), plain.approximate(values), 1e-5)
+        check(f"residual, {shape}", kernels.residual(values, values), plain.residual(values, values), 1e-6)
+
+    offsets = torch.randn(3, 1500, device=device).T
+    directions = haze_lines.fibonacci_sphere(haze_lines.LINES).to(offsets)
+    line = haze_lines_gpu.nearest_directions(offsets, directions)
+    check("cosine", (offsets * directions[line]).sum(1), (offsets @ directions.T).amax(1), 1e-6)
+    line, radius = line % 30, offsets.norm(dim=1)
+    with patch.object(haze_lines, "find", return_value=None):
+        plainly = haze_lines.line_statistics(radius, line, 31)
+    statistics = haze_lines_gpu.line_statistics(radius, line, 31)
+    for name, found, expected in zip(("farthest", "standard deviation", "count"), statistics, plainly, strict=True):
+        check(name, found, expected, 1e-6)
+
+
+AGREE = {"similarity": similarity_agrees, "network": network_agrees, "dehazing": dehazing_agrees}
+
 if __name__ == "__main__":
-    similarity_agrees("cuda" if torch.cuda.is_available() else "cpu")
-    network_agrees("cuda" if torch.cuda.is_available() else "cpu")
+    for each in sys.argv[1:] or AGREE:
+        AGREE[each]("cuda" if torch.cuda.is_available() else "cpu")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +31,7 @@ from lpie.photos.photographs import demo_depth, demo_photographs
 from lpie.study.haze_checks import display_stretch
 from lpie.study.synthetic_haze import add_haze
 
+KERNELS_AGREE = Path(__file__).with_name("gpu_kernels_agree.py")
 AIRLIGHT = (0.9, 0.85, 0.95)
 
 
@@ -227,6 +232,15 @@ def test_coarse_operators_are_galerkin_products(small_photos: Tensor) -> None:
         data, links = solver.coarse_operator(data, links, shares)
         coarse = columns(lambda u, data=data, links=links: product(u, data, links), coarse_shape)
         torch.testing.assert_close(coarse, prolongation.T @ matrix @ prolongation, atol=1e-8, rtol=1e-8)
+
+
+@pytest.mark.slow
+def test_gpu_kernels_agree_with_the_plain_form() -> None:
+    """In a process of its own: Triton's interpreter, which needs no GPU, is chosen at import."""
+    pytest.importorskip("triton", reason="triton comes with the CUDA builds of torch")
+    command, environment = [sys.executable, str(KERNELS_AGREE), "dehazing"], os.environ | {"TRITON_INTERPRET": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 # The operator

@@ -18,9 +18,11 @@ from torch import Tensor
 COMPILERS = {"cpu": "numba", "cuda": "triton"}
 MODULES = {  # on a CPU, on a GPU
     "context_aggregation": {"cuda": "context_aggregation_gpu"},
+    "haze_lines": {"cuda": "haze_lines_gpu"},
     "local_laplacian": {"cpu": "local_laplacian", "cuda": "local_laplacian"},
     "local_laplacian_untraced": {"cpu": "local_laplacian_untraced", "cuda": "local_laplacian_untraced"},
     "similarity": {"cpu": "similarity_cpu"},
+    "smoothing": {"cuda": "smoothing_gpu"},
 }
 
 

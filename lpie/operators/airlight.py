@@ -54,8 +54,8 @@ def estimate_airlight(photo: Photo) -> Airlight:
 def reached_color(photo: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c"]:
     """The value of each channel that REACHED of the pixels exceed."""
     values = photo.flatten(2)
-    rank = max(1, math.ceil((1 - REACHED) * values.shape[2]))
-    return values.kthvalue(rank, dim=2).values
+    count = values.shape[2] + 1 - max(1, math.ceil((1 - REACHED) * values.shape[2]))
+    return values.topk(count, dim=2, sorted=False).values.amin(dim=2)  # kthvalue is slow on a GPU
 
 
 def color_counts(photo: Photo) -> Float[Tensor, "n 3 cells cells"]:
@@ -74,21 +74,21 @@ def airlight_votes(counts: Float[Tensor, "n 3 cells cells"]) -> Float[Tensor, "n
     """
     nodes = CELLS + 1
     planes = functional.pad(counts.reshape(-1, 1, CELLS, CELLS), (nodes, 0, nodes, 0))
-    with torch.backends.cudnn.flags(allow_tf32=False):  # candidates differ in the fourth digit
-        on_line = functional.conv2d(planes, _line_kernels().to(counts))
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # candidates differ in the fourth digit
+        on_line = functional.conv2d(planes, _line_kernels(counts.device).to(counts))
     votes = on_line.square().sum(dim=1).reshape(-1, 3, nodes, nodes)
     return votes / votes.amax(dim=(2, 3), keepdim=True)
 
 
 @cache
-def _line_kernels() -> Float[Tensor, "lines 1 nodes nodes"]:
+def _line_kernels(device: torch.device) -> Float[Tensor, "lines 1 nodes nodes"]:
     """For each line, the weight of a color by its displacement below the candidate."""
     below = (torch.arange(CELLS + 1) + 0.5) / CELLS  # from a node to the centers of the cells below it
     first, second = torch.meshgrid(below, below, indexing="ij")
     line = (torch.atan2(second, first) / (math.pi / 2) * LINES).long().clamp_(max=LINES - 1)
     weight = 1 + NEARNESS * torch.exp(-torch.hypot(first, second))
     kernels = functional.one_hot(line, LINES).permute(2, 0, 1) * weight
-    return kernels.flip(1, 2)[:, None]
+    return kernels.flip(1, 2)[:, None].to(device)
 
 
 def haze_presence(photo: Photo) -> PerPhoto:

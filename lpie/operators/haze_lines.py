@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from lpie.imaging.kernels import is_followed
+from lpie.imaging.kernels import find, is_followed
 from lpie.vocabulary import Airlight, Photo, Transmission
 
 LINES = 1000
@@ -24,7 +24,8 @@ TINY = 1e-6  # distance from the airlight below which a pixel has no direction
 CHUNK = 1 << 16  # pixels compared with all directions at a time
 
 
-def fibonacci_sphere(count: int) -> Float[Tensor, "count 3"]:
+@cache
+def fibonacci_sphere(count: int, device: torch.device | str = "cpu") -> Float[Tensor, "count 3"]:
     """`count` unit vectors spread evenly over the sphere, one turned by the golden angle against the next.
 
     Source: Gonzalez, "Measurement of areas on a sphere using Fibonacci and latitude-longitude lattices", 2010.
@@ -34,7 +35,7 @@ def fibonacci_sphere(count: int) -> Float[Tensor, "count 3"]:
     height = 1 - 2 * index / count
     turn = math.pi * (1 + math.sqrt(5)) * index
     radius = (1 - height.square()).sqrt()
-    return torch.stack([radius * turn.cos(), radius * turn.sin(), height], dim=1)
+    return torch.stack([radius * turn.cos(), radius * turn.sin(), height], dim=1).to(device)
 
 
 def nearest_directions(offsets: Float[Tensor, "m 3"]) -> Int[Tensor, " m"]:
@@ -42,8 +43,10 @@ def nearest_directions(offsets: Float[Tensor, "m 3"]) -> Int[Tensor, " m"]:
     if offsets.device.type == "cpu" and not is_followed():
         unit = offsets / offsets.norm(dim=1, keepdim=True).clamp_min(TINY)
         return torch.from_numpy(_tree().query(unit.numpy(), workers=torch.get_num_threads())[1])
-    directions = fibonacci_sphere(LINES).T.to(offsets)
-    return torch.cat([(chunk @ directions).argmax(dim=1) for chunk in offsets.split(CHUNK)])
+    directions = fibonacci_sphere(LINES, offsets.device).to(offsets)
+    if kernels := find("haze_lines", offsets):
+        return kernels.nearest_directions(offsets, directions)
+    return torch.cat([(chunk @ directions.T).argmax(dim=1) for chunk in offsets.split(CHUNK)])
 
 
 @cache
@@ -77,6 +80,8 @@ def line_statistics(
     radius: Float[Tensor, " m"], line: Int[Tensor, " m"], lines: int
 ) -> tuple[Float[Tensor, " lines"], Float[Tensor, " lines"], Float[Tensor, " lines"]]:
     """The largest radius of each line, the standard deviation of its radii, and the number of its pixels."""
+    if kernels := find("haze_lines", radius):
+        return kernels.line_statistics(radius, line, lines)
     exact = radius.double()  # sums of squares over a whole photo
     farthest = radius.new_zeros(lines).scatter_reduce(0, line, radius, "amax")
     empty = exact.new_zeros(lines)

@@ -50,7 +50,7 @@ def dehaze(
     check_photo(photo)
     for name, number in (("gamma", gamma), ("smoothness", smoothness)):
         per_photo(float(number), photo, name, above=0)
-    safeguard = per_photo(safeguard, photo, "safeguard", least=0, most=1)
+    held_back = per_photo(safeguard, photo, "safeguard", least=0, most=1).flatten()
     seen = photo.detach().float().clamp(0, 1)
     with torch.no_grad():
         if airlight is None:
@@ -61,8 +61,8 @@ def dehaze(
         transmission = estimate_transmission(seen**gamma, airlight**gamma, smoothness)
         if presence is not None:
             transmission = 1 - per_photo(presence, seen, "presence") * (1 - transmission)
-        if safeguard.any():
-            transmission = trusted_transmission(seen**gamma, transmission, airlight**gamma, safeguard.flatten())
+        if isinstance(safeguard, torch.Tensor) or safeguard:
+            transmission = trusted_transmission(seen**gamma, transmission, airlight**gamma, held_back)
     held = transmission.to(photo.dtype), (airlight**gamma).to(photo.dtype)
     scene = restore(photo.clamp(0, 1) ** gamma, *held, floor=floor, haze_kept=haze_kept)
     return Dehazed(scene.clamp(0, 1) ** (1 / gamma), transmission, airlight, presence)

@@ -10,18 +10,19 @@ polynomial (Adams et al. 2003). All of it is products with stencils, for a batch
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lpie.imaging.kernels import find
 from lpie.vocabulary import Luminance
 
 ITERATIONS = 18  # conjugate gradient steps; a test holds the error against a direct solve
 DEGREE = 6  # of the smoothing polynomial
 SMOOTHED = 0.03, 2.0  # interval of the scaled operator's spectrum that smoothing damps
+CENTER = sum(SMOOTHED) / 2
 COARSEST = 144  # pixels that are solved densely
 EPSILON = 1e-5  # keeps the links between equal pixels finite
 
@@ -63,43 +64,70 @@ def weighted_least_squares(
     """
     values, weight = values.contiguous(), weight.contiguous()
     links = links[0].contiguous(), links[1].contiguous()
-    levels, coarsest = _hierarchy(weight, links)
+    kernels = find("smoothing", values) if values.dtype == torch.float32 else None
+    system = kernels.System(weight, links, CENTER, chebyshev(), COARSEST) if kernels else System(weight, links)
     x = torch.zeros_like(values)  # not `values`: their flows along strong links would drown faint weights in rounding
-    r = weight * values
-    p = _v_cycle(levels, coarsest, r)
-    rz = _dot(r, p)
+    r, p, rz = weight * values, torch.zeros_like(values), values.new_zeros(len(values), 1, 1, 1)
 
     def step() -> None:  # of conjugate gradients; x, r, p and rz in place
-        remainder = r.clone()
-        subtract_flows(weight, links, p, remainder)
-        alpha = _ratio(rz, _dot(p, r - remainder))
-        x.addcmul_(alpha, p)
-        r.lerp_(remainder, alpha)  # r - alpha A p
-        z = _v_cycle(levels, coarsest, r)
+        z = system.approximate(r)
         following = _dot(r, z)
         p.mul_(_ratio(following, rz)).add_(z)
         rz.copy_(following)
+        remainder = system.residual(p, r)
+        alpha = _ratio(rz, _dot(p, r - remainder))
+        x.addcmul_(alpha, p)
+        r.lerp_(remainder, alpha)  # r - alpha A p
 
-    _repeat(step, iterations, values.device)
+    if kernels:
+        kernels.repeat(step, iterations, values)
+        return x
+    for _ in range(iterations):
+        step()
     return x
 
 
-def _repeat(step: Callable[[], None], count: int, device: torch.device) -> None:
-    """`step` `count` times; on a GPU as a CUDA graph, because its launches take five times as long as their work."""
-    if device.type != "cuda" or count < 2 or torch.cuda.is_current_stream_capturing():
-        for _ in range(count):
-            step()
-        return
-    step()  # as it is: torch makes its workspaces
-    graph, stream, current = torch.cuda.CUDAGraph(), torch.cuda.Stream(device), torch.cuda.current_stream(device)
-    stream.wait_stream(current)
-    with torch.cuda.stream(stream):
-        graph.capture_begin(capture_error_mode="thread_local")
-        step()
-        graph.capture_end()
-    current.wait_stream(stream)
-    for _ in range(count - 1):
-        graph.replay()
+class System:
+    """A x = b on the photo's grid, and what approximates it on coarser ones: the V-cycle of multigrid.
+
+    Set up in float64: coarse operators are sums of large terms in which the data weights must survive.
+    """
+
+    def __init__(self, weight: Luminance, links: Links) -> None:
+        self.weight, self.links = weight, links
+        self.levels: list[_Level] = []
+        data, links = weight.double(), tuple(link.double() for link in links)
+        while data.shape[-2] * data.shape[-1] > COARSEST:
+            shares = interpolation(data, links)
+            scale = _scale(data, links)
+            floats = data.float(), tuple(link.float() for link in links), scale.float(), shares.float()
+            self.levels.append(_Level(*floats))
+            data, links = coarse_operator(data, links, shares)
+        photos, _, height, width = data.shape
+        units = torch.eye(height * width, dtype=data.dtype, device=data.device).reshape(1, -1, height, width)
+        units = units.expand(photos, -1, -1, -1)
+        columns = torch.zeros_like(units)
+        subtract_flows(data, links, units, columns)
+        inverse, _ = torch.linalg.inv_ex(-columns.flatten(2))  # looking for an error would wait for the GPU
+        self.inverse = inverse.float()  # of the coarsest operator, (N, pixels, pixels)
+
+    def residual(self, x: Luminance, b: Luminance) -> Luminance:
+        """b - A x."""
+        r = b.clone()
+        subtract_flows(self.weight, self.links, x, r)
+        return r
+
+    def approximate(self, r: Luminance, depth: int = 0) -> Luminance:
+        """An approximate solution of A x = r, a symmetric positive definite function of r."""
+        if depth == len(self.levels):
+            return (self.inverse @ r.flatten(1)[..., None]).reshape(r.shape)
+        level, r, x = self.levels[depth], r.clone(), torch.zeros_like(r)
+        _smooth(level, x, r)
+        correction = prolong(level.shares, self.approximate(restrict(level.shares, r), depth + 1))
+        x += correction
+        subtract_flows(level.data, level.links, correction, r)
+        _smooth(level, x, r)
+        return x
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
@@ -120,30 +148,23 @@ def subtract_flows(data: Tensor, links: Links, x: Tensor, r: Tensor) -> None:
         r[there].sub_(flow)
 
 
-def _v_cycle(levels: list[_Level], coarsest: Tensor, r: Tensor) -> Tensor:
-    """An approximate solution of A x = r, a symmetric positive definite function of r."""
-    if not levels:
-        return (coarsest @ r.flatten(1)[..., None]).reshape(r.shape)
-    level, r, x = levels[0], r.clone(), torch.zeros_like(r)
-    _smooth(level, x, r)
-    correction = prolong(level.shares, _v_cycle(levels[1:], coarsest, restrict(level.shares, r)))
-    x += correction
-    subtract_flows(level.data, level.links, correction, r)
-    _smooth(level, x, r)
-    return x
-
-
 def _smooth(level: _Level, x: Tensor, r: Tensor) -> None:
     """Damp the upper part of the spectrum of r in place, keeping r the residual of x."""
-    low, high = SMOOTHED
-    center, half = (high + low) / 2, (high - low) / 2
-    rho = half / center
-    p = level.scale * r / center
-    for _ in range(DEGREE):
-        rho, before = 1 / (2 * center / half - rho), rho
+    p = level.scale * r / CENTER
+    for momentum, gain in chebyshev():
         x += p
         subtract_flows(level.data, level.links, p, r)
-        p.mul_(rho * before).addcmul_(level.scale, r, value=2 * rho / half)
+        p.mul_(momentum).addcmul_(level.scale, r, value=gain)
+
+
+def chebyshev() -> list[tuple[float, float]]:
+    """For each step of smoothing, the factors of p and of the scaled residual in the next p."""
+    half = (SMOOTHED[1] - SMOOTHED[0]) / 2
+    rho, factors = half / CENTER, []
+    for _ in range(DEGREE):
+        rho, before = 1 / (2 * CENTER / half - rho), rho
+        factors.append((rho * before, 2 * rho / half))
+    return factors
 
 
 def prolong(shares: Tensor, coarse: Tensor) -> Tensor:
@@ -165,27 +186,6 @@ def restrict(shares: Tensor, fine: Tensor) -> Tensor:
     for k, (row, column) in enumerate(((0, 1), (1, 0), (1, 1)), start=1):
         coarse[..., row:, column:] += blocks[:, k : k + 1, : height - row, : width - column]
     return coarse
-
-
-def _hierarchy(weight: Luminance, links: Links) -> tuple[list[_Level], Tensor]:
-    """Grids from fine to coarse, and the inverse of the coarsest operator, (N, pixels, pixels).
-
-    Set up in float64: coarse operators are sums of large terms in which the data weights must survive.
-    """
-    levels: list[_Level] = []
-    data, links = weight.double(), tuple(link.double() for link in links)
-    while data.shape[-2] * data.shape[-1] > COARSEST:
-        shares = interpolation(data, links)
-        scale = _scale(data, links)
-        levels.append(_Level(data.float(), tuple(link.float() for link in links), scale.float(), shares.float()))
-        data, links = coarse_operator(data, links, shares)
-    photos, _, height, width = data.shape
-    units = torch.eye(height * width, dtype=data.dtype, device=data.device).reshape(1, -1, height, width)
-    units = units.expand(photos, -1, -1, -1)
-    columns = torch.zeros_like(units)
-    subtract_flows(data, links, units, columns)
-    inverse, _ = torch.linalg.inv_ex(-columns.flatten(2))  # looking for an error would wait for the GPU
-    return levels, inverse.float()
 
 
 def _diagonal(data: Tensor, links: Links) -> Tensor:
@@ -225,18 +225,11 @@ def interpolation(data: Tensor, links: Links) -> Tensor:
     shares[:, 0, ::2, 1::2], shares[:, 1, ::2, 1::2] = left[:, 0, ::2, 1::2], right[:, 0, ::2, 1::2]
     shares[:, 0, 1::2, ::2], shares[:, 2, 1::2, ::2] = above[:, 0, 1::2, ::2], below[:, 0, 1::2, ::2]
     for k, (row, column) in enumerate(((-1, -1), (-1, 1), (1, -1), (1, 1))):
-        by_row = around[row, 0] * _moved(left if column < 0 else right, row, 0)
-        by_column = around[0, column] * _moved(above if row < 0 else below, 0, column)
+        by_row = around[row, 0] * (left if column < 0 else right).roll(-row, 2)  # no link meets what comes around
+        by_column = around[0, column] * (above if row < 0 else below).roll(-column, 3)
         share = (around[row, column] + by_row + by_column) / diagonal
         shares[:, k, 1::2, 1::2] = share[:, 0, 1::2, 1::2]
     return shares
-
-
-def _moved(values: Tensor, row: int, column: int) -> Tensor:
-    """What stands `row` below and `column` to the right of each pixel, 0 outside."""
-    padded = functional.pad(values, (1, 1, 1, 1))
-    height, width = values.shape[-2:]
-    return padded[..., 1 + row : 1 + row + height, 1 + column : 1 + column + width]
 
 
 def coarse_operator(data: Tensor, links: Links, shares: Tensor) -> tuple[Tensor, Links]:
@@ -253,11 +246,10 @@ def coarse_operator(data: Tensor, links: Links, shares: Tensor) -> tuple[Tensor,
 
     coarse_data = product(torch.ones_like(data[..., ::2, ::2]))
     coarse_links = tuple(torch.zeros_like(coarse_data[here]) for here, _ in _ENDS)
-    for row in range(3):
-        for column in range(3):
-            comb = torch.zeros_like(coarse_data)
-            comb[..., row::3, column::3] = 1
-            entries = product(comb)
-            for (here, there), link in zip(_ENDS, coarse_links, strict=True):
-                link.addcmul_(entries[here], comb[there], value=-1)
+    for tooth in range(9):
+        comb = torch.zeros_like(coarse_data)
+        comb[..., tooth // 3 :: 3, tooth % 3 :: 3] = 1
+        entries = product(comb)
+        for (here, there), link in zip(_ENDS, coarse_links, strict=True):
+            link.addcmul_(entries[here], comb[there], value=-1)
     return coarse_data, coarse_links
