@@ -108,6 +108,15 @@ def test_vmap_over_photos_is_photo_by_photo(name: str) -> None:
     torch.testing.assert_close(found, torch.stack([function(photo) for photo in photos]), rtol=1e-3, atol=1e-5)
 
 
+def test_dehazing_refuses_by_name_what_cannot_follow_it() -> None:
+    photos = torch.stack([smooth(24, torch.float32)] * 2)
+    for function in (lambda x: dehaze(x).photo, lambda x: dehaze(x, torch.full((1, 3), 0.9)).photo):
+        with pytest.raises(NotImplementedError, match="dehaze looks at values, which vmap and export hide"):
+            torch.vmap(function)(photos)
+    with pytest.raises(NotImplementedError, match="give it a batch of photos"):
+        torch.export.export(Measured("dehaze"), (photos[0],), strict=False)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize(
     "make",

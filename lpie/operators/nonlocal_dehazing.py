@@ -6,6 +6,7 @@ import torch
 
 from lpie.imaging.checks import Number, check_airlight, check_photo, per_photo
 from lpie.imaging.color import luma
+from lpie.imaging.kernels import is_exporting
 from lpie.operators.airlight import estimate_airlight, haze_presence
 from lpie.operators.haze_lines import transmission_along_lines
 from lpie.operators.haze_model import FLOOR, HAZE_KEPT, Dehazed, restore
@@ -39,8 +40,8 @@ def dehaze(
     The result is in [0, 1], the transmission in [0.1, 1]. Gradients pass to the photo through the last equation, with
     transmission and airlight held. The work is float32 whatever the photo's type.
 
-    Raises TypeError or ValueError where photo or airlight do not fit, or a number is out of range; values on a GPU are
-    not checked.
+    Raises TypeError or ValueError where photo, airlight or a number does not fit (values on a GPU are not checked), and
+    NotImplementedError under `torch.vmap` and `torch.export`.
 
     Source: Berman et al. 2016, algorithm 1; equations 4-5 and 10-16.
     Differs: (1) 1000 directions on a Fibonacci lattice; (2) photos without haze are recognized, see `haze_presence`;
@@ -48,6 +49,8 @@ def dehaze(
     display stretch follows.
     """
     check_photo(photo)
+    if is_exporting() or torch._C._functorch.is_batchedtensor(photo):
+        raise NotImplementedError("dehaze looks at values, which vmap and export hide: give it a batch of photos.")
     for name, number in (("gamma", gamma), ("smoothness", smoothness)):
         per_photo(float(number), photo, name, above=0)
     held_back = per_photo(safeguard, photo, "safeguard", least=0, most=1).flatten()

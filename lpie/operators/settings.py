@@ -42,11 +42,7 @@ class Range(NamedTuple):
     high: float
 
 
-TONE_SLIDERS = {
-    "alpha": Slider(0.1, 2.0, 0.05),
-    "beta": Slider(0.0, 1.5, 0.05),
-    "sigma_r": Slider(0.05, 0.6, 0.01),
-}
+TONE_SLIDERS = {"alpha": Slider(0.1, 2.0, 0.05), "beta": Slider(0.0, 1.5, 0.05), "sigma_r": Slider(0.05, 0.6, 0.01)}
 DEHAZE_SLIDERS = {
     "gamma": Slider(0.4, 2.4, 0.1),
     "smoothness": Slider(0.02, 0.5, 0.02),
@@ -55,11 +51,7 @@ DEHAZE_SLIDERS = {
     "safeguard": Slider(0.0, 1.0, 0.1),
 }
 
-TONE_LEARNED = {
-    "alpha": Range(0.25, 1, 1.5),
-    "beta": Range(0.25, 1, 1.5),
-    "sigma_r": Range(0.05, 0.2, 0.5),
-}
+TONE_LEARNED = {"alpha": Range(0.25, 1, 1.5), "beta": Range(0.25, 1, 1.5), "sigma_r": Range(0.05, 0.2, 0.5)}
 DEHAZE_LEARNED = {
     "airlight_red": Range(-0.15, 0, 0.15),  # added to the estimate
     "airlight_green": Range(-0.15, 0, 0.15),
