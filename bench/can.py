@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a spinning thread would c
 
 import torch
 from skimage import data
-from timing import in_turns, table
+from timing import captured, in_turns, table
 from torch import Tensor
 
 from lpie.critic.nima import NIMA
@@ -179,24 +179,6 @@ def step(
         optimizer.zero_grad(set_to_none=True)
 
     return one_step
-
-
-def captured(run: Run) -> Run:
-    """`run` as a CUDA graph; gives what `run` gave, renewed at each replay."""
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            run()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream):
-        result = run()
-
-    def replay() -> object:
-        graph.replay()
-        return result
-
-    return replay
 
 
 def profile(device: torch.device) -> None:

@@ -10,19 +10,18 @@ Forms are timed in turns within one run; the table gives the median, and how oft
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 from typing import TypeAlias
 
 import torch
+from timing import captured, in_turns, table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lpie.critic.backbones import MobileNetV1
 from lpie.critic.nima import NIMA, mean_score
 
-WARM_UP, REPEATS = 5, 40
+REPEATS = 40
 CRITICS = ("compact", "robust")
 
 Score: TypeAlias = Callable[[Tensor], Tensor]
@@ -61,58 +60,7 @@ def in_bfloat16(critic: NIMA) -> Score:
 def score_and_gradient(score: Score, photo: Tensor) -> Callable[[], Tensor]:
     """The work that is timed: mean scores, and their gradient with respect to the photo."""
     photo = photo.clone().requires_grad_()
-
-    def work() -> Tensor:
-        photo.grad = None
-        score(photo).sum().backward()
-        return photo.grad
-
-    return work
-
-
-def captured(score: Score, photo: Tensor) -> Callable[[], Tensor]:
-    """The same work on the GPU as one CUDA graph; each call renews the gradient that it returns."""
-    photo = photo.clone().requires_grad_()
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            photo.grad = None
-            score(photo).sum().backward()
-    torch.cuda.current_stream().wait_stream(stream)
-    photo.grad = None  # so that it is allocated among the graph's own memory
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream):
-        score(photo).sum().backward()
-
-    def replay() -> Tensor:
-        graph.replay()
-        return photo.grad
-
-    return replay
-
-
-def time_in_turns(works: dict[str, Callable[[], Tensor]], device: str) -> dict[str, float]:
-    """Median seconds of each work."""
-
-    def seconds(work: Callable[[], Tensor]) -> float:
-        wait(device)
-        start = time.perf_counter()
-        work()
-        wait(device)
-        return time.perf_counter() - start
-
-    for work in works.values():
-        for _ in range(WARM_UP):
-            work()
-    turns = [{name: seconds(work) for name, work in works.items()} for _ in range(REPEATS)]
-    return {name: statistics.median(turn[name] for turn in turns) for name in works}
-
-
-def wait(device: str) -> None:
-    """Let the GPU finish."""
-    if device == "cuda":
-        torch.cuda.synchronize()
+    return lambda: torch.autograd.grad(score(photo).sum(), photo)[0]
 
 
 def check(works: dict[str, Callable[[], Tensor]], exact: str) -> None:
@@ -128,7 +76,11 @@ def check(works: dict[str, Callable[[], Tensor]], exact: str) -> None:
 def compare(device: str) -> None:
     """Check and time every form on one device, and print the table; on a GPU each also as a CUDA graph."""
     photo = torch.rand((16, 3, 256, 256) if device == "cuda" else (1, 3, 512, 512), device=device)
-    works = {"AVA network, plain eager float32": score_and_gradient(plain_critic(device), photo)}
+    plain = plain_critic(device)
+    works = {"AVA network, plain eager float32": score_and_gradient(plain, photo)}
+    if device == "cuda":
+        works["AVA network, torch.compile float32"] = score_and_gradient(torch.compile(plain, dynamic=False), photo)
+        works["AVA network, plain float32, CUDA graph"] = captured(works["AVA network, plain eager float32"])
     for name in CRITICS:
         critic = NIMA.from_pretrained(name).to(device)
         exact, half = (f"{name}, {critic.input_size} px, {precision}" for precision in ("float32", "bfloat16"))
@@ -137,15 +89,12 @@ def compare(device: str) -> None:
             scores[half] = in_bfloat16(critic)
         forms = {form: score_and_gradient(score, photo) for form, score in scores.items()}
         if device == "cuda":
-            forms |= {f"{form}, CUDA graph": captured(score, photo) for form, score in scores.items()}
+            forms |= {f"{form}, CUDA graph": captured(work) for form, work in forms.items()}
         check(forms, exact)
         works |= forms
-    medians = time_in_turns(works, device)
-    plain = next(iter(medians.values()))
     where = torch.cuda.get_device_name() if device == "cuda" else "CPU, 2 threads"
-    print(f"\nscore and gradient of {tuple(photo.shape)}, {where}, torch {torch.__version__}")
-    for name, median in medians.items():
-        print(f"{name:44s} {1000 * median:8.2f} ms   {plain / median:5.2f}x")
+    work = f"\nscore and gradient of {tuple(photo.shape)}, {where}, torch {torch.__version__}"
+    print(*table(work, in_turns(works, torch.device(device), REPEATS), {}), sep="\n")
 
 
 def main() -> None:

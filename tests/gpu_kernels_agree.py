@@ -11,9 +11,10 @@ from collections import defaultdict
 from unittest.mock import patch
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lpie.losses.similarity import unchecked_ms_ssim
+from lpie.critic.backbones import MobileNetV1
+from lpie.losses.similarity import plain_mean_terms, unchecked_ms_ssim
 from lpie.networks.context_aggregation import ContextAggregationNetwork
 from lpie.operators import haze_lines, smoothing
 
@@ -123,7 +124,74 @@ def half_precision_gradients_agree(device: str, draws: int = 16) -> None:
     assert all(error <= 5e-2 for error in off.values()), f"relative errors in half precision: {off}"
 
 
+class SmallMobileNet(MobileNetV1):
+    """Both strides, at a size that the interpreter can take; biases at random, so that ReLU6 clips at both ends."""
+
+    WIDTHS = (32, 64, 64)
+    STRIDES = (1, 2, 1)
+
+    def __init__(self) -> None:
+        super().__init__()
+        for parameter in self.parameters():
+            if parameter.ndim == 1:
+                nn.init.normal_(parameter, 1.0, 2.0)
+
+
+def critic_agrees(device: str) -> None:
+    """Features of a frozen MobileNet and their gradient by the square, odd sides too, and what that depends on."""
+    from lpie.fast import mobilenet_gpu as gpu
+
+    torch.manual_seed(1)
+    network = SmallMobileNet().eval().requires_grad_(False).to(device)
+    for shape in ((2, 3, 20, 18), (1, 3, 23, 33)):
+        square = torch.rand(shape, device=device).mul(2).sub(1).requires_grad_()
+        upstream = torch.randn(len(square), network.WIDTHS[-1], device=device).requires_grad_()
+        assert gpu.fits(network, square)
+        found = gpu.means(network, square)
+        (gradient,) = torch.autograd.grad(found, square, upstream, retain_graph=True)
+        (again,) = torch.autograd.grad(found, square, upstream, create_graph=True)
+        (second,) = torch.autograd.grad(again.square().sum(), upstream)
+        exact, exact_upstream = (each.detach().double().requires_grad_() for each in (square, upstream))
+        expected = network.double().maps(exact).mean((2, 3))
+        (expected_gradient,) = torch.autograd.grad(expected, exact, exact_upstream, create_graph=True)
+        (expected_second,) = torch.autograd.grad(expected_gradient.square().sum(), exact_upstream)
+        network.float()
+        check("features of the critic", found, expected, 1e-5)
+        check("gradient of the critic", gradient, expected_gradient, 1e-5)
+        # on a GPU the plain form may round to TF32
+        check("its second derivative", second, expected_second, 0.1 if device == "cuda" else 1e-5)
+    hook = network.blocks[0].register_forward_hook(lambda *_: None)
+    assert not gpu.fits(network, square), "kernels call no hooks"
+    hook.remove()
+    network.requires_grad_(True)
+    assert not gpu.fits(network, square), "kernels have no gradient for weights"
+    with torch.no_grad():
+        assert gpu.fits(network, square)
+    assert not gpu.fits(network.train(), square), "kernels have no dropout"
+
+
 def similarity_agrees(device: str) -> None:
+    """Mean terms and gradients of planes on both sides of a program's border; also of a bright, almost plain photo."""
+    from lpie.fast.similarity_gpu import mean_terms
+
+    for with_luminance, shape in ((True, (1, 28, 11)), (False, (1, 11, 139))):
+        torch.manual_seed(0)
+        a = torch.rand(shape, device=device)
+        b = (a + 0.2 * torch.randn_like(a)).clamp(0, 1)
+        found, *gradients = mean_terms(a, b, with_luminance, True, True)
+        x, y = a.double().requires_grad_(), b.double().requires_grad_()
+        exact = plain_mean_terms(x, y, with_luminance)
+        check("mean terms", found, exact, 1e-6)
+        for gradient, expected in zip(gradients, torch.autograd.grad(exact.sum(), (x, y)), strict=True):
+            check("gradients of mean terms", gradient, expected, 2e-6)
+        alone, none, only = mean_terms(a, b, with_luminance, False, True)
+        check("mean terms with one gradient", alone, found, 0)
+        check("one gradient", only, gradients[1], 0)
+        assert none is None
+    bright_photos_agree(device)
+
+
+def bright_photos_agree(device: str) -> None:
     """The gradient of MS-SSIM on a bright, almost plain photo, where rounded variances would be nothing but error."""
     torch.manual_seed(0)
     photo = 0.9 + 0.01 * torch.rand(1, 3, 192, 256, device=device)
@@ -161,7 +229,12 @@ def dehazing_agrees(device: str) -> None:
         check(name, found, expected, 1e-6)
 
 
-AGREE = {"similarity": similarity_agrees, "network": network_agrees, "dehazing": dehazing_agrees}
+AGREE = {
+    "similarity": similarity_agrees,
+    "critic": critic_agrees,
+    "network": network_agrees,
+    "dehazing": dehazing_agrees,
+}
 
 if __name__ == "__main__":
     for each in sys.argv[1:] or AGREE:

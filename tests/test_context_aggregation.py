@@ -219,7 +219,7 @@ def test_gpu_kernels_agree_with_the_plain_form_forward_and_backward() -> None:
     """In a process of its own: Triton's interpreter, which needs no GPU, is chosen at import."""
     pytest.importorskip("triton", reason="triton comes with the CUDA builds of torch")
     environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(KERNELS_AGREE), "similarity", "network"]
+    command = [sys.executable, str(KERNELS_AGREE), "similarity", "critic", "network"]
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stdout + finished.stderr
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -24,14 +24,14 @@ from torch import Tensor, nn
 from lpie.critic.backbones import INPUTS, RATINGS, SIZES, BackboneName, build_backbone
 from lpie.imaging.checks import check_range, check_shape
 from lpie.imaging.kernels import channels_last
-from lpie.imaging.resampling import nearest_weights, resize, resize_by_products
+from lpie.imaging.resampling import bilinear_weights, nearest_weights, resize, resize_by_products
 from lpie.names import find
 from lpie.vocabulary import PerPhoto, Photo, ScoreDistribution
 from lpie.weights import open_weights, rebuild, write_tensors
 from lpie.weights.published import REGISTERED, published_path, read_published
 
 Convention = Literal["antialiased", "published"]
-CONVENTIONS = dict.fromkeys(get_args(Convention))
+CONVENTIONS = {"antialiased": bilinear_weights, "published": nearest_weights}
 
 
 def mean_score(distribution: ScoreDistribution) -> PerPhoto:
@@ -67,10 +67,9 @@ class NIMA(nn.Module):
 
     `convention` and `input_size` say how a photo becomes the backbone's square: see the module. The resizing runs in
     float32 (float64 for float64 photos) and the softmax in float32 also under autocast; the network between them
-    follows autocast. The resizing's gradient is deterministic on every device, unlike that of torch's own; so is the
-    network's on a GPU under bfloat16 autocast, as measured on an H100. In float32 cuDNN may add up in any order: set
-    `torch.backends.cudnn.deterministic = True` to have the same bits twice.
-    (Where TF32 is allowed for float32 products, it applies to them and rounds pixels to 2^-11.)
+    follows autocast. On a GPU a frozen MobileNet in eval mode runs on kernels: its gradient by the photo is the same
+    bits twice, and float32 is not rounded unless `torch.backends.cuda.matmul.allow_tf32` is set. Other networks run in
+    cuDNN, in float32 with TF32 and sums in any order unless `torch.backends.cudnn` is told otherwise.
     """
 
     mean: Tensor
@@ -196,8 +195,7 @@ class NIMA(nn.Module):
         weight_type = next(self.network.parameters()).dtype
         depthwise = self.backbone.startswith("mobilenet")  # on a GPU slow in channels-last; other backbones without it
         scaled = scaled.to(weight_type) if scaled.is_cuda and depthwise else channels_last(scaled.to(weight_type))
-        logits = self.network(scaled)
-        return logits.to(square.dtype).softmax(1)
+        return self.network(scaled).to(square.dtype).softmax(1)
 
     def square(self, photo: Photo, checked: bool = False) -> Float[Tensor, "n 3 size size"]:
         """The first half of `forward`: the photo as the network sees it, still in [0, 1]; at least float32.
@@ -212,8 +210,6 @@ class NIMA(nn.Module):
         photo = photo.to(torch.float64 if photo.dtype == torch.float64 else torch.float32)
         size = self.input_size
         with torch.autocast(photo.device.type, enabled=False):
-            if self.convention == "published":
-                return resize_by_products(photo, size, nearest_weights)
-            if photo.device.type == "cpu":
+            if self.convention == "antialiased" and photo.device.type == "cpu":
                 return resize(photo, size, size)
-            return resize_by_products(photo, size)
+            return resize_by_products(photo, size, CONVENTIONS[self.convention])

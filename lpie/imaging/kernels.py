@@ -21,7 +21,8 @@ MODULES = {  # on a CPU, on a GPU
     "haze_lines": {"cuda": "haze_lines_gpu"},
     "local_laplacian": {"cpu": "local_laplacian", "cuda": "local_laplacian"},
     "local_laplacian_untraced": {"cpu": "local_laplacian_untraced", "cuda": "local_laplacian_untraced"},
-    "similarity": {"cpu": "similarity_cpu"},
+    "mobilenet": {"cuda": "mobilenet_gpu"},
+    "similarity": {"cpu": "similarity_cpu", "cuda": "similarity_gpu"},
     "smoothing": {"cuda": "smoothing_gpu"},
 }
 

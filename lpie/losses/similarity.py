@@ -153,10 +153,8 @@ class _MeanTerms(torch.autograd.Function):
     def backward(ctx: Any, output_gradient: Tensor) -> tuple[Tensor | None, ...]:
         a, b, *gradients = ctx.saved_tensors
         if torch.is_grad_enabled():  # this gradient will be differentiated again
-            planes = (a, b, ctx.with_luminance)
-            return *gradient_of_plain(
-                plain_mean_terms, planes, (*ctx.needs_input_grad[:2], False), output_gradient
-            ), None
+            planes, wanted = (a, b, ctx.with_luminance), (*ctx.needs_input_grad[:2], False)
+            return *gradient_of_plain(plain_mean_terms, planes, wanted, output_gradient), None
         return *(each if each is None else each * output_gradient[:, None, None] for each in gradients), None, None
 
 
