@@ -410,6 +410,27 @@ def test_tiff_with_offsets_of_64_bits_is_read_upright():
     assert photo.exif[ExifTags.Base.Make] == "Brand"
 
 
+def test_png_is_turned_upright_by_exif_behind_its_pixels():
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    body = b"eXIf" + turned.tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    content = png(PLAIN)
+    np.testing.assert_array_equal(open_photo(content[:-12] + chunk + content[-12:]).pixels, np.rot90(PLAIN, -1))
+
+
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_a_tiff_read_keeps_all_its_exif_and_not_its_file(bigtiff):
+    taken = Image.Exif()
+    taken.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] = 400
+    taken[ExifTags.IFD.Exif] = dict(taken.get_ifd(ExifTags.IFD.Exif))
+    stream = io.BytesIO()
+    Image.fromarray(PLAIN).save(stream, "TIFF", exif=taken, big_tiff=bigtiff)
+    photo = open_photo(stream.getvalue())
+    assert photo.exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] == 400
+    assert photo.exif.fp.read() == b""
+
+
 # The process and its memory
 
 

@@ -7,6 +7,7 @@ and what has more than 8 bits by imagecodecs and netpbmfile, the rest by Pillow.
 from __future__ import annotations
 
 import io
+import re
 import struct
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,6 +33,7 @@ MOST_MEGAPIXELS = 250.0  # of a photo, where no other limit is given
 FREE_BYTES = 64 << 20  # of pixels, whatever the length of the file
 MOST_COMPRESSED = 3000  # bytes of pixels for one byte of a file: no photograph is so flat
 COPIES = 3  # of the pixels that reading, converting and writing hold at a time
+READ_BYTES = 1 << 24  # of a TIFF at a time
 IPTC = 0x0404  # of Photoshop's resources
 OTHERS = "all pictures but the first"
 END_OF_JPEG = b"\xff\xd9"
@@ -70,7 +72,11 @@ def decode(content: bytes, most_megapixels: float = MOST_MEGAPIXELS, side: int =
         reader, decoded.space = partial(_jpeg, side=side), "CMYK" if picture.mode == "CMYK" else ""
     elif decoded.kind == "PNG":
         decoded.profile, decoded.tag_profile = _png_color(content, picture)
-        depth, reader = (16, _by_codec) if content[24] == 16 else (8, _by_pillow)  # IHDR's; Pillow would keep 8 of 16
+        depth = content[24]  # IHDR's, then the type of color
+        plain = depth == 16 or (depth == 8 and content[25] != 3 and "transparency" not in picture.info)
+        depth, reader = (depth, _by_codec) if plain else (8, _by_pillow)  # which keeps 8 of 16 and copies twice
+        if plain and not re.search(rb"eXIf|tEXt|[zi]TXt", content):
+            picture.info["exif"] = b""  # else Pillow decodes it all to see whether any comes behind the pixels
     elif decoded.kind == "AVIF":
         import pillow_heif
 
@@ -275,14 +281,16 @@ def _tiff(content: bytes, most_megapixels: float) -> Decoded:
         page: Any = tiff.pages.first
         _check_tiff(page, content, most_megapixels)
         exif = Image.Exif()
-        if tiff.is_bigtiff:  # which Pillow does not take apart
-            exif.update({tag.code: tag.value for tag in page.tags if isinstance(tag.value, int | str)})
-        else:
-            exif.load(content)
+        exif.endian, exif.bigtiff = tiff.byteorder, tiff.is_bigtiff
+        exif.load_from_fp(io.BytesIO(content), page.offset)
+        if ExifTags.IFD.Interop in exif.get_ifd(ExifTags.IFD.Exif):
+            exif.get_ifd(ExifTags.IFD.Interop)
+        exif.get_ifd(ExifTags.IFD.GPSInfo)
+        exif.fp = io.BytesIO()  # all is read, and the file need not stay in memory
         if page.photometric.name == "YCBCR" and page.compression.name != "JPEG":  # a JPEG inside becomes RGB itself
             pixels = _by_pillow(content, Image.OPEN["TIFF"][0](io.BytesIO(content), ""))
         else:
-            pixels = page.asarray()
+            pixels = page.asarray(buffersize=READ_BYTES)
         if pixels.ndim == 3 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
             pixels = np.moveaxis(pixels, 0, -1)
         pixels, photometric = scaled(pixels, page.bitspersample), tifffile.PHOTOMETRIC(page.photometric).name
@@ -312,10 +320,8 @@ def _tiff(content: bytes, most_megapixels: float) -> Decoded:
         dpi = page.resolution if inch else tuple(value * 2.54 for value in page.resolution)
         known = "XResolution" in page.tags and page.resolutionunit != tifffile.RESUNIT.NONE
         space = {"CIELAB": "LAB", "SEPARATED": "CMYK"}.get(photometric, "")
-        lost_exif = tiff.is_bigtiff and 34665 in page.tags
         others = any(not (other.is_reduced or other.is_mask) for other in tiff.pages[1:])
-        there = 700 in page.tags, 33723 in page.tags, lost_exif, others
-        left_out = tuple(compress(("XMP", "IPTC", "EXIF", OTHERS), there))
+        left_out = tuple(compress(("XMP", "IPTC", OTHERS), (700 in page.tags, 33723 in page.tags, others)))
         return Decoded(pixels, "TIFF", page.iccprofile, space, None, exif, dpi if known else None, left_out)
 
 
