@@ -64,8 +64,8 @@ class Learned:
 def learn_taste(opinions: Opinions, out: Path, initial: str = "compact", seed: int = 0) -> list[Learned]:
     """Write `critic.safetensors`, its card `critic.md` and `predictions.csv` to `out`; returns what was learned.
 
-    `initial` is a critic by name or file. Raises ValueError if there are fewer than 30 ratings and fewer than 30
-    choices, or if all ratings are equal.
+    `initial` is a critic by name or file; the table's `photo, before, held_out` are scores by it and by twins. Raises
+    ValueError if there are fewer than 30 ratings and fewer than 30 choices, or if all ratings are equal.
     """
     _check_enough(opinions)
     start = NIMA.from_pretrained(initial)
@@ -88,11 +88,6 @@ def learn_taste(opinions: Opinions, out: Path, initial: str = "compact", seed: i
     columns = {"photo": [path.name for path in opinions.photos], "before": before, "held_out": after}
     write_csv(out / "predictions.csv", pd.DataFrame(columns))
     return learned
-
-
-def read_predictions(out: Path) -> pd.DataFrame:
-    """The table of `learn_taste`: `photo, before, held_out`, scores of the initial critic and of twins."""
-    return pd.read_csv(out / "predictions.csv")
 
 
 @torch.no_grad()

@@ -3,7 +3,5 @@
 from lpie.names import exports
 
 __getattr__ = exports(  # what notebooks compute
-    __name__,
-    experiments="learn run_headline run_ladder",
-    rivals="run_rivals",
+    __name__, experiments="learn run_headline run_ladder", rivals="run_rivals"
 )
