@@ -28,7 +28,7 @@ from lpie.photos.enhancement import DEFAULT, enhance, enhance_file, enhance_file
 from lpie.photos.photographs import demo_photographs, from_pixels, to_pixels, write_photo
 from lpie.photos.reading import PhotoFile, open_photo
 from lpie.photos.tiles import Enhancer, LargePhoto, renderer
-from lpie.records import write_tensors
+from lpie.records import read_tensors, write_tensors
 from lpie.weights import shipped_names
 
 
@@ -522,6 +522,13 @@ def test_what_is_unexplained_is_looked_for_beyond_full_strength_too(tmp_path, ca
     assert enhance_files(sources, tmp_path / "out", "tone", "operator", strength=strength) == 0
     assert ("a.png: 34 % of the photo shows a change" in caplog.text) == looked
     assert "long.png" not in caplog.text
+
+
+def test_weights_whose_study_is_damaged_are_refused_before_any_photograph(tmp_path, saved):
+    tensors, metadata = read_tensors(saved["tone-grid"])
+    write_tensors(tmp_path / "odd.safetensors", tensors, metadata | {"study": "[1]"})
+    with pytest.raises(ValueError, match=r"odd\.safetensors: what its metadata say of its study is damaged"):
+        enhance_files([tmp_path / "absent.png"], tmp_path / "out.png", weights=tmp_path / "odd.safetensors")
 
 
 def test_a_read_only_file_is_named_with_what_to_do_and_no_number(tmp_path, saved, caplog):

@@ -202,7 +202,7 @@ def load_enhancer(
         raise ValueError(f"{given}: networks choose their own; give weights or settings of the operator, not both.")
     name = os.fspath(weights) if weights is not None else DEFAULT.format(operator=operator)
     _, metadata = open_weights(name, "network", [PLAIN])
-    learned = metadata.get("operator") or study_of(metadata, name).get("operator", operator)
+    learned = metadata.get("operator", study_of(metadata, name).get("operator", operator))
     if learned not in OPERATORS:  # a study's own: retouches, or a function of its user
         enhancer = replace(enhancer, operator=replace(row, name=learned, label=learned, ranges={}))
     elif learned != operator:
