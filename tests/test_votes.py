@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pillow_heif
 import pytest
 from PIL import Image
 from synthetic_records import invent_study
@@ -57,6 +58,20 @@ def simulated(folder: Path, voter: int, photographs: int = 12, careless: bool = 
     path = folder / f"voter{voter}.csv"
     pd.DataFrame(lines).to_csv(path, index=False)
     return path
+
+
+def test_renditions_of_a_phone_are_shown_and_one_that_cannot_be_read_is_left_out(
+    renditions: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for place in [path for path in renditions.rglob("*.png") if path.stem != "2"]:
+        pillow_heif.from_pillow(Image.open(place)).save(place.with_suffix(".heic"))
+        place.unlink()
+    for name in TASTE:
+        (renditions / name / "2.png").write_text("no picture")
+    write_voting_page(renditions, tmp_path / "vote.html")
+    shown = {trial["name"].rpartition("|")[2] for trial in trials_of(tmp_path / "vote.html")}
+    assert shown == {"0.heic", "1.heic"}
+    assert "2.png: expected a photograph" in caplog.text
 
 
 def test_the_page_shows_every_pair_once_on_random_sides_with_checks_between(renditions: Path, tmp_path: Path) -> None:

@@ -64,8 +64,7 @@ def embedded(photo: Path) -> str:
 
     from lpie.photos.reading import open_photo
 
-    pixels = open_photo(photo).pixels
-    small = Image.fromarray(pixels if pixels.dtype == "uint8" else (pixels >> 8).astype("uint8"))
+    small = open_photo(photo).picture
     small.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
     stored = io.BytesIO()
     small.save(stored, "JPEG", quality=QUALITY)

@@ -22,6 +22,7 @@ from PIL import Image
 from lpie.evidence.statistics import CONFIDENCE
 from lpie.people.page import Trial, trial_page
 from lpie.people.rating import photographs
+from lpie.photos.reading import open_photo
 from lpie.records import atomic_path, write_csv
 
 log = logging.getLogger(__name__)
@@ -173,10 +174,12 @@ def _chances(votes: pd.DataFrame, names: list[str], base: int, weight: np.ndarra
 
 
 def _blocks(photo: Path, folder: Path) -> Path:
-    """The photograph reduced to large blocks, as a file in `folder`."""
+    """The photograph reduced to large blocks, as a file in `folder`; itself where the page will say what is wrong."""
     path = folder / f"{photo.stem}-{len(list(folder.iterdir()))}.png"
-    with Image.open(photo) as opened:
-        picture = opened.convert("RGB")
+    try:
+        picture = open_photo(photo).picture
+    except ValueError:
+        return photo
     small = picture.resize((max(1, picture.width // 40), max(1, picture.height // 40)))
     small.resize(picture.size, Image.Resampling.NEAREST).save(path)
     return path

@@ -54,6 +54,14 @@ class PhotoFile:
         """8 or 16 for each channel."""
         return 8 * self.pixels.dtype.itemsize
 
+    @property
+    def picture(self) -> Image.Image:
+        """It with 8 bits, as Pillow holds it."""
+        eight = self.bits == 8
+        return Image.fromarray(
+            self.pixels if eight else ((self.pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        )
+
 
 def open_photo(source: PhotoSource, max_megapixels: float = MOST_MEGAPIXELS, side: int = 0) -> PhotoFile:
     """The photograph in an image file, its bytes, or an open binary file; of several frames, the first.

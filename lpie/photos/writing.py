@@ -14,7 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from lpie.photos.color_profiles import SRGB, Pixels, converted, is_srgb
+from lpie.photos.color_profiles import SRGB, converted, is_srgb
 from lpie.photos.decoding import KINDS
 from lpie.photos.reading import PhotoFile, Stream
 from lpie.records import atomic_path
@@ -87,7 +87,7 @@ def encode_photo(photo: PhotoFile, stream: Stream, kind: str) -> None:
             choices["exif"] = exif
         if photo.dpi:
             choices["dpi"] = photo.dpi
-        Image.fromarray(_eight_bits(photo.pixels)).save(stream, kind, icc_profile=photo.profile, **choices)
+        photo.picture.save(stream, kind, icc_profile=photo.profile, **choices)
 
 
 def photograph_exif(exif: Image.Exif, profile: bytes) -> Image.Exif:
@@ -113,12 +113,6 @@ def _same_bytes(value: Any) -> Any:
     Pillow reads text as Latin-1, which has a character for each byte, and would write question marks.
     """
     return value.encode("latin-1") if isinstance(value, str) and not value.isascii() else value
-
-
-def _eight_bits(pixels: Pixels) -> Pixels:
-    if pixels.dtype == np.uint8:
-        return pixels
-    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _encode_deep_png(photo: PhotoFile, exif: Image.Exif, stream: Stream) -> None:

@@ -16,8 +16,6 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 
-from PIL import Image
-
 from lpie.names import ProblemsError
 from lpie.photos.decoding import KINDS
 from lpie.photos.reading import PhotoFile, open_photo
@@ -225,9 +223,7 @@ def _perceptual_hash(path: Path | None) -> tuple[int, str]:
     import imagehash
 
     try:
-        photo = small_photo(path, 256)
-        pixels = photo.pixels if photo.bits == 8 else (photo.pixels >> 8).astype("uint8")
-        return int(str(imagehash.phash(Image.fromarray(pixels))), 16), ""
+        return int(str(imagehash.phash(small_photo(path, 256).picture)), 16), ""
     except (OSError, ValueError) as error:
         return 0, str(error)
 
