@@ -83,7 +83,7 @@ def decode(content: bytes, most_megapixels: float = MOST_MEGAPIXELS, side: int =
         told = pillow_heif.open_heif(content).info
         depth, reader = told["bit_depth"], _by_codec
         decoded.tag_profile = _nclx_color(told, decoded.profile)
-        if picture.n_frames > 1:  # imagecodecs writes all of them where there is room for one
+        if getattr(picture, "n_frames", 1) > 1:  # imagecodecs writes all of them where there is room for one
             if depth > 8:
                 raise ValueError(f"it is an animation of {depth} bits; export one picture of it")
             reader = _by_pillow
@@ -320,7 +320,7 @@ def _tiff(content: bytes, most_megapixels: float) -> Decoded:
         dpi = page.resolution if inch else tuple(value * 2.54 for value in page.resolution)
         known = "XResolution" in page.tags and page.resolutionunit != tifffile.RESUNIT.NONE
         space = {"CIELAB": "LAB", "SEPARATED": "CMYK"}.get(photometric, "")
-        others = any(not (other.is_reduced or other.is_mask) for other in tiff.pages[1:])
+        others = any(not (getattr(other, "is_reduced", 0) or getattr(other, "is_mask", 0)) for other in tiff.pages[1:])
         left_out = tuple(compress(("XMP", "IPTC", OTHERS), (700 in page.tags, 33723 in page.tags, others)))
         return Decoded(pixels, "TIFF", page.iccprofile, space, None, exif, dpi if known else None, left_out)
 
