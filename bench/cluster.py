@@ -25,7 +25,7 @@ from lpie.engine.cluster import train_on
 from lpie.study.settings import Lists, Photographs, Profile, Schedule
 from lpie.study.study_file import find_profile
 
-RUNS = Path(__file__).parents[1] / "results" / "published" / "whole_photographs" / "runs.csv"
+RUNS = Path(__file__).parents[1] / "results" / "published" / "runs.csv"
 """Networks that one H200 trained, several at once; `seconds` is each one's share, without evaluation."""
 
 

@@ -38,8 +38,13 @@ PAIRS = {
 SHEETS = 6  # contact sheets inside the page
 
 
-def answer(verdicts: pd.DataFrame, recipes: pd.DataFrame) -> str:
-    """The question's answer in two sentences: C2's, if C1 does not say that it comes without a critic too."""
+def answer(folder: Path, verdicts: pd.DataFrame, recipes: pd.DataFrame) -> str:
+    """The question's answer in two sentences: answer.txt of `folder`, where somebody wrote one, else from the tables.
+
+    That is C2's answer, if C1 does not say that it comes without a critic too.
+    """
+    if (folder / "answer.txt").exists():
+        return (folder / "answer.txt").read_text(encoding="utf-8").strip()
     found = dict(zip(verdicts["claim"], verdicts["verdict"], strict=True))
     asked = "C2" if found.get("C1", "not attempted") in ("supported", "partly supported", "not attempted") else "C1"
     lead = {
@@ -58,19 +63,47 @@ def answer(verdicts: pd.DataFrame, recipes: pd.DataFrame) -> str:
     return text
 
 
-def claims(verdicts: pd.DataFrame, groups: list[Group], from_crops: bool = False) -> list[dict[Hashable, Any]]:
-    """Each claim with its verdict as word, sign and tone, its figures and two photographs behind it.
+def numbers(folder: Path, answered: pd.DataFrame, weights: pd.DataFrame) -> str:
+    """What the answer rests on, in a few sentences; empty where there are no references that people made.
 
-    `from_crops`: networks trained on whole photographs have replaced those behind what claims say of CAN.
+    How often C1's cases differ by these references, what the smallest weight with plain damage on most photographs
+    gains by its critic, and what was seen on photographs at full size (seen.csv: a row per photograph, a column per
+    network, `clean` or what is wrong), each where it is known.
     """
+    asked = answered[(answered["claim"] == "C1") & (answered["role"] == "human reference")]
+    if asked.empty:
+        return ""
+    cases = {word: int(asked[word].sum()) for word in ("no difference that matters", "supported", "contradicted")}
+    text = (
+        f"At the weights that validation chose, {', '.join(asked['instrument'])} to a person's version change by less "
+        f"than their margins in {cases['no difference that matters']} of {int(asked['cases'].sum())} cases; they find "
+        f"the network with a critic nearer in {cases['supported']} and farther in {cases['contradicted']}."
+    )
+    damaged = weights[(weights["gamma"] > 0) & (weights["plain"] > 0.5)]  # on most photographs
+    for row in damaged.sort_values(["gamma", "plain"], ascending=[True, False]).head(1).to_dict("records"):
+        alone = weights[(weights["operator"] == row["operator"]) & (weights["network"] == row["network"])]
+        score = f"score_{row['critic']}"
+        gain = row[score] - alone.loc[alone["gamma"] == 0, score].iloc[0]
+        text += (
+            f" At {row['gamma']:g} the critic {row['critic']} likes {labels.network_label(row['network'])} better by "
+            f"{gain:.2f}, and {row['plain']:.0%} of photographs are plainly damaged."
+        )
+    if (folder / "seen.csv").exists():
+        seen = pd.read_csv(folder / "seen.csv").set_index("photograph")
+        clean = ", ".join(f"{name} {(found == 'clean').sum()}" for name, found in seen.items())
+        text += f" Clean, of {len(seen)} photographs seen at full size: {clean}."
+    return text
+
+
+def claims(verdicts: pd.DataFrame, groups: list[Group]) -> list[dict[Hashable, Any]]:
+    """Each claim with its verdict as word, sign and tone, its figures and two photographs behind it."""
     rows = []
     for row in verdicts.fillna("").to_dict("records"):
         claim = row["claim"]
         sign, tone = SIGNS.get(row["verdict"], ("?", "open"))
         row = {key: re.sub(r"(?<!\w)-(?=\d)", "−", str(text)) for key, text in row.items()}  # a true minus
         rows.append({**row, "sign": sign, "tone": tone, "short": WORDS["claims"].get(claim, ""),
-                     "pair": _pair(claim, groups), "crops": from_crops and claim != "C5",
-                     "figures": FIGURES.get(claim, [])})  # fmt: skip
+                     "pair": _pair(claim, groups), "figures": FIGURES.get(claim, [])})  # fmt: skip
     return rows
 
 

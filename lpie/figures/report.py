@@ -27,7 +27,6 @@ from PIL import Image
 from lpie.evidence import Evidence, labels
 from lpie.evidence.answers import answers
 from lpie.evidence.comparisons import comparisons
-from lpie.evidence.margins import MARGINS
 from lpie.evidence.recipe import recipe_summary, recipe_table
 from lpie.evidence.results import collect_results, crop_path, read_logs
 from lpie.evidence.tables import confirmation_tables, headline, ladder, markdown, time_table
@@ -37,7 +36,6 @@ from lpie.figures.gains import claim_figure, frontier_figure, gamma_figure, spec
 from lpie.figures.pictures import PUBLISHED
 from lpie.figures.readable import readable
 from lpie.figures.style import save_figure, svg_of
-from lpie.figures.whole_photographs import GAIN, ROBUST, WholePhotographs
 from lpie.networks import FAMILIES
 from lpie.records import atomic_path, read_json, write_csv
 
@@ -134,7 +132,7 @@ def _page(
             "text": "Differences of paired photographs with 95 % intervals, across photographs and across seeds.",
             "html": readable(rows.drop(columns="claim")),
         }
-    origin, caution = folder / "provenance.json", folder / "cautions.txt"
+    origin = folder / "provenance.json"
     points = page_data.points(evidence, crops)
     named = {point["name"]: f"{point['title']}: {point['text']}" for point in points}
     for figure in figures.values():
@@ -143,17 +141,14 @@ def _page(
             lambda link: f'<a href="#{link[1]}" aria-label="{named.get(link[1], "")}">',
             figure["svg"],
         )
-    second = WholePhotographs(folder / "whole_photographs") if (folder / "whole_photographs").exists() else None
     asked = page_data.instruments(folder)
     placed = [panel for panel in figures for names in page_data.FIGURES.values() if panel.split("--")[0] in names]
     return tiles.TEMPLATES.get_template("report.html").render(
-        answer=tiles.WORDS["answer"] if second else page_data.answer(tables["verdicts"], tables["recipe_summary"]),
-        numbers=second.numbers() if second else "",
+        answer=page_data.answer(folder, tables["verdicts"], tables["recipe_summary"]),
+        numbers=page_data.numbers(folder, tables["answers"], tables["ladder"]),
         published=_published(folder, tables["verdicts"]),
         enhancers=_enhancers(folder),
-        second=tiles.TEMPLATES.get_template("whole_photographs.html").render(_second(second)) if second else "",
-        cautions=caution.read_text(encoding="utf-8").strip().split("\n\n") if caution.exists() else [],
-        claims=page_data.claims(tables["verdicts"], [*scenes, *crops], from_crops=second is not None),
+        claims=page_data.claims(tables["verdicts"], [*scenes, *crops]),
         sliders=page_data.sliders([*scenes, *crops]),
         scenes=scenes,
         crops=crops,
@@ -196,21 +191,10 @@ def _published(folder: Path, own: pd.DataFrame) -> dict[str, Any] | None:
     scenes = tiles.scene_groups(PUBLISHED)
     sliders = page_data.sliders(scenes)
     return {
-        "answer": tiles.WORDS["answer"],
+        "answer": page_data.answer(PUBLISHED, own, own),
         "claims": page_data.claims(pd.read_csv(PUBLISHED / "verdicts.csv"), []),
         "sliders": sliders,
         "pictures": {tile.name: tile for slider in sliders for tile in (*slider["left"], slider["right"])},
-    }
-
-
-def _second(study: WholePhotographs) -> dict[str, Any]:
-    """What the section about whole photographs shows: CAN24 in full, grids and parameters collapsed."""
-    table = study.table()
-    can = table["difference of"].str.startswith("CAN24 + ")
-    return {
-        **{"study": study, "gain": GAIN, "robust": ROBUST, "margins": MARGINS},
-        "main": readable(table[can], "plain"),
-        "rest": readable(table[~can]),
     }
 
 
