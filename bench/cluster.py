@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +33,7 @@ RUNS = Path(__file__).parents[1] / "results" / "published" / "runs.csv"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=400, help="of each network")
+    parser.add_argument("--steps", type=int, default=60, help="of each network")
     parser.add_argument("--networks", type=int, default=1000, help="of the costing")
     parser.add_argument("--gpus", type=int, default=64, help="of the costing")
     seconds = float(pd.read_csv(RUNS)["seconds"].mean())
@@ -40,8 +41,11 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     logging.getLogger("distributed").setLevel(logging.ERROR)
+    say(f"four networks of {options.steps} steps with 1 worker ...")
     alone = train_with(1, profile(options.steps))
+    say(f"took {alone[0]:.0f} s; the same with {options.workers} workers ...")
     together = train_with(options.workers, profile(options.steps))
+    say(f"took {together[0]:.0f} s; tasks that do nothing ...")
     overhead, start = per_task(), alone[1]
     print(f"{torch.get_num_threads()} thread a worker, networks of {options.steps} steps")
     print(f"1 worker {alone[0]:.1f} s, {options.workers} workers {together[0]:.1f} s", end=": ")
@@ -59,6 +63,11 @@ def main() -> None:
     )
     used = options.networks * options.seconds
     print(f"{seconds * options.gpus / 3600:.1f} GPU-hours, {used / seconds / options.gpus:.0%} of them at work")
+
+
+def say(progress: str) -> None:
+    """Where it stands, beside the result."""
+    print(progress, file=sys.stderr, flush=True)
 
 
 def profile(steps: int) -> Profile:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,14 @@ SIGNS = {
 
 FIGURES = {"C1": ["claim-C1"], "C2": ["claim-C2"], "C4": ["frontier"], "C6": ["spectrum"], "C7": ["claim-C7"]}
 PAIRS = {
-    "C1": (("houses", "tone-can24-plain", "tone-can24-nima"), ("L2", WITH_CRITIC)),
-    "C2": (("portrait", "operator", "tone-grid-nima"), ("target", WITH_CRITIC)),
-    "C3": (("valley", "operator", "dehaze-can24-plain"), ("target", WITH_CRITIC)),
-    "C4": (("airplane", "operator", "tone-grid-nima"), ("target", WITH_CRITIC)),
-    "C6": (("lighthouse", "tone-grid-plain", "tone-grid-nima"), ("L2", WITH_CRITIC)),
-    "C7": (("", "", ""), ("MS-SSIM", WITH_CRITIC)),
+    "C1": [("crops-tone-can24", ("L2", WITH_CRITIC)), ("", ("L2", WITH_CRITIC))],
+    "C2": [("crops-tone-grid", ("target", WITH_CRITIC)), ("", ("target", WITH_CRITIC))],
+    "C3": [("scene-valley", ("the operator", "CAN24, no critic")), ("", ("target", WITH_CRITIC))],
+    "C4": [("crops-tone-can24", ("target", WITH_CRITIC)), ("", ("target", WITH_CRITIC))],
+    "C6": [("crops-tone-grid", ("L2", WITH_CRITIC)), ("", ("L2", WITH_CRITIC))],
+    "C7": [("crops-tone-can24", ("MS-SSIM", WITH_CRITIC)), ("", ("MS-SSIM", WITH_CRITIC))],
 }
-"""Two pictures beside a claim: a scene and its renditions, or where there is no such scene, two of the kept crops."""
+"""Two pictures beside a claim: the first group, or where it has no name any group, with tiles of both labels."""
 
 SHEETS = 6  # contact sheets inside the page
 
@@ -79,14 +80,15 @@ def numbers(folder: Path, answered: pd.DataFrame, weights: pd.DataFrame) -> str:
         f"than their margins in {cases['no difference that matters']} of {int(asked['cases'].sum())} cases; they find "
         f"the network with a critic nearer in {cases['supported']} and farther in {cases['contradicted']}."
     )
-    damaged = weights[(weights["gamma"] > 0) & (weights["plain"] > 0.5)]  # on most photographs
+    alone = weights[weights["gamma"] == 0].set_index(["operator", "network"])
+    beside = weights[weights["gamma"] > 0].join(alone.add_suffix("_alone"), on=["operator", "network"])
+    damaged = beside[(beside["plain"] > 0.5) & (beside["plain_alone"] < 0.5)]  # what the critic did, to most of them
     for row in damaged.sort_values(["gamma", "plain"], ascending=[True, False]).head(1).to_dict("records"):
-        alone = weights[(weights["operator"] == row["operator"]) & (weights["network"] == row["network"])]
-        score = f"score_{row['critic']}"
-        gain = row[score] - alone.loc[alone["gamma"] == 0, score].iloc[0]
+        gain = row[f"score_{row['critic']}"] - row[f"score_{row['critic']}_alone"]
         text += (
             f" At {row['gamma']:g} the critic {row['critic']} likes {labels.network_label(row['network'])} better by "
-            f"{gain:.2f}, and {row['plain']:.0%} of photographs are plainly damaged."
+            f"{gain:.2f}, and {row['plain']:.0%} of photographs are plainly damaged "
+            f"({row['plain_alone']:.0%} without it)."
         )
     if (folder / "seen.csv").exists():
         seen = pd.read_csv(folder / "seen.csv").set_index("photograph")
@@ -109,16 +111,9 @@ def claims(verdicts: pd.DataFrame, groups: list[Group]) -> list[dict[Hashable, A
 
 def _pair(claim: str, groups: list[Group]) -> dict[str, Any] | None:
     """The group that shows `claim` and the two of its tiles that stand beside it."""
-    if claim not in PAIRS:
-        return None
-    (scene, *names), wanted = PAIRS[claim]
-    for group in groups:
-        tiles = {tile.name.removeprefix(f"{scene}-"): tile for tile in group.tiles}
-        if group.name == f"scene-{scene}" and set(names) <= set(tiles):
-            return {"group": group, "tiles": [tiles[name] for name in names]}
-    for group in groups:
+    for (name, wanted), group in product(PAIRS.get(claim, []), groups):
         tiles = {tile.label: tile for tile in group.tiles}
-        if set(wanted) <= set(tiles):
+        if name in ("", group.name) and set(wanted) <= set(tiles):
             return {"group": group, "tiles": [tiles[label] for label in wanted]}
     return None
 

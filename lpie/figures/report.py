@@ -217,26 +217,25 @@ def _joined(suffix: str) -> str:
 def publish(source: Path, destination: Path) -> None:
     """Gather in `destination` what the report of `source` rests on: runs, scores, logs, and crops.
 
-    Crops are kept of what comparisons show and of every weight that the text speaks of, chosen or confirmed.
+    Crops are kept of what comparisons show and, for L2, of every weight of a critic.
     """
-    evidence, spoken_of = Evidence.read(source), []
+    evidence = Evidence.read(source)
     _gather(evidence.runs, evidence.scores, destination)
     if (source / "people.csv").exists():
         shutil.copyfile(source / "people.csv", destination / "people.csv")
     if (source / "confirmation").exists():
         confirmed = Evidence.read(source / "confirmation")
         _gather(confirmed.runs, confirmed.scores, destination / "confirmation")
-        spoken_of.append(confirmed.trained_with_critic)
     logs = read_logs(source)  # every fourth row of the training curves, and all validations
     thinned = (logs.groupby("run").cumcount() % 4 == 0) | logs["validation_psnr"].notna()
     write_csv(destination / "logs.csv.xz", logs[thinned])
     shutil.rmtree(destination / "crops", ignore_errors=True)
-    with_critic = pd.concat([evidence.chosen, *spoken_of]).drop_duplicates()
+    with_critic = evidence.runs[(evidence.runs["gamma"] > 0) & (evidence.runs["fidelity"] == "l2")]
     for operator in evidence.operators:
         for network in evidence.families(operator):
             renditions = tiles.rendition_runs(evidence, operator, network)
             ours = with_critic[(with_critic["operator"] == operator) & (with_critic["network"] == network)]
-            runs = [tiles.first_kept(source, evidence.rows(one)["run"].drop_duplicates()) for _, one in ours.iterrows()]
+            runs = [tiles.first_kept(source, same["run"]) for _, same in ours.groupby("objective", sort=False)]
             shown = dict.fromkeys(filter(None, (*renditions.values(), *runs)))
             for run, photo in product(shown, tiles.photos_to_compare(evidence, renditions)):
                 kept, gathered = crop_path(source, run, photo), destination / "crops" / run / f"{photo}.webp"
