@@ -197,7 +197,7 @@ def test_the_readme_says_what_the_tables_say() -> None:
 def test_the_numbers_beside_the_answer_say_what_the_rows_say() -> None:
     """Differences taken again from a row per run and photo; what was seen counted again."""
     ladder, answered = (pd.read_csv(PUBLISHED / f"{name}.csv") for name in ("ladder", "answers"))
-    said = page_data.numbers(PUBLISHED, answered, ladder)
+    said = page_data.numbers(answered, ladder)
     runs, scores = read_results(PUBLISHED)
     scores = scores[scores["split"] == "validation"].merge(runs[["run", "operator", "network", "objective", "seed"]])
     found = re.search(r"At (\S+) the critic (\S+) likes .+? better by (\S+), and (\d+)% of photographs", said)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -64,21 +64,22 @@ def answer(folder: Path, verdicts: pd.DataFrame, recipes: pd.DataFrame) -> str:
     return text
 
 
-def numbers(folder: Path, answered: pd.DataFrame, weights: pd.DataFrame) -> str:
-    """What the answer rests on, in a few sentences; empty where there are no references that people made.
+def numbers(answered: pd.DataFrame, weights: pd.DataFrame) -> str:
+    """What the answer rests on, in two sentences; empty where there are no references that people made.
 
-    How often C1's cases differ by these references, what the smallest weight with plain damage on most photographs
-    gains by its critic, and what was seen on photographs at full size (seen.csv: a row per photograph, a column per
-    network, `clean` or what is wrong), each where it is known.
+    How often C1's cases differ by these references, and what the smallest weight that plainly damages most photographs
+    gains by its critic.
     """
     asked = answered[(answered["claim"] == "C1") & (answered["role"] == "human reference")]
     if asked.empty:
         return ""
-    cases = {word: int(asked[word].sum()) for word in ("no difference that matters", "supported", "contradicted")}
+    within, nearer, farther = (
+        int(asked[word].sum()) or "none" for word in ("no difference that matters", "supported", "contradicted")
+    )
     text = (
-        f"At the weights that validation chose, {', '.join(asked['instrument'])} to a person's version change by less "
-        f"than their margins in {cases['no difference that matters']} of {int(asked['cases'].sum())} cases; they find "
-        f"the network with a critic nearer in {cases['supported']} and farther in {cases['contradicted']}."
+        f"At the weights that validation chose, {_listed(asked['instrument'])} to a person's version change by less "
+        f"than their margins in {within} of {int(asked['cases'].sum())} cases; they find the network with a critic "
+        f"nearer in {nearer} and farther in {farther}."
     )
     alone = weights[weights["gamma"] == 0].set_index(["operator", "network"])
     beside = weights[weights["gamma"] > 0].join(alone.add_suffix("_alone"), on=["operator", "network"])
@@ -90,11 +91,21 @@ def numbers(folder: Path, answered: pd.DataFrame, weights: pd.DataFrame) -> str:
             f"{gain:.2f}, and {row['plain']:.0%} of photographs are plainly damaged "
             f"({row['plain_alone']:.0%} without it)."
         )
-    if (folder / "seen.csv").exists():
-        seen = pd.read_csv(folder / "seen.csv").set_index("photograph")
-        clean = ", ".join(f"{name} {(found == 'clean').sum()}" for name, found in seen.items())
-        text += f" Clean, of {len(seen)} photographs seen at full size: {clean}."
     return text
+
+
+def seen(folder: Path) -> str:
+    """What was seen on photographs at full size: seen.csv, a row per photograph, a column per network, `clean` or not."""
+    if not (folder / "seen.csv").exists():
+        return ""
+    table = pd.read_csv(folder / "seen.csv").set_index("photograph")
+    clean = _listed([f"{name} on {(found == 'clean').sum()}" for name, found in table.items()])
+    return f"Of {len(table)} photographs looked at in full size, these were found clean: {clean}."
+
+
+def _listed(names: Iterable[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def claims(verdicts: pd.DataFrame, groups: list[Group]) -> list[dict[Hashable, Any]]:

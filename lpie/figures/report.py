@@ -145,7 +145,8 @@ def _page(
     placed = [panel for panel in figures for names in page_data.FIGURES.values() if panel.split("--")[0] in names]
     return tiles.TEMPLATES.get_template("report.html").render(
         answer=page_data.answer(folder, tables["verdicts"], tables["recipe_summary"]),
-        numbers=page_data.numbers(folder, tables["answers"], tables["ladder"]),
+        numbers=page_data.numbers(tables["answers"], tables["ladder"]),
+        seen=page_data.seen(folder),
         published=_published(folder, tables["verdicts"]),
         enhancers=_enhancers(folder),
         claims=page_data.claims(tables["verdicts"], [*scenes, *crops]),
