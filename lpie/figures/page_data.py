@@ -95,7 +95,7 @@ def numbers(answered: pd.DataFrame, weights: pd.DataFrame) -> str:
 
 
 def seen(folder: Path) -> str:
-    """What was seen at full size, from seen.csv: a row per photograph, a column per network, `clean` or what is wrong."""
+    """What was seen at full size, by seen.csv: a row per photograph, a column per network, `clean` or what is wrong."""
     if not (folder / "seen.csv").exists():
         return ""
     table = pd.read_csv(folder / "seen.csv").set_index("photograph")
