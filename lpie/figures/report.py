@@ -247,8 +247,8 @@ def publish(source: Path, destination: Path) -> None:
 
 def _gather(runs: pd.DataFrame, scores: pd.DataFrame, destination: Path) -> None:
     write_csv(destination / "runs.csv", runs)
-    numbers = scores.select_dtypes(float)  # five digits: a tenth of what photos differ by, a sixth of the bytes less
-    write_csv(destination / "scores.csv.xz", scores.assign(**numbers.map(lambda value: float(f"{value:.5g}"))))
+    numbers = scores.select_dtypes(float)  # in seven digits, so that rounding never chooses another weight
+    write_csv(destination / "scores.csv.xz", scores.assign(**numbers.map(lambda value: float(f"{value:.7g}"))))
 
 
 def main(
