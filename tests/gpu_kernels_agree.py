@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lpie.critic.backbones import MobileNetV1
-from lpie.losses.similarity import plain_similarity, unchecked_ms_ssim
+from lpie.losses.similarity import plain_mean_terms, unchecked_ms_ssim
 from lpie.networks.context_aggregation import ContextAggregationNetwork
 from lpie.operators import haze_lines, smoothing
 
@@ -171,41 +171,24 @@ def critic_agrees(device: str) -> None:
 
 
 def similarity_agrees(device: str) -> None:
-    """SSIM on both sides of a program's border; MS-SSIM on odd sides, its fine scales below their floors."""
-    from lpie.fast import similarity_gpu as gpu
+    """Mean terms and gradients of planes on both sides of a program's border; also of a bright, almost plain photo."""
+    from lpie.fast.similarity_gpu import mean_terms
 
-    torch.manual_seed(0)
-    a = torch.rand(2, 2, 28, 11, device=device)
-    similarity_of_photos_agrees(a, (a + 0.2 * torch.randn_like(a)).clamp(0, 1), 1)
-    wide = torch.rand(1, 1, 11, 139, device=device)
-    similarity_of_photos_agrees(wide, wide.sqrt(), 1)
-    wave = (torch.arange(161, device=device) / 12).sin()[:, None] * (torch.arange(163, device=device) / 9).sin()
-    grain = 0.15 * torch.randn(1, 1, 161, 163, device=device)
-    with patch.object(gpu, "COLUMNS", 256), patch.object(gpu, "BANDS", (256,)):  # one program: quicker to interpret
-        similarity_of_photos_agrees(0.5 + 0.2 * wave + grain, 0.5 + 0.2 * wave - grain, 5)
+    for with_luminance, shape in ((True, (1, 28, 11)), (False, (1, 11, 139))):
+        torch.manual_seed(0)
+        a = torch.rand(shape, device=device)
+        b = (a + 0.2 * torch.randn_like(a)).clamp(0, 1)
+        found, *gradients = mean_terms(a, b, with_luminance, True, True)
+        x, y = a.double().requires_grad_(), b.double().requires_grad_()
+        exact = plain_mean_terms(x, y, with_luminance)
+        check("mean terms", found, exact, 1e-6)
+        for gradient, expected in zip(gradients, torch.autograd.grad(exact.sum(), (x, y)), strict=True):
+            check("gradients of mean terms", gradient, expected, 2e-6)
+        alone, none, only = mean_terms(a, b, with_luminance, False, True)
+        check("mean terms with one gradient", alone, found, 0)
+        check("one gradient", only, gradients[1], 0)
+        assert none is None
     bright_photos_agree(device)
-
-
-def similarity_of_photos_agrees(a: Tensor, b: Tensor, scales: int) -> None:
-    from lpie.fast import similarity_gpu as gpu
-
-    x, y = (each.double().requires_grad_() for each in (a, b))
-    exact, upstream = plain_similarity(x, y, scales), torch.randn(len(a), device=a.device)
-    by_a, by_b = torch.autograd.grad(exact, (x, y), upstream.double())
-    found = gpu.similarity(a, b.requires_grad_(), scales, plain_similarity)
-    check("similarity", found, exact, 1e-6)
-    (alone,) = torch.autograd.grad(found, b, upstream)
-    check("gradient of similarity by the second photo", alone, by_b, 2e-5)
-    if scales == 1:
-        found = gpu.similarity(a.requires_grad_(), b, scales, plain_similarity)
-        both = torch.autograd.grad(found, (a, b), upstream)
-        check("gradient of similarity by the first photo of two", both[0], by_a, 2e-5)
-        check("gradient of similarity by the second photo of two", both[1], alone, 0)
-        found = gpu.similarity(a, b, scales, plain_similarity)
-        (again,) = torch.autograd.grad(found, b, upstream, create_graph=True)
-        (expected,) = torch.autograd.grad(plain_similarity(x, y, scales), y, upstream.double(), create_graph=True)
-        (second,), (exact_second,) = (torch.autograd.grad(g.sum(), by) for g, by in ((again, b), (expected, y)))
-        check("second derivative of similarity", second, exact_second, 1e-3)
 
 
 def bright_photos_agree(device: str) -> None:

@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lpie.fast.local_laplacian_cpu import compiled
-from lpie.imaging.kernels import gradient_of_plain
 from lpie.imaging.similarity_terms import (
     STABILIZERS,
     WINDOW_SIZE,
@@ -28,29 +25,7 @@ BAND = 96  # rows of a task; neighbors both blur 10 to 20 rows at their border
 _terms, _gradients = compiled(luminance_and_contrast), compiled(similarity_gradients)
 
 
-def mean_terms(a: Tensor, b: Tensor, with_luminance: bool, plain: Callable[..., Tensor]) -> Tensor:
-    """`plain(a, b, with_luminance)` in one pass over the planes, which finds the gradients too where wanted."""
-    return cast(Tensor, _MeanTerms.apply(a, b, with_luminance, plain))
-
-
-class _MeanTerms(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, with_luminance: bool, plain: Callable[..., Tensor]) -> Tensor:
-        means, *gradients = terms_and_gradients(a, b, with_luminance, *ctx.needs_input_grad[:2])
-        ctx.plain, ctx.with_luminance = plain, with_luminance
-        ctx.save_for_backward(a, b, *gradients)
-        return means
-
-    @staticmethod
-    def backward(ctx: Any, output_gradient: Tensor) -> tuple[Tensor | None, ...]:
-        a, b, *gradients = ctx.saved_tensors
-        if torch.is_grad_enabled():  # this gradient will be differentiated again
-            planes, wanted = (a, b, ctx.with_luminance), (*ctx.needs_input_grad[:2], False)
-            return *gradient_of_plain(ctx.plain, planes, wanted, output_gradient), None
-        return *(each if each is None else each * output_gradient[:, None, None] for each in gradients), None, None
-
-
-def terms_and_gradients(
+def mean_terms(
     a: Tensor, b: Tensor, with_luminance: bool, gradient_a: bool, gradient_b: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Mean term of each plane of (planes, H, W), and its gradients by the planes' values where they are wanted."""

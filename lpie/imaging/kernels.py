@@ -22,9 +22,8 @@ MODULES = {  # on a CPU, on a GPU
     "local_laplacian": {"cpu": "local_laplacian", "cuda": "local_laplacian"},
     "local_laplacian_untraced": {"cpu": "local_laplacian_untraced", "cuda": "local_laplacian_untraced"},
     "mobilenet": {"cuda": "mobilenet_gpu"},
-    "similarity": {"cpu": "similarity_cpu"},
+    "similarity": {"cpu": "similarity_cpu", "cuda": "similarity_gpu"},
     "smoothing": {"cuda": "smoothing_gpu"},
-    "whole_similarity": {"cuda": "similarity_gpu"},
 }
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lpie.imaging.checks import check_floating, check_range
-from lpie.imaging.kernels import find
+from lpie.imaging.kernels import find, gradient_of_plain
 from lpie.imaging.similarity_terms import (
     SCALE_WEIGHTS,
     SMALLEST_CONTRAST,
@@ -72,27 +73,13 @@ def ms_ssim(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> PerPhot
 def unchecked_ssim(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> PerPhoto:
     """`ssim` of photos whose values may leave [0, 1], such as an untrained network's."""
     check_pair(a, b, WINDOW_SIZE, "SSIM")
-    return _similarity(a, b, scales=1)
+    return _scale_terms(a, b, scales=1)[:, :, 0].mean(1)
 
 
 def unchecked_ms_ssim(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> PerPhoto:
     """`ms_ssim` of photos whose values may leave [0, 1], such as an untrained network's."""
     check_pair(a, b, SMALLEST_SIDE, "MS-SSIM")
-    return _similarity(a, b, scales=len(SCALE_WEIGHTS))
-
-
-def _similarity(a: Tensor, b: Tensor, scales: int) -> Tensor:
-    kernels = find("whole_similarity", a)
-    if kernels and torch.float64 not in (a.dtype, b.dtype):
-        return kernels.similarity(a.float(), b.float(), scales, plain_similarity)
-    return plain_similarity(a, b, scales)
-
-
-def plain_similarity(a: Tensor, b: Tensor, scales: int) -> Tensor:
-    """SSIM at one scale, MS-SSIM at five."""
-    terms = _scale_terms(a, b, scales)
-    if scales == 1:
-        return terms[:, :, 0].mean(1)
+    terms = _scale_terms(a, b, scales=len(SCALE_WEIGHTS))
     # Differs (2): below the floor there is a gradient, so that a loss can climb out, and a bounded one, so that one
     # photo that is far off does not outweigh its batch.
     climb = (terms - terms.detach()) / STEEPEST_CONTRAST
@@ -141,7 +128,7 @@ def _mean_terms(a: Planes, b: Planes, with_luminance: bool) -> PerPlane:
     """Mean over a plane's windows of luminance x contrast, or of contrast alone: by the fastest form that applies."""
     kernels = find("similarity", a) if a.dtype == torch.float32 else None
     if kernels:
-        return kernels.mean_terms(a, b, with_luminance, plain_mean_terms)
+        return cast(Tensor, _MeanTerms.apply(a, b, with_luminance, kernels.mean_terms))
     return plain_mean_terms(a, b, with_luminance)
 
 
@@ -150,6 +137,25 @@ def plain_mean_terms(a: Planes, b: Planes, with_luminance: bool) -> PerPlane:
     means = blur(torch.cat((a, b, a * a + b * b, (a - b) ** 2)))  # at once: small photos keep no GPU busy
     luminance, contrast = luminance_and_contrast(*(*means.chunk(4), *STABILIZERS))
     return (luminance * contrast if with_luminance else contrast).mean((-2, -1))
+
+
+class _MeanTerms(torch.autograd.Function):
+    """`plain_mean_terms` in one pass over the planes, which finds the gradients too where they are wanted."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, with_luminance: bool, mean_terms: Callable[..., Any]) -> Tensor:
+        means, *gradients = mean_terms(a, b, with_luminance, *ctx.needs_input_grad[:2])
+        ctx.with_luminance = with_luminance
+        ctx.save_for_backward(a, b, *gradients)
+        return means
+
+    @staticmethod
+    def backward(ctx: Any, output_gradient: Tensor) -> tuple[Tensor | None, ...]:
+        a, b, *gradients = ctx.saved_tensors
+        if torch.is_grad_enabled():  # this gradient will be differentiated again
+            planes, wanted = (a, b, ctx.with_luminance), (*ctx.needs_input_grad[:2], False)
+            return *gradient_of_plain(plain_mean_terms, planes, wanted, output_gradient), None
+        return *(each if each is None else each * output_gradient[:, None, None] for each in gradients), None, None
 
 
 def blur(planes: Planes) -> Float[Tensor, "planes h-10 w-10"]:
@@ -173,7 +179,9 @@ def _constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtyp
 
 def half_size(planes: Planes) -> Float[Tensor, "planes h2 w2"]:
     """Means of 2 x 2 px; the last row or column of an odd side counts as repeated, as in Wang's own program."""
-    height, width = planes.shape[1:]  # on a CPU sums are five times faster than torch's pooling
+    if planes.device.type != "cpu":
+        return F.avg_pool2d(planes, 2, ceil_mode=True, count_include_pad=False)
+    height, width = planes.shape[1:]  # sums are five times faster there than torch's pooling
     if height % 2 or width % 2:
         planes = F.pad(planes, (0, width % 2, 0, height % 2), mode="replicate")
     upper, lower = planes.unflatten(1, (-1, 2)).unbind(2)
