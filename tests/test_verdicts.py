@@ -183,3 +183,14 @@ def test_comparisons_are_paired_adjusted_and_complete(mixed: tuple[pd.DataFrame,
     row = table[(table["claim"] == "C1") & (table["network"] == "can32") & (table["measure"] == "gain_niqe")].iloc[0]
     assert row["difference"] == pytest.approx(-0.4 * 0.45, abs=0.02)
     assert row["low"] < row["difference"] < row["high"] < 0
+
+
+def test_a_critic_is_compared_with_the_seeds_that_it_trained_with_itself() -> None:
+    runs, scores = invent_study(networks=("parameters",), operators=("tone",), seeds=2, rivals=False)
+    with_critic = runs.loc[runs["gamma"] > 0, "run"]
+    one = runs[~(runs["run"].isin(with_critic) & (runs["seed"] == 1))]  # the critic has one seed, L2 alone has two
+    known = scores[scores["run"].isin(one["run"])]
+    of_seed = one[one["seed"] != 1]
+    table, expected = (comparisons(Evidence(some, known[known["run"].isin(some["run"])])) for some in (one, of_seed))
+    columns = ["claim", "network", "critic", "fidelity", "gamma", "against", "measure", "difference", "n_seeds"]
+    pd.testing.assert_frame_equal(table[columns], expected[columns])

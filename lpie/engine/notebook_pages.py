@@ -1,9 +1,9 @@
-"""The study's notebooks, executed on the published evidence and kept as HTML pages beside it.
+"""Executed notebooks, kept as HTML pages beside the published evidence: on it, or as the demo for those that train.
 
     python -m lpie.engine.notebook_pages
 
-They train nothing: where a folder holds gathered tables, the notebooks read them. Pictures are stored as WebP, a tenth
-of the PNGs' size, so that the pages can be committed.
+On the published evidence nothing is trained: where a folder holds gathered tables, the notebooks read them. Pictures
+are stored as WebP, a tenth of the PNGs' size, so that the pages can be committed.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from lpie.engine.run_all import notebooks_folder
 from lpie.figures.report import PUBLISHED
 from lpie.records import atomic_path
 
-PAGES = ("aesthetic_scores", "learning-tone", "learning-dehaze", "gamma", "comparison")
-OPEN_PAGES = ("tone_targets", "haze_targets")
-"""Shown at the demo profile and without LPIE_DATA: they would show whole photographs that may not be passed on."""
+PAGES = ("aesthetic_scores", "comparison")
+OPEN_PAGES = ("tone_targets", "haze_targets", "learning-tone", "learning-dehaze", "gamma")
+"""Run at the demo profile and without LPIE_DATA: they train, or would show photographs that may not be passed on."""
 
 WIDEST = 1000  # px of a picture in a page
 

@@ -65,10 +65,14 @@ def _fidelity_comparisons(evidence: Evidence) -> Iterator[dict[str, object]]:
 def _compared(
     evidence: Evidence, claim: str, against: str, ours: pd.DataFrame, theirs: pd.DataFrame | None, measures: list[str]
 ) -> Iterator[dict[str, object]]:
-    """Paired differences of photos, each averaged over seeds; the measures themselves where `theirs` is None."""
+    """Paired differences of photos, each averaged over seeds; the measures themselves where `theirs` is None.
+
+    Of `theirs` the seeds that `ours` has: otherwise what a seed does would count as what the critic does.
+    """
     differences = evidence.photo_means(ours)[measures]
     if theirs is not None:
-        differences = differences - evidence.photo_means(theirs)[measures]
+        theirs = theirs[theirs["seed"].isin(ours["seed"])] if set(theirs["seed"]) > set(ours["seed"]) else theirs
+        differences = differences - theirs.groupby("photo")[measures].mean()
     measures = [name for name in measures if differences[name].notna().any()]
     seeds = ours.groupby("seed")[measures].mean()
     if theirs is not None:

@@ -80,8 +80,10 @@ def show_crops(evidence: Evidence, operator: str | None = None) -> HTML:
     from IPython.display import HTML
 
     groups = [group for group in crop_groups(evidence) if operator is None or f"crops-{operator}-" in group.name]
-    if not groups:
-        raise ValueError(f"{kept_in(evidence)} keeps no crops of {operator or 'any operator'}: run_studies keeps them.")
+    if not groups:  # as where no photograph may be passed on
+        return HTML(
+            f"<p>No windows of photographs are kept of {labels.operator_label(operator or 'any operator')}.</p>"
+        )
     return HTML(TEMPLATES.get_template("crops.html").render(groups=groups))
 
 
