@@ -6,6 +6,7 @@ Each function checks that what it is to show was measured, and returns a figure;
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 
 import matplotlib as mpl
@@ -101,10 +102,14 @@ def _draw_family(panel: Axes, network: str, family: pd.DataFrame, critic: str, c
 def gamma_figure(evidence: Evidence, operator: str) -> Figure:
     """What each weight gains and costs: gains of critic and judges above the PSNR, the chosen weight marked.
 
-    Columns are networks, pairs of rows critics.
+    Columns are networks, pairs of rows critics. On the test photographs, or, where these saw the chosen weights alone,
+    on those that choose.
     """
-    table, choices = evidence.frontier, evidence.choices
-    ladder = table[(table["operator"] == operator) & (table["gamma"] > 0) & (table["fidelity"] == "l2")]
+    ladder, choices, where = _weights(evidence, operator), evidence.choices, ""
+    if len(ladder) and ladder.groupby(["network", "critic"]).size().max() == 1:
+        choosing = evidence.scores[evidence.scores["split"] == "validation"].assign(split="test")
+        on_these = _weights(replace(evidence, scores=choosing), operator)
+        ladder, where = (on_these, ", choosing") if len(on_these) > len(ladder) else (ladder, "")
     networks = list(dict.fromkeys(require(ladder, f"ladder of weights for {operator}")["network"]))
     critics = list(dict.fromkeys(ladder["critic"]))
     heights = [1.5, 1.0] * len(critics)
@@ -122,12 +127,17 @@ def gamma_figure(evidence: Evidence, operator: str) -> Figure:
         above.set_xscale("log")
         above.set_title(f"{labels.network_label(network)}, critic: {critic}")
     for row in range(0, 2 * len(critics), 2):
-        axes[row, 0].set_ylabel("gain over the target")
+        axes[row, 0].set_ylabel(f"gain over the target{where}")
         axes[row + 1, 0].set_ylabel("PSNR (dB)")
     for panel in axes[-1]:
         panel.set_xlabel("weight gamma (dotted: chosen)")
     legend_below(figure, axes)
     return figure
+
+
+def _weights(evidence: Evidence, operator: str) -> pd.DataFrame:
+    table = evidence.frontier
+    return table[(table["operator"] == operator) & (table["gamma"] > 0) & (table["fidelity"] == "l2")]
 
 
 def _draw_gains(panel: Axes, rows: pd.DataFrame, critic: str, judges: Sequence[str]) -> None:
