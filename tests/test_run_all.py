@@ -70,8 +70,9 @@ def run(study: Path, graph: dict[str, tuple[str, ...]] = CHAIN, **settings: obje
 
 
 def start_process(study: Path) -> subprocess.Popen:
-    """The chain in a process of its own, ready to be killed."""
+    """The chain in a process of its own, ready to be killed, also where a shell in the background ignores SIGINT."""
     code = (
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from lpie.engine.run_all import run_all\n"
         f"run_all('smoke', {str(study / 'results')!r}, notebooks={str(study / 'notebooks')!r}, graph={CHAIN!r})"
     )
