@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 from lpie.evidence.answers import answer
+from lpie.evidence.gains import NEARER
+from lpie.evidence.results import read_results
 from lpie.evidence.statistics import Interval
 from lpie.figures.pictures import PUBLISHED
 from lpie.judges import JUDGES
@@ -50,9 +52,9 @@ def test_the_plan_states_the_margins_and_the_rule_that_the_code_keeps() -> None:
 
 
 def test_what_the_readme_says_of_the_study_stands_in_its_tables() -> None:
-    text = " ".join((PUBLISHED.parents[1] / "README.md").read_text(encoding="utf-8").split())
-    ladder = pd.read_csv(PUBLISHED / "ladder.csv").set_index(["operator", "network", "objective"]).loc["tone", "can24"]
-    pleased, plain = ladder.loc["l2+0.001compact"], ladder.loc["l2"]
+    text = _words(PUBLISHED.parents[1] / "README.md")
+    assert _words(PUBLISHED / "answer.txt") in text.replace("*", "")
+    pleased, plain = _ladder().loc["can24"].loc["l2+0.001compact"], _ladder().loc["can24"].loc["l2"]
     gain = pleased["score_compact"] - plain["score_compact"]
     assert f"raises its score of CAN24 by {gain:.2f}, and {pleased['plain']:.0%}".replace("%", " %") in text
     assert pleased["score_technical"] > plain["score_technical"]  # "likes even that"
@@ -71,3 +73,45 @@ def test_what_the_readme_says_of_the_study_stands_in_its_tables() -> None:
     assert f"five of the grid to {grid['min']} to {grid['max']}" in text
     assert grid["count"] == 5
     assert f"comes to {psnr.loc['parameters', 'mean']}" in text
+
+
+def test_what_the_readme_beside_the_tables_says_stands_in_them() -> None:
+    text = _words(PUBLISHED / "README.md")
+    ladder = _ladder()
+    gains, shares = [], []
+    for network in ("can24", "grid"):
+        pleased, plain = ladder.loc[network].loc["l2+0.001compact"], ladder.loc[network].loc["l2"]
+        gains.append(f"{pleased['score_compact'] - plain['score_compact']:.2f}")
+        shares.append((f"{100 * pleased['plain']:.0f}", f"{100 * plain['plain']:.0f}"))
+    assert f"its own score of CAN24 by {gains[0]} and of the grid by {gains[1]}" in text
+    assert f"{shares[0][0]} and {shares[1][0]} % of the photographs" in text
+    assert f"({shares[0][1]} and {shares[1][1]} % without a critic)" in text
+    technical = ladder.loc["can24"]["score_technical"]
+    assert f"{technical['l2']:.2f} without a critic, {technical['l2+0.03compact']:.2f} at 0.03" in text
+    most, none = ladder.loc["parameters"].loc["l2+0.03compact"], ladder.loc["parameters"].loc["l2"]
+    gain, cost = most["score_compact"] - none["score_compact"], none["psnr"] - most["psnr"]
+    assert f"`compact` gains {gain:.2f} there for {cost:.0f} dB" in text
+
+    compared = pd.read_csv(PUBLISHED / "comparisons.csv").set_index(["claim", "operator", "network", "critic"])
+    farther = compared.loc[("C1", "tone", "grid", "robust")].set_index("measure").loc[f"{NEARER}cvvdp"]
+    assert f"{farther['difference']:.2f} [{farther['low']:.2f}, {farther['high']:.2f}] JOD" in text
+    closer = compared.loc[("C4", "tone", "can24", "compact")].set_index("measure")
+    gained, lost = closer.loc["gain_compact", "difference"], -closer.loc["psnr", "difference"]
+    assert f"CAN24 gains {gained:.2f} by `compact` for {lost:.1f} dB" in text
+
+    runs, scores = read_results(PUBLISHED)
+    alone = runs[(runs["objective"] == "l2") & (runs["operator"] == "tone")]
+    test = scores[scores["split"] == "test"].merge(alone[["run", "network"]])
+    psnr = test.groupby("network")["psnr"].mean().round(1)
+    said = f"CAN24 reaches {psnr['can24']} dB on the photographs that report, the grid {psnr['grid']}"
+    assert f"{said}, parameters {psnr['parameters']}" in text
+
+
+def _ladder() -> pd.DataFrame:
+    """Tone mapping's, by network and objective."""
+    ladder = pd.read_csv(PUBLISHED / "ladder.csv")
+    return ladder[ladder["operator"] == "tone"].set_index(["network", "objective"]).sort_index()
+
+
+def _words(path: Path) -> str:
+    return " ".join(path.read_text(encoding="utf-8").split())

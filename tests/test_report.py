@@ -212,6 +212,25 @@ def test_the_numbers_beside_the_answer_say_what_the_rows_say() -> None:
     assert html.unescape((PUBLISHED / "report.html").read_text(encoding="utf-8")).count(said) == 1
 
 
+def test_published_pages_name_no_file_of_the_machine_that_drew_them() -> None:
+    pages = list(PUBLISHED.rglob("*.html"))
+    assert len(pages) > 2
+    assert [
+        page.name for page in pages if re.search(r"--weights\s+/|[\"' ]/(tmp|home|root|work)/", page.read_text())
+    ] == []
+
+
+def test_the_example_of_pairs_says_what_its_tables_say() -> None:
+    text = " ".join((PUBLISHED / "pairs" / "README.md").read_text(encoding="utf-8").split())
+    answered = pd.read_csv(PUBLISHED / "pairs" / "answers.csv")
+    asked = answered[answered["role"] == "human reference"].set_index("instrument")
+    within = asked["no difference that matters"].to_dict()
+    assert within == {"SSIM": 4, "MS-SSIM": 2, "LPIPS": 2, "ColorVideoVDP": 0}  # in any of four, in two, all four open
+    assert set(asked["cases"]) == {4}
+    assert not asked[["supported", "contradicted"]].to_numpy().any()
+    assert f"{asked['needed'].min():.0f} to {asked['needed'].max():.0f} would decide" in text
+
+
 def test_the_cards_of_shipped_networks_say_what_the_tables_say() -> None:
     runs, scores = read_results(PUBLISHED)
     cards = [card.read_text(encoding="utf-8") for card in (PUBLISHED.parents[1] / "lpie" / "weights").glob("*.md")]

@@ -109,7 +109,7 @@ def gamma_figure(evidence: Evidence, operator: str) -> Figure:
     if len(ladder) and ladder.groupby(["network", "critic"]).size().max() == 1:
         choosing = evidence.scores[evidence.scores["split"] == "validation"].assign(split="test")
         on_these = _weights(replace(evidence, scores=choosing), operator)
-        ladder, where = (on_these, ", choosing") if len(on_these) > len(ladder) else (ladder, "")
+        ladder, where = (on_these, "\n(photographs that choose)") if len(on_these) > len(ladder) else (ladder, "")
     networks = list(dict.fromkeys(require(ladder, f"ladder of weights for {operator}")["network"]))
     critics = list(dict.fromkeys(ladder["critic"]))
     heights = [1.5, 1.0] * len(critics)

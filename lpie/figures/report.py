@@ -176,7 +176,7 @@ def _page(
 def _enhancers(folder: Path) -> list[str]:
     """The networks that a study of one's own photographs leaves beside its page, as `engine.run_all` names them."""
     asked = folder / "study.json"
-    if not asked.exists():
+    if not asked.exists() or not list(folder.glob("runs/*/weights.safetensors")):  # gathered tables leave none
         return []
     study = read_json(asked)
     if any(rows["set"] for rows in study["photographs"]):
