@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from lpie.names import exports
 
 if TYPE_CHECKING:  # the same names for type checkers and editors; a test holds both lists equal
-    from lpie.critic.loss import NIMALoss as NIMALoss
     from lpie.critic.nima import NIMA as NIMA
     from lpie.judges.unexplained import unexplained_change as unexplained_change
     from lpie.losses.objective import MSSSIMLoss as MSSSIMLoss
+    from lpie.losses.objective import NIMALoss as NIMALoss
     from lpie.losses.objective import PerceptualObjective as PerceptualObjective
     from lpie.losses.objective import SSIMLoss as SSIMLoss
     from lpie.losses.similarity import ms_ssim as ms_ssim
@@ -33,9 +33,8 @@ _EXPORTS = {
     "operators.local_laplacian": "local_laplacian",
     "operators.nonlocal_dehazing": "dehaze",
     "critic.nima": "NIMA",
-    "critic.loss": "NIMALoss",
     "losses.similarity": "ssim ms_ssim",
-    "losses.objective": "SSIMLoss MSSSIMLoss PerceptualObjective",
+    "losses.objective": "SSIMLoss MSSSIMLoss NIMALoss PerceptualObjective",
     "networks.context_aggregation": "ContextAggregationNetwork",
     "networks.bilateral_grid": "BilateralGrid",
     "networks.operator_parameters": "OperatorParameters",

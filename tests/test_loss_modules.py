@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import lpie
-from lpie.critic.loss import NIMALoss
 from lpie.critic.nima import NIMA
-from lpie.losses.objective import MSSSIMLoss, PerceptualObjective, SSIMLoss
+from lpie.losses.objective import MSSSIMLoss, NIMALoss, PerceptualObjective, SSIMLoss
 from lpie.losses.similarity import ms_ssim, ssim
 
 

@@ -11,7 +11,7 @@ from lpie.imaging.pixels import quantize
 from lpie.judges import JUDGES
 from lpie.judges.unexplained import explained_rendition, unexplained_change, unexplained_map
 from lpie.operators.adjustments import contrast, exposure, saturation
-from lpie.operators.haze_model import restore
+from lpie.operators.nonlocal_dehazing import restore
 from lpie.photos.photographs import demo_photographs
 from lpie.study.damage import DAMAGES, STRENGTHS, damaged
 

@@ -15,11 +15,10 @@ from lpie.critic import CRITICS
 from lpie.evidence.results import read_run
 from lpie.imaging.resampling import within
 from lpie.judges import available_raters, load_rater
-from lpie.operators import OPERATORS
+from lpie.operators import OPERATORS, DehazeSettings
 from lpie.operators.airlight import estimate_airlight, haze_presence
-from lpie.operators.haze_model import FLOOR, restore
 from lpie.operators.local_laplacian import local_laplacian
-from lpie.operators.nonlocal_dehazing import estimate_transmission
+from lpie.operators.nonlocal_dehazing import estimate_transmission, restore
 from lpie.operators.safeguard import trusted_transmission
 from lpie.photos.enhancement import PLAIN, enhance
 from lpie.photos.signature import study_of
@@ -138,7 +137,7 @@ class Renditions:
         transmission = 1 - strength * (1 - found)
         scene = restore(
             self.small**gamma,
-            transmission.clamp_min(FLOOR),
+            transmission.clamp_min(DehazeSettings.floor),
             self._airlight**gamma,
             floor=settings.floor,
             haze_kept=settings.haze_kept,

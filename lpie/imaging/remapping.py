@@ -12,28 +12,6 @@ NOISE = 0.01  # differences up to this are noise, from twice this signal (Paris 
 SMALLEST = 1e-6  # relative to sigma_r: keeps powers and their gradients finite at a difference of 0
 
 
-def remap(
-    values: Tensor,
-    center: float | Tensor,
-    *,
-    alpha: float | Tensor,
-    beta: float | Tensor,
-    sigma_r: float | Tensor,
-    noise: float | Tensor = NOISE,
-) -> Tensor:
-    """`values` remapped about `center`: r(i) of the paper; all arguments broadcast.
-
-    Within `sigma_r` of the center a difference grows by the power `alpha` (below 1 enhances detail, above 1 smooths
-    it); beyond, it grows by the gradient `beta` (below 1 compresses edges, above 1 expands them). With alpha < 1
-    differences below `noise` are left alone.
-
-    Source: Paris, Hasinoff, Kautz, "Local Laplacian filters", 2011, equations 1 and 2, with f_d(x) = x^alpha,
-    f_e(x) = beta x and, for noise, a smooth step between 1 % and 2 % of the range.
-    """
-    difference = values - center
-    return center + remap_gain(difference.abs(), alpha, beta, sigma_r, noise) * difference
-
-
 def remap_gain(
     distance: Tensor,
     alpha: float | Tensor,
@@ -41,10 +19,16 @@ def remap_gain(
     sigma_r: float | Tensor,
     noise: float | Tensor = NOISE,
 ) -> Tensor:
-    """Factor by which a difference of size `distance` >= 0 grows: 1 throughout when alpha = beta = 1.
+    """Factor by which a difference from the center grows, by its size `distance` >= 0; all arguments broadcast.
 
-    The gain is smooth in the distance where r itself has a corner at its center, and serves color differences,
+    Within `sigma_r` of the center a difference grows by the power `alpha` (below 1 enhances detail, above 1 smooths
+    it); beyond, it grows by the gradient `beta` (below 1 compresses edges, above 1 expands them). With alpha < 1
+    differences below `noise` are left alone; with alpha = beta = 1 all are. The gain is smooth in the distance where
+    the remapped value r(i) = g + gain(|i - g|) (i - g) has a corner at its center g, and serves color differences,
     whose direction is kept (the vector form of both equations).
+
+    Source: Paris, Hasinoff, Kautz, "Local Laplacian filters", 2011, equations 1 and 2, with f_d(x) = x^alpha,
+    f_e(x) = beta x and, for noise, a smooth step between 1 % and 2 % of the range.
     """
     alpha, beta, sigma_r, noise = (
         torch.as_tensor(number, dtype=distance.dtype, device=distance.device)

@@ -27,9 +27,8 @@ from lpie.imaging.color import luma
 from lpie.imaging.pyramids import expand, gaussian_pyramid
 from lpie.imaging.resampling import within
 from lpie.judges.full_reference import visible_difference
-from lpie.operators.haze_model import Dehazed, restore
 from lpie.operators.local_laplacian import RATIO_FLOOR, filtered_luminance
-from lpie.operators.nonlocal_dehazing import dehaze
+from lpie.operators.nonlocal_dehazing import Dehazed, dehaze, restore
 from lpie.operators.safeguard import trusted_transmission
 from lpie.vocabulary import Luminance, PerPhoto, Photo
 

@@ -24,8 +24,10 @@ __all__ = ["FAMILIES", "Family", "NetworkName", "build", "from_pretrained"]
 class Family:
     """One kind of network.
 
-    A network takes a photo and returns the enhanced one; `uses_estimate` says whether it also takes what the operator's
-    `estimate` found, and `metadata()` gives what `open` needs beside its tensors, under `network` the family's name.
+    A network takes a photo of any size and returns the enhanced one, float32 (float64 for float64): in [0, 1] after
+    `eval()`, unclipped in training, so that values outside keep their gradient. It raises TypeError for integers and
+    ValueError for other shapes. `uses_estimate` says whether it also takes what the operator's `estimate` found, and
+    `metadata()` gives what `open` needs beside its tensors, under `network` the family's name.
     """
 
     name: str

@@ -80,12 +80,7 @@ class BilateralGrid(nn.Module):
         return settings | ({"luminance_led": "yes"} if self.luminance_led else {})
 
     def forward(self, photo: Photo) -> Photo:
-        """The enhanced photo, float32 (float64 for float64).
-
-        In [0, 1] after `eval()`; unclipped in training, so that values outside keep their gradient.
-
-        Any height and width of at least 1 px. Raises TypeError for integers and ValueError for other shapes.
-        """
+        """The enhanced photo; type, range and errors as for every `lpie.networks.Family`."""
         check_precision(photo, self.coefficients.weight.dtype)
         return self.apply_grid(photo, self.predict_grid(self.thumbnail_of(photo)))
 
@@ -106,19 +101,15 @@ class BilateralGrid(nn.Module):
         for convolution in self.local:
             features = features + F.relu(convolution(features))
         with torch.autocast(thumbnail.device.type, enabled=False):  # near 1, bfloat16 has steps of 1/128
-            grid = self.coefficients_of(F.relu(features + whole))
+            precise = torch.promote_types(torch.float32, self.coefficients.weight.dtype)
+            weight, bias = (parameter.to(precise) for parameter in self.coefficients.parameters())
+            grid = F.conv2d(F.relu(features + whole).to(precise), weight, bias)
         if not self.luminance_led:
             return grid.unflatten(1, (self.bins, 3, 4)).contiguous()
         gain, added = grid.unflatten(1, (self.bins, 1, 1, 2)).unbind(4)
         colors = torch.eye(3, 4, device=grid.device, dtype=grid.dtype)[..., None, None]
         one = torch.eye(4, device=grid.device, dtype=grid.dtype)[3].expand(3, 4)[..., None, None]
         return (gain * colors + added * one).contiguous()
-
-    def coefficients_of(self, features: Float[Tensor, "n c rows columns"]) -> Float[Tensor, "n _ rows columns"]:
-        """The last layer, in at least float32 whatever the weights' precision."""
-        precise = torch.promote_types(torch.float32, self.coefficients.weight.dtype)
-        weight, bias = self.coefficients.weight, self.coefficients.bias
-        return F.conv2d(features.to(precise), weight.to(precise), None if bias is None else bias.to(precise))
 
     def apply_grid(
         self, photo: Photo, grid: Grid, rows: tuple[int, int] | None = None, columns: tuple[int, int] | None = None

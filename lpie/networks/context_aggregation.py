@@ -141,11 +141,8 @@ class ContextAggregationNetwork(nn.Module):
         return sum(self.dilations)
 
     def forward(self, photo: Photo) -> Photo:
-        """The enhanced photo, float32 (float64 for float64).
+        """The enhanced photo; type, range and errors as for every `lpie.networks.Family`.
 
-        In [0, 1] after `eval()`; unclipped in training, so that values outside keep their gradient.
-
-        Any height and width of at least 1 px. Raises TypeError for integers and ValueError for other shapes.
         On a GPU, features are held in float16 where no gradient is asked for (within 1.5/255 of float32), and where
         autocast allows half precision in training; otherwise all is plain float32.
         """

@@ -15,7 +15,7 @@ from lpie.imaging.resampling import resize
 from lpie.names import find
 from lpie.operators import OPERATORS, OperatorName, Range
 from lpie.operators.adjustments import contrast, exposure, saturation, white_balance_stops
-from lpie.operators.haze_model import Dehazed
+from lpie.operators.nonlocal_dehazing import Dehazed
 from lpie.vocabulary import PerPhoto, Photo
 
 THUMBNAIL = 64  # px, square
@@ -101,12 +101,9 @@ class OperatorParameters(nn.Module):
         return {"network": "parameters", "operator": self.operator, "samples": str(self.samples)}
 
     def forward(self, photo: Photo, estimate: Dehazed | None = None) -> Photo:
-        """The enhanced photo, float32 (float64 for float64).
+        """The enhanced photo; type, range and errors as for every `lpie.networks.Family`.
 
-        In [0, 1] after `eval()`; unclipped in training, so that values outside keep their gradient.
-
-        `estimate`: what `dehaze` makes of the photo, computed here if not given; for dehazing only. Any height and
-        width of at least 1 px. Raises TypeError for integers and ValueError for other shapes.
+        `estimate`: what `dehaze` makes of the photo, computed here if not given; for dehazing only.
         """
         estimate = self._estimate(photo, estimate)
         return self.render(photo, self.parameters_for(photo, estimate), estimate)

@@ -8,21 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from lpie.operators.settings import (
-    DEHAZE_LEARNED,
-    DEHAZE_SLIDERS,
-    TONE_LEARNED,
-    TONE_SLIDERS,
-    DehazeSettings,
-    Range,
-    Slider,
-    ToneSettings,
-)
+from lpie.operators.settings import DehazeSettings, ToneSettings
 
 if TYPE_CHECKING:
-    from lpie.operators.haze_model import Dehazed
+    from lpie.operators.nonlocal_dehazing import Dehazed
     from lpie.vocabulary import PerPhoto, Photo
 
     OperatorName = Literal["tone", "dehaze"]  # for type checkers; at run time the table decides
@@ -30,6 +21,22 @@ else:
     OperatorName = str
 
 __all__ = ["OPERATORS", "DehazeSettings", "Operator", "OperatorName", "Range", "Slider", "ToneSettings"]
+
+
+class Slider(NamedTuple):
+    """How far a person may move a setting, and in which steps."""
+
+    low: float
+    high: float
+    step: float
+
+
+class Range(NamedTuple):
+    """Where a network may put a setting, and where an untrained network puts it."""
+
+    low: float
+    start: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ def _tone(photo: Photo, settings: ToneSettings) -> Photo:
 def _render_tone(photo: Photo, chosen: Mapping[str, PerPhoto], estimate: None, samples: int) -> Photo:
     from lpie.operators.local_laplacian import local_laplacian
 
-    alpha, beta, sigma_r = (chosen[name] for name in TONE_LEARNED)
+    alpha, beta, sigma_r = chosen["alpha"], chosen["beta"], chosen["sigma_r"]
     return local_laplacian(photo, alpha=alpha, beta=beta, sigma_r=sigma_r, samples=samples)
 
 
@@ -83,7 +90,7 @@ def _estimate_haze(photo: Photo, settings: DehazeSettings | None = None) -> Deha
 def _render_dehazed(photo: Photo, chosen: Mapping[str, PerPhoto], estimate: Dehazed, samples: int) -> Photo:
     import torch
 
-    from lpie.operators.haze_model import restore
+    from lpie.operators.nonlocal_dehazing import restore
 
     correction = torch.stack([chosen[f"airlight_{color}"] for color in ("red", "green", "blue")], dim=1)
     airlight = (estimate.airlight + correction).clamp(0, 1)
@@ -98,8 +105,12 @@ OPERATORS: dict[str, Operator] = {
             label="tone mapping",
             settings=ToneSettings,
             apply=_tone,
-            ranges=TONE_SLIDERS,
-            learned=TONE_LEARNED,
+            ranges={
+                "alpha": Slider(0.1, 2.0, 0.05),
+                "beta": Slider(0.0, 1.5, 0.05),
+                "sigma_r": Slider(0.05, 0.6, 0.01),
+            },
+            learned={"alpha": Range(0.25, 1, 1.5), "beta": Range(0.25, 1, 1.5), "sigma_r": Range(0.05, 0.2, 0.5)},
             render=_render_tone,
         ),
         Operator(
@@ -107,9 +118,21 @@ OPERATORS: dict[str, Operator] = {
             label="dehazing",
             settings=DehazeSettings,
             apply=_dehaze,
-            ranges=DEHAZE_SLIDERS,
+            ranges={
+                "gamma": Slider(0.4, 2.4, 0.1),
+                "smoothness": Slider(0.02, 0.5, 0.02),
+                "floor": Slider(0.1, 0.5, 0.05),
+                "haze_kept": Slider(0.0, 0.5, 0.02),
+                "safeguard": Slider(0.0, 1.0, 0.1),
+            },
             careful={"safeguard": 1.0},
-            learned=DEHAZE_LEARNED,
+            learned={
+                "airlight_red": Range(-0.15, 0, 0.15),  # added to the estimate
+                "airlight_green": Range(-0.15, 0, 0.15),
+                "airlight_blue": Range(-0.15, 0, 0.15),
+                "floor": Range(0.05, DehazeSettings.floor, 0.5),  # below 0.1 without effect on what `dehaze` finds
+                "haze_kept": Range(0, DehazeSettings.haze_kept, 0.5),
+            },
             render=_render_dehazed,
             estimate=_estimate_haze,
         ),

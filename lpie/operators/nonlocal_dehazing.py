@@ -1,6 +1,12 @@
-"""Non-local dehazing (Berman, Treibitz, Avidan, CVPR 2016): hazy photo -> haze-free photo, transmission, airlight."""
+"""Non-local dehazing (Berman, Treibitz, Avidan, CVPR 2016): hazy photo -> haze-free photo, transmission, airlight.
+
+The equation of haze is I = t J + (1 - t) A: I is the hazy photo, J the scene without haze, A the airlight, and t the
+share of the scene's light that arrives.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 
@@ -9,11 +15,48 @@ from lpie.imaging.color import luma
 from lpie.imaging.kernels import is_exporting
 from lpie.operators.airlight import estimate_airlight, haze_presence
 from lpie.operators.haze_lines import transmission_along_lines
-from lpie.operators.haze_model import FLOOR, HAZE_KEPT, Dehazed, restore
 from lpie.operators.safeguard import trusted_transmission
 from lpie.operators.settings import DehazeSettings
 from lpie.operators.smoothing import ITERATIONS, gradient_links, weighted_least_squares
-from lpie.vocabulary import Airlight, Photo, Transmission
+from lpie.vocabulary import Airlight, PerPhoto, Photo, Transmission
+
+
+@dataclass(frozen=True)
+class Dehazed:
+    """A hazy photo taken apart: the scene without haze in [0, 1], its transmission in [0.1, 1], its airlight.
+
+    `presence`: how sure it is that each photo shows haze, see `haze_presence`; None where that was not asked.
+    """
+
+    photo: Photo
+    transmission: Transmission
+    airlight: Airlight
+    presence: PerPhoto | None = None
+
+
+def restore(
+    photo: Photo,
+    transmission: Transmission,
+    airlight: Airlight,
+    *,
+    floor: Number = DehazeSettings.floor,
+    haze_kept: Number = DehazeSettings.haze_kept,
+) -> Photo:
+    """The scene behind the haze, J = (I - (1 - min(1, (1 + haze_kept) t)) A) / max(t, floor), not clipped.
+
+    Differentiable in every argument. `floor` in (0, 1] and `haze_kept` in [0, 1] are numbers or one value per photo
+    (shape () or (N,)). Where there is no haze (t = 1) the photo comes back as it is. Values may leave [0, 1].
+
+    Raises ValueError where floor or haze_kept are out of range or of another number of values.
+
+    Source: Berman et al. 2016, equation 16, with the residual haze of He et al. 2011, section 4.4, as Berman et al.
+    apply it: transmission times 1.06 in the numerator alone.
+    Differs: the haze kept never exceeds the haze there is, so that a region without haze is not brightened.
+    """
+    floor = per_photo(floor, photo, "floor", above=0, most=1)
+    haze_kept = per_photo(haze_kept, photo, "haze_kept", least=0, most=1)
+    seen = torch.minimum((1 + haze_kept) * transmission, torch.ones_like(transmission))  # Differs: min with 1
+    return (photo - (1 - seen) * airlight[:, :, None, None]) / torch.maximum(transmission, floor)
 
 
 def dehaze(
@@ -22,8 +65,8 @@ def dehaze(
     *,
     gamma: float = DehazeSettings.gamma,
     smoothness: float = DehazeSettings.smoothness,
-    floor: Number = FLOOR,
-    haze_kept: Number = HAZE_KEPT,
+    floor: Number = DehazeSettings.floor,
+    haze_kept: Number = DehazeSettings.haze_kept,
     safeguard: Number = DehazeSettings.safeguard,
 ) -> Dehazed:
     """The photo without its haze, the transmission and the airlight.

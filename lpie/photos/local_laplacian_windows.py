@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lpie.imaging.kernels import find
 from lpie.imaging.pyramids import collapse, expand, full_depth, gaussian_pyramid, laplacian_pyramid
-from lpie.imaging.remapping import NOISE, remap
+from lpie.imaging.remapping import NOISE, remap_gain
 from lpie.operators.local_laplacian import filtered_luminance
 from lpie.photos.context_aggregation_windows import Windowed
 from lpie.vocabulary import Luminance, PerPhoto
@@ -88,7 +88,8 @@ def _reduced_changes(values: Luminance, settings: dict[str, Tensor], samples: in
     if kernels:
         return kernels.reduced_changes(values, tuple(shaped.values()), samples, FINE)
     centers = torch.linspace(0, 1, samples, dtype=values.dtype, device=values.device).reshape(1, -1, 1, 1)
-    changes = (remap(values, few, **shaped) - values for few in centers.split(AT_A_TIME, dim=1))
+    differences = (values - few for few in centers.split(AT_A_TIME, dim=1))
+    changes = ((remap_gain(each.abs(), **shaped) - 1) * each for each in differences)
     return torch.cat([gaussian_pyramid(change, FINE + 1)[FINE] for change in changes], dim=1)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any, cast
 
@@ -23,10 +23,9 @@ from lpie.names import printable
 from lpie.networks.bilateral_grid import BilateralGrid
 from lpie.networks.context_aggregation import ContextAggregationNetwork
 from lpie.networks.operator_parameters import OperatorParameters, Settings
-from lpie.operators import Operator, nonlocal_dehazing
-from lpie.operators.haze_model import FLOOR, Dehazed, restore
+from lpie.operators import DehazeSettings, Operator, nonlocal_dehazing
 from lpie.operators.local_laplacian import SAMPLES, recolored
-from lpie.operators.settings import TONE_LEARNED
+from lpie.operators.nonlocal_dehazing import Dehazed, restore
 from lpie.photos.context_aggregation_windows import Windowed, aggregated_windows
 from lpie.photos.local_laplacian_windows import filtered_windows
 from lpie.vocabulary import Luminance, Photo, Transmission
@@ -174,13 +173,13 @@ def _tone(enhancer: Enhancer, photo: LargePhoto) -> Windowed:
         settings = _moved(network.choose(photo.reduced(*network.thumbnail_size)), network.ranges, enhancer.strength)
     else:
         end = {name: (slider.low, 1.0, slider.high) for name, slider in enhancer.operator.ranges.items()}
-        given = {name: torch.tensor([float(getattr(enhancer.settings, name))]) for name in TONE_LEARNED}
+        given = {name: torch.tensor([float(value)]) for name, value in asdict(enhancer.settings).items()}
         settings = {**given, **_moved({name: given[name] for name in ("alpha", "beta")}, end, enhancer.strength)}
     changed = filtered_windows(
         lambda *where: luma(photo.read(*where)),
         photo.height,
         photo.width,
-        **{name: settings[name] for name in TONE_LEARNED},
+        **{name: settings[name] for name in ("alpha", "beta", "sigma_r")},
         samples=network.samples if network is not None else SAMPLES,
         noise=noise_of(photo) if enhancer.noise is None else enhancer.noise,
     )
@@ -214,7 +213,7 @@ def _dehazing(enhancer: Enhancer, photo: LargePhoto) -> Windowed:
     if network is not None:
         chosen = network.choose(photo.reduced(*network.thumbnail_size), estimate)
         chosen = _moved(chosen, network.ranges, enhancer.strength)
-    thicker = (1 - enhancer.strength * (1 - estimate.transmission)).clamp_min(FLOOR)
+    thicker = (1 - enhancer.strength * (1 - estimate.transmission)).clamp_min(DehazeSettings.floor)
     transmission_of = _window_of(thicker) if scale == 1 else _guided(thicker, luma(small), photo)
 
     def render(*where: int) -> Photo:
@@ -253,6 +252,6 @@ def _guided(transmission: Transmission, guide: Luminance, photo: LargePhoto) -> 
         down = bilinear_weights(maps.shape[2], photo.height, maps.device, (top, bottom)).float()
         across = bilinear_weights(maps.shape[3], photo.width, maps.device, (left, right)).float()
         a, b = (down @ (maps @ across.T)).split(1, dim=1)
-        return (a * luma(photo.read(top, bottom, left, right)) + b).clamp(FLOOR, 1)
+        return (a * luma(photo.read(top, bottom, left, right)) + b).clamp(DehazeSettings.floor, 1)
 
     return window

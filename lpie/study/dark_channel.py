@@ -9,7 +9,7 @@ from lpie.imaging.checks import check_airlight, check_photo
 from lpie.imaging.color import luma
 from lpie.imaging.guided_filter import guided_filter
 from lpie.operators.airlight import dark_channel
-from lpie.operators.haze_model import Dehazed, restore
+from lpie.operators.nonlocal_dehazing import Dehazed, restore
 from lpie.vocabulary import Airlight, Photo, Transmission
 
 HAZE_REMOVED = 0.95  # omega: a trace of haze is kept for the sake of depth

@@ -19,8 +19,7 @@ from lpie.imaging.resampling import reduced
 from lpie.judges.full_reference import psnr
 from lpie.losses.similarity import ssim
 from lpie.operators.airlight import estimate_airlight, haze_presence
-from lpie.operators.haze_model import Dehazed
-from lpie.operators.nonlocal_dehazing import dehaze
+from lpie.operators.nonlocal_dehazing import Dehazed, dehaze
 from lpie.photos.photographs import demo_depth, demo_photographs, read_photo
 from lpie.registry import files_of
 from lpie.study.dark_channel import brightest_pixel_airlight, dark_channel_airlight, dark_channel_dehaze

@@ -24,8 +24,8 @@ from lpie.imaging.pixels import quantize
 from lpie.imaging.resampling import within
 from lpie.judges import JUDGES, Role, available_raters, available_references, load_nearness, load_rater
 from lpie.judges.full_reference import NO_DIFFERENCE, cvvdp
+from lpie.operators import ToneSettings
 from lpie.operators.local_laplacian import local_laplacian
-from lpie.operators.settings import ToneSettings
 from lpie.photos.enhancement import enhance
 from lpie.photos.photographs import demo_photographs, read_photo
 from lpie.records import write_csv

@@ -22,7 +22,7 @@ from torch import Tensor
 from lpie.imaging.color import luma
 from lpie.imaging.pixels import quantize
 from lpie.imaging.pyramids import full_depth
-from lpie.imaging.remapping import NOISE, remap
+from lpie.imaging.remapping import NOISE, remap_gain
 from lpie.imaging.resampling import resize
 from lpie.judges.full_reference import psnr
 from lpie.operators.local_laplacian import SAMPLES, filtered_luminance, local_laplacian
@@ -90,7 +90,8 @@ def remap_curves(setting: Setting) -> pd.DataFrame:
     curves = []
     for name, values in SWEEPS.items():
         for value in values:
-            after = remap(before, 0.5, **setting._replace(**{name: value})._asdict())
+            difference = before - 0.5
+            after = 0.5 + remap_gain(difference.abs(), **setting._replace(**{name: value})._asdict()) * difference
             curves.append(pd.DataFrame({"parameter": name, "value": value, "before": before, "after": after}))
     return pd.concat(curves, ignore_index=True)
 
