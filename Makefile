@@ -66,7 +66,7 @@ published: $(INSTALLED)
 	$(RUN) -m lpie.figures.report
 
 pages: $(INSTALLED)
-	$(RUN) -m lpie.engine.notebook_pages
+	$(RUN) docs/notebook_pages.py
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -9,7 +9,9 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
+from operator import attrgetter
 from typing import Any, TypeVar
 
 Row = TypeVar("Row")
@@ -54,6 +56,19 @@ def said(error: BaseException) -> str:
         reason = error.strerror[0].lower() + error.strerror[1:]
         return f"{error.filename}: {reason}." if error.filename is not None else error.strerror
     return str(error) or type(error).__name__
+
+
+def late(address: str, *given: Any) -> Callable[..., Any]:
+    """The function at an address such as `lpie.critic.nima:NIMA.from_pretrained`, imported when it is called.
+
+    `given`: its first arguments. So rows of tables name functions without waiting for torch.
+    """
+    return partial(_called, address, *given)
+
+
+def _called(address: str, *arguments: Any, **settings: Any) -> Any:
+    module, _, name = address.partition(":")
+    return attrgetter(name)(import_module(module))(*arguments, **settings)
 
 
 def exports(room: str, **modules: str) -> Callable[[str], Any]:

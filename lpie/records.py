@@ -33,6 +33,9 @@ def results_folder(profile: str) -> Path:
     return (checkout if (checkout / "notebooks").is_dir() else Path.cwd()) / "results" / profile
 
 
+PUBLISHED = Path(__file__).resolve().parents[1] / "results" / "published"
+"""The committed evidence; only a checkout has it."""
+
 PART = ".lpie-part-"
 """How the names of files begin that are not whole yet, then the process that writes; a killed one leaves them."""
 
@@ -164,10 +167,15 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     return record
 
 
+def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
+    """Write a text, as UTF-8, or bytes atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
 def write_json(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
     """Write `record` as indented JSON, atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=1, sort_keys=True, default=str) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(record, indent=1, sort_keys=True, default=str) + "\n")
 
 
 FORMULA = r"^([=@\t\r]|[+-](?![\d.]+%?(?:\s|$)))"
@@ -182,8 +190,8 @@ def write_csv(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
     words = table.select_dtypes(include=["object", "string"]).columns
     table = table.assign(**{name: table[name].replace(FORMULA, r"'\1", regex=True) for name in words})
     text = table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
-    with atomic_path(path) as temporary:  # neither the time nor the temporary name goes into compressed bytes
-        temporary.write_bytes(lzma.compress(text, preset=9) if str(path).endswith(".xz") else text)
+    # neither the time nor the temporary name goes into compressed bytes
+    write_whole(path, lzma.compress(text, preset=9) if str(path).endswith(".xz") else text)
 
 
 def write_tensors(

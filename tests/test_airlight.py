@@ -26,7 +26,7 @@ from lpie.study.dark_channel import (
     dark_channel,
     dark_channel_airlight,
     dark_channel_dehaze,
-    guided_filter,
+    guided_maps,
 )
 from lpie.study.synthetic_haze import add_haze
 
@@ -149,7 +149,8 @@ def test_guided_filter_equals_its_definition() -> None:
             p, i = values[0, 0][at].flatten().double(), guide[0, 0][at].flatten().double()
             slope = ((i * p).mean() - i.mean() * p.mean()) / ((i * i).mean() - i.mean() ** 2 + epsilon)
             lines[row, column] = slope, p.mean() - slope * i.mean()
-    filtered = guided_filter(values, guide, radius, epsilon)
+    gain, offset = guided_maps(values, guide, radius, epsilon)
+    filtered = gain * guide + offset
     for row in range(8):
         for column in range(9):
             near = [lines[k] for k in lines if abs(k[0] - row) <= radius and abs(k[1] - column) <= radius]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lpie.evidence.results import read_results
-from lpie.imaging.pixels import to_uint8
+from lpie.imaging.color import to_uint8
 from lpie.judges import JUDGES
 from lpie.study import confirmation, experiments, rivals
 from lpie.study.confirmation import confirm
@@ -48,8 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def invent_study(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     seen = scenes_of(("train", "validation", "test", "test"), 1)
     judges = {"compact": brightness, "technical": lambda photo: -brightness(photo)}
-    for module in (experiments, rivals, confirmation):
-        monkeypatch.setattr(module, "load_judges", lambda *_: judges)
+    monkeypatch.setattr(experiments, "load_judges", lambda *_: judges)
     for module in (experiments, rivals):
         monkeypatch.setattr(module, "load_scenes", lambda *_: seen)
     monkeypatch.setattr(confirmation, "load_scenes", lambda *_, **__: scenes_of(("confirmation",) * 6, 2))
@@ -57,9 +56,9 @@ def invent_study(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     reported = [scene for scene in seen if scene.split != "train"]
     for decibels, stops in ((16, 0.5), (22, 0.2), (28, 0.1), (34, 0.05)):
         edited = [to_uint8(GlobalEdit(stops)(scene.target[None].float() / 255))[0] for scene in reported]
-        experiments.save_pseudo_run(
-            folder, "tone", f"trivial-compact-{decibels}dB", edited, reported, judges, "cpu",
-            network="trivial", critic="compact", decibels=decibels, exposure=stops, contrast=1.0, saturation=1.0,
+        experiments.Results(folder, judges, "cpu").add(
+            "tone", f"trivial-compact-{decibels}dB", edited, reported, network="trivial", critic="compact",
+            decibels=decibels, exposure=stops, contrast=1.0, saturation=1.0,
         )  # fmt: skip
     monkeypatch.setitem(JUDGES, "technical", replace(JUDGES["technical"], roles=("preference",)))
     return folder

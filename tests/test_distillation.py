@@ -18,7 +18,7 @@ from lpie.critic_training.distillation import (
 )
 from lpie.critic_training.measures import measure_critic, quick_measures
 from lpie.critic_training.settings import Distillation
-from lpie.imaging.pixels import to_uint8
+from lpie.imaging.color import to_uint8
 from lpie.records import read_tensors, write_tensors
 
 TINY = Distillation(input_size=32, batch=4, minutes=0.02, attack_steps=2)

@@ -12,8 +12,7 @@ from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor, nn
 
-from lpie.imaging.color import luma
-from lpie.imaging.pixels import from_uint8, to_uint8
+from lpie.imaging.color import from_uint8, luma, to_uint8
 from lpie.losses.similarity import ssim
 from lpie.study import evaluation
 from lpie.study.evaluation import (

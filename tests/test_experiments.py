@@ -19,8 +19,8 @@ from lpie.evidence.results import RUN_COLUMNS, crop_path, read_logs, read_result
 from lpie.operators import ToneSettings
 from lpie.study import experiments
 from lpie.study.experiments import (
+    Results,
     crop_corner,
-    is_evaluated,
     run_studies,
     shown_scenes,
 )
@@ -114,7 +114,7 @@ def test_results_are_read_in_the_order_in_which_they_are_shown(folder: Path) -> 
 def test_a_half_written_run_counts_as_not_there(folder: Path) -> None:
     run_studies(find_profile("smoke"), STUDIES[:1], folder, "cpu")
     (folder / "runs" / STUDIES[0].name / "run.json").unlink()
-    assert not is_evaluated(folder, STUDIES[0].name, {})
+    assert not Results(folder, {}, "cpu").have(STUDIES[0].name)
     assert STUDIES[0].name not in set(read_results(folder)[0]["run"])
 
 

@@ -9,7 +9,6 @@ from real_photos import photograph
 
 from lpie.critic import CRITICS
 from lpie.critic.nima import NIMA
-from lpie.figures.pictures import PUBLISHED
 from lpie.imaging.resampling import resize
 from lpie.judges import JUDGES, available_raters, load_judge, load_rater
 from lpie.judges.niqe import NaturalScenes, niqe
@@ -20,6 +19,7 @@ from lpie.judges.robustness import (
     projected_gradient_ascent,
     score_gradient,
 )
+from lpie.records import PUBLISHED
 from lpie.study.instruments import roles
 from lpie.study.study_file import find_profile, profile_names
 from lpie.weights import SHIPPED

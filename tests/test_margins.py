@@ -12,8 +12,8 @@ from lpie.evidence.answers import answer
 from lpie.evidence.gains import NEARER
 from lpie.evidence.results import read_results
 from lpie.evidence.statistics import Interval
-from lpie.figures.pictures import PUBLISHED
 from lpie.judges import JUDGES
+from lpie.records import PUBLISHED
 from lpie.study.sources import find_sources
 from lpie.study.study_file import find_profile
 
@@ -21,8 +21,8 @@ from lpie.study.study_file import find_profile
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
     [
-        (0.06, 0.2, "better"),
-        (-0.2, -0.06, "worse"),
+        (0.06, 0.2, "supported"),
+        (-0.2, -0.06, "contradicted"),
         (-0.04, 0.05, "no difference that matters"),
         (0.01, 0.03, "no difference that matters"),
         (0.04, 0.2, "undecided"),

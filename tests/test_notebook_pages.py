@@ -10,12 +10,12 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from notebook_pages import OPEN_PAGES, PAGES, as_page
 from PIL import Image
 
-from lpie.engine.notebook_pages import OPEN_PAGES, PAGES, as_page
 from lpie.engine.provenance import PROJECT
 from lpie.evidence.results import is_gathered, read_results
-from lpie.figures.report import PUBLISHED
+from lpie.records import PUBLISHED
 from lpie.study.experiments import run_studies
 from lpie.study.rivals import run_rivals
 from lpie.study.settings import fidelity_studies

@@ -14,7 +14,7 @@ import torch
 from PIL import ExifTags, Image, ImageCms
 
 from lpie.imaging.checks import check_photo
-from lpie.imaging.pixels import from_uint8, quantize, to_uint8
+from lpie.imaging.color import from_uint8, quantize, to_uint8
 from lpie.imaging.resampling import resize
 from lpie.photos.color_profiles import SRGB
 from lpie.photos.photographs import demo_depth, demo_photographs, read_photo, write_photo

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lpie.evidence.results import read_results
-from lpie.imaging.pixels import to_uint8
+from lpie.imaging.color import to_uint8
 from lpie.judges.full_reference import psnr
 from lpie.judges.robustness import universal_perturbation
 from lpie.study import experiments, rivals
@@ -84,7 +84,7 @@ def test_every_rung_is_a_run_of_its_own_and_made_once(
         mean_score = staticmethod(redness)
 
     monkeypatch.setattr(rivals.NIMA, "from_pretrained", lambda _: Critic())
-    monkeypatch.setattr(rivals, "load_judges", lambda *_: {"compact": redness, "oasis": contrast_of})
+    monkeypatch.setattr(experiments, "load_judges", lambda *_: {"compact": redness, "oasis": contrast_of})
     monkeypatch.setattr(rivals, "load_scenes", lambda *_: scenes)
     profile, ladders = find_profile("smoke"), {"trivial": (26, 34), "universal": (30,)}
     run_rivals(profile, "tone", tmp_path, ("compact", "ava"), "cpu", ladders)
@@ -97,7 +97,7 @@ def test_every_rung_is_a_run_of_its_own_and_made_once(
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.csv")}
     run_rivals(profile, "tone", tmp_path, ("compact",), "cpu", ladders)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.csv")} == before
-    assert experiments.is_evaluated(tmp_path, "tone-trivial-compact-26dB", {"oasis": contrast_of})
+    assert experiments.Results(tmp_path, {"oasis": contrast_of}, "cpu").have("tone-trivial-compact-26dB")
     monkeypatch.setattr("time.sleep", lambda _: None)
     with open(tmp_path / ".lock", "a") as other:
         fcntl.flock(other, fcntl.LOCK_EX)  # as a run of notebooks does

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lpie.imaging.pixels import from_uint8
+from lpie.imaging.color import from_uint8
 from lpie.imaging.resampling import reduced
 from lpie.operators import OPERATORS, ToneSettings
 from lpie.operators.local_laplacian import local_laplacian

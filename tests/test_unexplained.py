@@ -7,7 +7,7 @@ import torch
 from scipy.stats import spearmanr
 
 import lpie
-from lpie.imaging.pixels import quantize
+from lpie.imaging.color import quantize
 from lpie.judges import JUDGES
 from lpie.judges.unexplained import explained_rendition, unexplained_change, unexplained_map
 from lpie.operators.adjustments import contrast, exposure, saturation

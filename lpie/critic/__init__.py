@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-if TYPE_CHECKING:
-    from lpie.critic.nima import NIMA
+from lpie.names import late
 
+if TYPE_CHECKING:
     CriticName = Literal["compact", "ava", "robust"]  # for type checkers; at run time the table decides
 else:
     CriticName = str
@@ -31,12 +30,7 @@ class Critic:
     """-> NIMA, frozen, on the CPU."""
 
 
-def _load(name: str) -> NIMA:
-    from lpie.critic.nima import NIMA
-
-    return NIMA.from_pretrained(name)
-
-
 CRITICS: dict[str, Critic] = {
-    name: Critic(name, f"NIMA ({name})", partial(_load, name)) for name in ("compact", "ava", "robust")
+    name: Critic(name, f"NIMA ({name})", late("lpie.critic.nima:NIMA.from_pretrained", name))
+    for name in ("compact", "ava", "robust")
 }

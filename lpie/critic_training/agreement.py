@@ -10,10 +10,9 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from lpie.critic.nima import mean_score, score_standard_deviation
-from lpie.evidence.statistics import bootstrap_bounds, student_interval
+from lpie.evidence.statistics import bootstrap_bounds, correlation, rank_correlation, student_interval
 from lpie.losses.fidelity import earth_movers_distance
 
 GOOD = 5.0  # a mean above it makes a photograph good, in the two-class accuracy of the AVA literature
@@ -42,7 +41,7 @@ def agreement(
     measures: dict[str, tuple[Callable[..., float], tuple[Numbers, ...]]] = {}
     for name, moment in (("mean", mean_score), ("standard_deviation", score_standard_deviation)):
         pair = (moment(estimates).numpy(), moment(truths).numpy())
-        measures |= {f"srcc_{name}": (rank_correlation, pair), f"lcc_{name}": (_correlation, pair)}
+        measures |= {f"srcc_{name}": (rank_correlation, pair), f"lcc_{name}": (correlation, pair)}
     same_side = (mean_score(estimates) > GOOD) == (mean_score(truths) > GOOD)
     measures["emd"] = (np.mean, (earth_movers_distance(estimates, truths, r=1).numpy(),))
     measures["accuracy"] = (np.mean, (same_side.double().numpy(),))
@@ -66,17 +65,6 @@ def calibration(predicted: Float[ArrayLike, "n 10"], rated: Float[ArrayLike, "n 
         row = {"predicted": estimates[group].mean(), "rated": bounds.mean, "low": bounds.low, "high": bounds.high}
         rows.append({**row, "n": bounds.n})
     return pd.DataFrame(rows)
-
-
-def rank_correlation(a: Numbers, b: Numbers) -> float:
-    """Spearman's rank correlation; 0 where one of them is constant."""
-    return _correlation(stats.rankdata(a), stats.rankdata(b))
-
-
-def _correlation(a: Numbers, b: Numbers) -> float:
-    if np.ptp(a) == 0 or np.ptp(b) == 0:  # no order among equals
-        return 0.0
-    return float(np.corrcoef(a, b)[0, 1])
 
 
 def bootstrap_interval(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from scipy.stats import spearmanr
 from torch import Tensor
 
 from lpie.critic.nima import NIMA
 from lpie.critic_training.variations import VARIATIONS
-from lpie.imaging.pixels import quantize
+from lpie.evidence.statistics import rank_correlation
+from lpie.imaging.color import quantize
 from lpie.imaging.resampling import resize
 from lpie.judges.robustness import (
     ATTACKED_SIZE,
@@ -55,8 +55,8 @@ def measure_critic(
     own, varied = scores(critic, photos), _variations(photos)
     own_varied = scores(critic, varied)
     measures = {"photos": float(len(photos))}
-    measures["srcc_clean"] = _rank_correlation(own, scores(teacher, photos))
-    measures["srcc_varied"] = _rank_correlation(own_varied, scores(teacher, varied))
+    measures["srcc_clean"] = rank_correlation(own, scores(teacher, photos))
+    measures["srcc_varied"] = rank_correlation(own_varied, scores(teacher, varied))
     for prefix, attacked in (("", critic), ("ava_", teacher)):
         fooled = fooling(attacked.mean_score, photos, others, universal_steps)
         measures |= {f"{prefix}{name}": value for name, value in fooled.items()}
@@ -101,7 +101,7 @@ def quick_measures(critic: NIMA, teacher: NIMA, photos: list[Tensor]) -> dict[st
     squares = torch.cat([resize(photo, ATTACKED_SIZE, ATTACKED_SIZE) for photo in photos[:32]])
     own = scores(critic, photos)
     return {
-        "srcc_clean": _rank_correlation(own, scores(teacher, photos)),
+        "srcc_clean": rank_correlation(own, scores(teacher, photos)),
         "attack_gain": _gain(critic.mean_score, squares, projected_gradient_ascent(critic.mean_score, squares)),
         "standard_deviation_clean": float(own.std()),
     }
@@ -109,18 +109,14 @@ def quick_measures(critic: NIMA, teacher: NIMA, photos: list[Tensor]) -> dict[st
 
 @torch.no_grad()
 def scores(critic: NIMA, photos: Iterable[Tensor]) -> PerPhoto:
-    """One mean score for each photo (1, 3, H, W); sizes may differ."""
-    return torch.cat([critic.mean_score(photo) for photo in photos])
+    """One mean score for each photo (1, 3, H, W), on the CPU; sizes may differ."""
+    return torch.cat([critic.mean_score(photo) for photo in photos]).cpu()
 
 
 def _variations(photos: list[Tensor]) -> list[Tensor]:
     """Three strengths of each of the five variations of every photo."""
     each = [(vary, strength) for vary, strengths in VARIATIONS.values() for strength in strengths[1::2]]
     return [quantize(vary(photo, strength)) for vary, strength in each for photo in photos]
-
-
-def _rank_correlation(a: Tensor, b: Tensor) -> float:
-    return float(spearmanr(a.cpu(), b.cpu()).statistic)
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, distributed, nn
 
-from lpie.imaging.pixels import to_uint8
+from lpie.imaging.color import to_uint8
 from lpie.imaging.resampling import resize
 from lpie.photos.photographs import read_photo
 

@@ -19,18 +19,16 @@ from lpie.critic_training.processes import Processes
 from lpie.critic_training.ratings import read_oasis
 from lpie.critic_training.training import predict
 from lpie.critic_training.variations import VARIATIONS
-from lpie.imaging.pixels import quantize
+from lpie.imaging.color import quantize
 from lpie.imaging.resampling import resize, within
 from lpie.judges import available_raters, load_rater
 from lpie.judges.robustness import ATTACKED_SIZE, EPSILON, octave_energy, score_gradient
 from lpie.judges.robustness import Score as Judge
 from lpie.photos.photographs import demo_photographs, read_photo
-from lpie.records import results_folder, write_csv
+from lpie.records import PUBLISHED, results_folder, write_csv
 from lpie.registry import fetch, files_of
 
 log = logging.getLogger(__name__)
-
-PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published"
 
 
 def photographs_to_judge(profile: str) -> dict[str, Tensor]:

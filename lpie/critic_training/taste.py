@@ -27,11 +27,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lpie.critic.nima import NIMA, mean_score
-from lpie.critic_training.agreement import bootstrap_interval, rank_correlation
+from lpie.critic_training.agreement import bootstrap_interval
 from lpie.critic_training.opinions import Opinions
 from lpie.critic_training.ratings import RATINGS
+from lpie.evidence.statistics import rank_correlation
 from lpie.photos.photographs import read_photo
-from lpie.records import atomic_path, write_csv
+from lpie.records import write_csv, write_whole
 from lpie.vocabulary import Photo
 
 FEWEST = 30
@@ -83,8 +84,7 @@ def learn_taste(opinions: Opinions, out: Path, initial: str = "compact", seed: i
     critic = moved_critic(start, fit(features, logits, opinions, _best_penalty(features, logits, opinions, seed)))
     counts = {"ratings": str(len(opinions.rated)), "choices": str(len(opinions.choices))}
     critic.save(out / "critic.safetensors", torch.float16, initial=Path(initial).name, **counts)
-    with atomic_path(out / "critic.md") as card:
-        card.write_text(_card(initial, counts, learned), encoding="utf-8")
+    write_whole(out / "critic.md", _card(initial, counts, learned))
     columns = {"photo": [path.name for path in opinions.photos], "before": before, "held_out": after}
     write_csv(out / "predictions.csv", pd.DataFrame(columns))
     return learned

@@ -32,7 +32,7 @@ from lpie.critic_training.agreement import agreement
 from lpie.critic_training.processes import Processes, ReducedPhotographs, share_dropout
 from lpie.critic_training.ratings import READERS, RatedPhotographs
 from lpie.critic_training.settings import RatingTraining
-from lpie.imaging.pixels import from_uint8
+from lpie.imaging.color import from_uint8
 from lpie.losses.fidelity import earth_movers_distance
 from lpie.records import read_tensors, write_csv, write_tensors
 from lpie.study.resuming import going_on, optimizer_tensors, restore_optimizer

@@ -10,8 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torchvision.transforms import v2
 
-from lpie.imaging.color import to_linear, to_srgb
-from lpie.imaging.pixels import from_uint8, quantize, to_uint8
+from lpie.imaging.color import from_uint8, quantize, to_linear, to_srgb, to_uint8
 from lpie.imaging.resampling import within
 from lpie.judges.robustness import blur, jpeg
 from lpie.operators.adjustments import contrast, exposure, saturation

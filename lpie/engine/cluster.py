@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from lpie.critic import CRITICS
-from lpie.records import atomic_path, sharing
+from lpie.records import sharing, write_whole
 from lpie.study.settings import Profile, Study, fidelity_studies, ladder_studies, preview_studies
 
 if TYPE_CHECKING:
@@ -41,12 +41,12 @@ def train_on(scheduler: str, profile: Profile, folder: Path, threads: int | None
     """
     from torch import get_num_threads
 
-    from lpie.study.experiments import is_evaluated, load_judges
+    from lpie.study.experiments import Results
 
-    judges, client = load_judges(profile, "cpu"), None
+    results, client = Results.of(profile, folder, "cpu"), None
     with sharing(folder), ExitStack() as stack:
         for tasks in _stages(profile, folder):
-            waiting = [task for task in dict.fromkeys(tasks) if not is_evaluated(folder, _name(task[1]), judges)]
+            waiting = [task for task in dict.fromkeys(tasks) if not results.have(_name(task[1]))]
             while waiting:
                 client = client or stack.enter_context(client_of(scheduler))
                 waiting = _gather(client, profile, waiting, folder, threads or get_num_threads())
@@ -116,25 +116,22 @@ def run_task(
 
     import torch
 
-    from lpie.study.experiments import load_judges, reference_run, train_and_evaluate
+    from lpie.study.experiments import Results
     from lpie.study.targets import load_scenes
-    from lpie.study.training import default_device
 
     for module in profile.modules:
         import_module(module)
     CRITICS.update(critics)
     torch.set_num_threads(threads)  # sums depend on it
-    device = default_device()
-    judges = load_judges(profile, device)
     if isinstance(scenes, Path):
         scenes = load_scenes(profile, operator, scenes)
     with TemporaryDirectory(prefix="lpie-task-") as temporary:
-        folder = Path(temporary)
+        results = Results.of(profile, temporary)
         if isinstance(wanted, Study):
-            train_and_evaluate([wanted], scenes, folder, device, judges)
+            results.add_trained([wanted], scenes)
         else:
-            reference_run(profile, operator, wanted.rpartition("-")[2], scenes, folder, device, judges)
-        place = folder / "runs" / _name(wanted)
+            results.add_reference(profile, operator, wanted.rpartition("-")[2], scenes)
+        place = results.folder / "runs" / _name(wanted)
         files = (path for path in place.rglob("*") if path.is_file())
         return {path.relative_to(place).as_posix(): path.read_bytes() for path in files}
 
@@ -146,8 +143,7 @@ def _name(wanted: Study | str) -> str:
 def keep_run(place: Path, files: Mapping[str, bytes]) -> None:
     """Write a run's files; the record last, since its presence says that the run is whole."""
     for name in sorted(files, key=lambda name: name == "run.json"):
-        with atomic_path(place / name) as temporary:
-            temporary.write_bytes(files[name])
+        write_whole(place / name, files[name])
 
 
 def sees(folder: str) -> bool:

@@ -20,24 +20,19 @@ from lpie.judges import JUDGES, Role
 ASKED = ("C1", "C2", "C7")
 """The claims that say that something is better than something else."""
 
-ANSWERS = {
-    "better": "supported",
-    "worse": "contradicted",
-    "no difference that matters": "no difference that matters",
-    "undecided": "undecided",
-}
+ANSWERS = ("supported", "contradicted", "no difference that matters", "undecided")
 """What a difference in one case says of the claim that it is one for the better."""
 
 
 def answer(difference: Interval, margin: float) -> str:
-    """`better` or `worse` by more than the margin, `no difference that matters`, or `undecided`.
+    """One of ANSWERS: better by more than the margin, worse by more than it, within it, or none of these.
 
     `difference`: higher is better. The whole interval must lie beyond the margin, or within it.
     """
     if difference.low > margin:
-        return "better"
+        return "supported"
     if difference.high < -margin:
-        return "worse"
+        return "contradicted"
     if -margin <= difference.low and difference.high <= margin:
         return "no difference that matters"
     return "undecided"
@@ -78,10 +73,10 @@ def answers(compared: pd.DataFrame) -> pd.DataFrame:
             continue  # a critic says that training worked, not what is better
         margin = JUDGES[name].margin
         intervals = [interval_of(case) for _, case in cases.iterrows()]
-        found = [ANSWERS[answer(interval, margin)] for interval in intervals]
+        found = [answer(interval, margin) for interval in intervals]
         pairs = zip(intervals, found, strict=True)
         open_ = [photographs_needed(one, margin) for one, said in pairs if said == "undecided"]
-        counts = {said: found.count(said) for said in ANSWERS.values()}
+        counts = {said: found.count(said) for said in ANSWERS}
         rows.append(
             {"claim": claim, "instrument": JUDGES[name].label, "role": role or "", "cases": len(found), **counts}
             | {
@@ -90,7 +85,7 @@ def answers(compared: pd.DataFrame) -> pd.DataFrame:
                 "needed": min(open_, default=np.nan),
             }
         )
-    columns = ["claim", "instrument", "role", "cases", *ANSWERS.values(), "verdict", "photos", "needed"]
+    columns = ["claim", "instrument", "role", "cases", *ANSWERS, "verdict", "photos", "needed"]
     return pd.DataFrame(rows, columns=columns)
 
 

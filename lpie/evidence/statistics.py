@@ -153,6 +153,16 @@ def signed_rank_test(differences: ArrayLike) -> float:
     return float(stats.wilcoxon(numbers).pvalue) if np.any(numbers != 0) else 1.0
 
 
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson's linear correlation; 0 where one of them is constant, since there is no order among equals."""
+    return 0.0 if np.ptp(a) == 0 or np.ptp(b) == 0 else float(np.corrcoef(a, b)[0, 1])
+
+
+def rank_correlation(a: ArrayLike, b: ArrayLike) -> float:
+    """Spearman's rank correlation; 0 where one of them is constant."""
+    return correlation(stats.rankdata(a), stats.rankdata(b))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """The p-values adjusted for their number: those below a level can be called significant together at that level.
 

@@ -130,7 +130,7 @@ def _judged_cases(rows: pd.DataFrame, key: list[str], evidence: Evidence) -> pd.
         worst = shown.iloc[int(shown["difference"].argmin())]
         detail = f"Best case, {_label(case.iloc[0], key)}: {_listed(judged)}." if len(judged) else ""
         interval = f"{_name(worst)} {_bounds(worst)}" if len(judged) else ""
-        row = _case(case.iloc[0], key, holds, float(worst["difference"]), detail, interval, worst)
+        row = _case(case.iloc[0], key, holds, float(worst["difference"]), detail, interval) | _paired(worst)
         cases.append(row if evidence.preferring else {**row, "said": said})
     return pd.DataFrame(cases)
 
@@ -139,7 +139,7 @@ def _nearer(judged: pd.DataFrame) -> str:
     """What all that measured how near renditions are to a person's say together, of the ANSWERS."""
     margins = [JUDGES[name.removeprefix(NEARER)].margin for name in judged["measure"]]
     found = {answer(interval_of(case), margin) for (_, case), margin in zip(judged.iterrows(), margins, strict=True)}
-    return ANSWERS[next(word for word in ("worse", "better", "undecided", *ANSWERS) if word in found)]
+    return next(word for word in ("contradicted", "supported", "undecided", *ANSWERS) if word in found)
 
 
 def _gains(row: Any) -> Any:
@@ -185,7 +185,7 @@ def _faithful_cases(rows: pd.DataFrame, criteria: Criteria) -> pd.DataFrame:
         detail = (f"{lead}, {_label(gain, CASE)} at gamma {gamma:g}: critic {gain['difference']:+.2f} "
                   f"for {cost['difference']:+.1f} dB.")  # fmt: skip
         interval = f"critic {_bounds(gain)}; PSNR {_bounds(cost)} dB"
-        cases.append(_case(gain, CASE, holds, merit, detail, interval, gain))
+        cases.append(_case(gain, CASE, holds, merit, detail, interval) | _paired(gain))
     return pd.DataFrame(cases)
 
 
@@ -199,9 +199,8 @@ def _size_cases(runs: pd.DataFrame) -> pd.DataFrame:
             size = f"{int(max(sizes[0])):,} parameters with and without the critic"
             case = pd.Series({"operator": operator, "network": network, "critic": "any"})
             detail = f"The critic is used in training only; {labels.network_label(network)} has {size}."
-            new = _case(case, CASE[:2], sizes[0] == sizes[1], 0.0, detail, "exact", None)
-            test = "equality of the networks' sizes"
-            cases.append({**new, "n": f"{len(group)} runs", "n_photos": np.inf, "test": test})
+            tested = {"n": f"{len(group)} runs", "n_photos": np.inf, "test": "equality of the networks' sizes"}
+            cases.append(_case(case, CASE[:2], sizes[0] == sizes[1], 0.0, detail, "exact") | tested)
     return pd.DataFrame(cases)
 
 
@@ -229,37 +228,23 @@ def _surviving_cases(evidence: Evidence) -> pd.DataFrame:
         bounds = f" [{least.low:.2f}, {least.high:.2f}]" if np.isfinite(least.low) else ""
         interval = f"share left {least.mean:.2f}{bounds}" if gained else "no gain"
         merit = least.mean - abs(np.log(detail_energy)) if gained else -np.inf
-        case = _case(configuration, CASE, holds, merit, text, interval, None)
-        cases.append(
-            {
-                **case,
-                "n": _count(least.n, rows["seed"].nunique()),
-                "n_photos": least.n,
-                "test": "BCa interval of the share over photos",
-            }
-        )
+        tested = {"n": _count(least.n, rows["seed"].nunique()), "n_photos": least.n}
+        tested["test"] = "BCa interval of the share over photos"
+        cases.append(_case(configuration, CASE, holds, merit, text, interval) | tested)
     return pd.DataFrame(cases)
 
 
 def _case(
-    case: pd.Series,
-    key: list[str],
-    holds: bool | None,
-    merit: float,
-    detail: str,
-    interval: str,
-    tested: pd.Series | None,
+    case: pd.Series, key: list[str], holds: bool | None, merit: float, detail: str, interval: str
 ) -> dict[str, object]:
-    """A row of cases; `tested` is the comparison whose numbers count, if it was a paired one."""
     row: dict[str, object] = {name: case.get(name, "") for name in CASE}
-    row |= {"name": _label(case, key), "holds": holds, "merit": merit, "detail": detail, "interval": interval}
-    if tested is not None:
-        row |= {
-            "n": _count(int(tested["n_photos"]), int(tested["n_seeds"])),
-            "n_photos": tested["n_photos"],
-            "test": PAIRED_TEST,
-        }
-    return row
+    return row | {"name": _label(case, key), "holds": holds, "merit": merit, "detail": detail, "interval": interval}
+
+
+def _paired(tested: pd.Series) -> dict[str, object]:
+    """On how much and by which test a case rests that is a row of `comparisons`."""
+    count = _count(int(tested["n_photos"]), int(tested["n_seeds"]))
+    return {"n": count, "n_photos": tested["n_photos"], "test": PAIRED_TEST}
 
 
 def _count(photos: int, seeds: int) -> str:

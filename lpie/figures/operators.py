@@ -14,6 +14,7 @@ from lpie.figures.style import STYLE, new_figure, shades
 
 Rows = Mapping[str, Mapping[str, NDArray[np.float32]]]
 """By photo, then by title: pictures (H, W, 3) and maps (H, W)."""
+WIDTH = 8.0  # inches, of rows of pictures
 BOUND = 2e-3  # error against the definition that is asked of the default number of centers; alpha 0.25 exceeds it
 
 
@@ -66,12 +67,12 @@ def error_figure(errors: pd.DataFrame, default: int) -> Figure:
 
 
 @mpl.rc_context(STYLE)
-def picture_rows(rows: Rows, width: float = 8.0) -> Figure:
+def picture_rows(rows: Rows) -> Figure:
     """One row for each photo, one column for each rendition; a map in [0, 1] (a transmission) is drawn in colors."""
     columns = max(len(row) for row in rows.values())
     shapes = [next(iter(row.values())).shape for row in rows.values()]
     heights = [shape[0] / shape[1] for shape in shapes]
-    figure = Figure(figsize=(width, width / columns * sum(heights) + 0.3 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, WIDTH / columns * sum(heights) + 0.3 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights)
     for line, (name, row) in zip(axes, rows.items(), strict=True):
         for axis, (title, picture) in zip(line, row.items(), strict=False):

@@ -25,17 +25,6 @@ SIGNS = {
 }
 """Sign and tone of a verdict; any other is open."""
 
-FIGURES = {"C1": ["claim-C1"], "C2": ["claim-C2"], "C4": ["frontier"], "C6": ["spectrum"], "C7": ["claim-C7"]}
-PAIRS = {
-    "C1": [("crops-tone-can24", ("L2", WITH_CRITIC)), ("", ("L2", WITH_CRITIC))],
-    "C2": [("crops-tone-grid", ("target", WITH_CRITIC)), ("", ("target", WITH_CRITIC))],
-    "C3": [("scene-valley", ("the operator", "CAN24, no critic")), ("", ("target", WITH_CRITIC))],
-    "C4": [("crops-tone-can24", ("target", WITH_CRITIC)), ("", ("target", WITH_CRITIC))],
-    "C6": [("crops-tone-grid", ("L2", WITH_CRITIC)), ("", ("L2", WITH_CRITIC))],
-    "C7": [("crops-tone-can24", ("MS-SSIM", WITH_CRITIC)), ("", ("MS-SSIM", WITH_CRITIC))],
-}
-"""Two pictures beside a claim: the first group, or where it has no name any group, with tiles of both labels."""
-
 SHEETS = 6  # contact sheets inside the page
 
 
@@ -110,19 +99,19 @@ def _listed(names: Iterable[str]) -> str:
 
 def claims(verdicts: pd.DataFrame, groups: list[Group]) -> list[dict[Hashable, Any]]:
     """Each claim with its verdict as word, sign and tone, its figures and two photographs behind it."""
-    rows = []
+    rows: list[dict[Hashable, Any]] = []
     for row in verdicts.fillna("").to_dict("records"):
-        claim = row["claim"]
         sign, tone = SIGNS.get(row["verdict"], ("?", "open"))
-        row = {key: re.sub(r"(?<!\w)-(?=\d)", "−", str(text)) for key, text in row.items()}  # a true minus
-        rows.append({**row, "sign": sign, "tone": tone, "short": WORDS["claims"].get(claim, ""),
-                     "pair": _pair(claim, groups), "figures": FIGURES.get(claim, [])})  # fmt: skip
+        words = WORDS["claims"].get(row["claim"], {"short": "", "figures": [], "pairs": []})
+        shown = {"short": words["short"], "figures": words["figures"], "pair": _pair(words["pairs"], groups)}
+        texts = {key: re.sub(r"(?<!\w)-(?=\d)", "−", str(text)) for key, text in row.items()}  # a true minus
+        rows.append(texts | {"sign": sign, "tone": tone} | shown)
     return rows
 
 
-def _pair(claim: str, groups: list[Group]) -> dict[str, Any] | None:
-    """The group that shows `claim` and the two of its tiles that stand beside it."""
-    for (name, wanted), group in product(PAIRS.get(claim, []), groups):
+def _pair(pairs: list[list[str]], groups: list[Group]) -> dict[str, Any] | None:
+    """The first group that has the two tiles of one of `pairs`, and these."""
+    for (name, *wanted), group in product(pairs, groups):
         tiles = {tile.label: tile for tile in group.tiles}
         if name in ("", group.name) and set(wanted) <= set(tiles):
             return {"group": group, "tiles": [tiles[label] for label in wanted]}

@@ -8,6 +8,7 @@ are from scikit-image, scikit-learn and the Kodak set, which was released for un
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,13 +18,10 @@ import typer
 from PIL import Image, ImageDraw, ImageFont
 
 from lpie.evidence.labels import JUDGES
-from lpie.records import atomic_path, write_csv
+from lpie.records import PUBLISHED, atomic_path, write_csv
 
 if TYPE_CHECKING:
     from lpie.vocabulary import Photo
-
-PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published"
-"""The committed evidence; only a checkout has it."""
 
 QUALITY = 72  # of WebP: the damage of networks stays plain, its own does not show
 HAZE = (0.86, 0.88, 0.90)  # color of the haze that is put on clear photographs
@@ -32,7 +30,7 @@ DENSITY = 1.2  # optical depth of that haze at the far end
 
 @dataclass(frozen=True)
 class Scene:
-    """One photograph: `source` is a name of `demo_photographs` or of the registry; `kind` says why it was taken."""
+    """One photograph of pictures.toml, which says what its fields mean."""
 
     name: str
     operator: str
@@ -40,45 +38,11 @@ class Scene:
     kind: str
     alt: str
     hazy: bool = False
-    """Whether haze is put on it."""
 
 
-SCENES = (
-    Scene("lighthouse", "tone", "kodak24/21.png", "sky", "a white lighthouse on rocks under a blue sky"),
-    Scene("portrait", "tone", "kodak24/04.png", "face", "a smiling woman in a red straw hat before pink curtains"),
-    Scene("rocket", "tone", "rocket", "night", "a rocket on its launch pad at night"),
-    Scene("houses", "tone", "kodak24/08.png", "detail", "a row of half-timbered houses"),
-    Scene("door", "tone", "kodak24/02.png", "plain wall", "a red wooden door with an iron bolt"),
-    Scene("airplane", "tone", "kodak24/20.png", "plain sky", "a silver airplane with a yellow nose on a meadow"),
-    Scene("chalet", "dehaze", "kodak24/24.png", "detail", "a painted house with a wooden balcony in haze", hazy=True),
-    Scene("valley", "dehaze", "kodak24/13.png", "distance", "a river before mountains in haze", hazy=True),
-)
-
-RENDITIONS = {
-    "input": "as it came",
-    "operator": "the operator",
-    "tone-grid-plain": "luminance-led grid, no critic",
-    "tone-grid-robust": "grid, 0.02 × critic robust",
-    "tone-grid-nima": "grid, 0.003 × critic compact",
-    "tone-can24-plain": "CAN24, no critic",
-    "tone-can24-nima": "CAN24, 0.0003 × critic compact",
-    "dehaze-parameters-plain": "parameters, no critic",
-    "dehaze-can24-plain": "CAN24, no critic",
-}
-"""What each photograph is shown as: the name of its weights, and what readers call it; only what is shipped."""
-
-README = (("houses", 190, 250, 330), ("airplane", 330, 0, 430), ("portrait", 70, 200, 320))
-"""The scenes of the README's picture, and left, top and width of the window of each that it shows."""
-
-COLUMNS = {
-    "input": "as it came",
-    "operator": "the operator",
-    "tone-can24-plain": "CAN24, no critic",
-    "tone-can24-nima": "CAN24, a little critic:\nhardly a change",
-    "tone-grid-nima": "grid, with a critic:\nbands, patches, smears",
-}
-"""Renditions of the README's picture, and what stands above them."""
-
+CHOSEN = tomllib.loads((Path(__file__).parent / "page" / "pictures.toml").read_text(encoding="utf-8"))
+SCENES = tuple(Scene(**row) for row in CHOSEN["scenes"])
+RENDITIONS: dict[str, str] = CHOSEN["renditions"]
 RATERS = ("compact", *JUDGES)
 
 
@@ -116,12 +80,13 @@ def readme_picture(folder: Path) -> Image.Image:
     """Windows of three photographs in five renditions each, a row a photograph, from the files of `folder`."""
     width, height = 420, 315
     gap, top, font = 8, 78, ImageFont.load_default(30)
-    size = ((width + gap) * len(COLUMNS) - gap, top + (height + gap) * len(README) - gap)
+    columns, windows = CHOSEN["readme"]["columns"], CHOSEN["readme"]["windows"]
+    size = ((width + gap) * len(columns) - gap, top + (height + gap) * len(windows) - gap)
     sheet = Image.new("RGB", size, "white")
-    for column, (name, label) in enumerate(COLUMNS.items()):
+    for column, (name, label) in enumerate(columns.items()):
         left = (width + gap) * column
         ImageDraw.Draw(sheet).text((left + width / 2, top / 2 - 4), label, "#222222", font, anchor="mm", align="center")
-        for row, (scene, x, y, across) in enumerate(README):
+        for row, (scene, (x, y, across)) in enumerate(windows.items()):
             tile = Image.open(folder / f"{scene}-{name}.webp").convert("RGB")
             window = tile.crop((x, y, x + across, y + across * height // width))
             seen = window.resize((width, height), Image.Resampling.LANCZOS)

@@ -12,17 +12,14 @@ import pandas as pd
 from lpie.evidence import labels
 
 
-def readable(table: pd.DataFrame, kind: str = "display") -> str:
-    """`table` as HTML: numbers as people write them, with values to sort by; unknown ones are empty.
-
-    `kind`: its class; the page makes `display` searchable.
-    """
+def readable(table: pd.DataFrame) -> str:
+    """`table` as HTML: numbers as people write them, with values to sort by; unknown ones are empty."""
     head = "".join(f'<th scope="col"{_kind(table[name])}>{html.escape(_heading(name))}</th>' for name in table)
     body = []
     for row in table.itertuples(index=False):
         cells = [_cell(name, value) for name, value in zip(table.columns, row, strict=True)]
         body.append("<tr>" + "".join(cells) + "</tr>")
-    return f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+    return f'<table class="display"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
 
 
 def _kind(column: pd.Series) -> str:

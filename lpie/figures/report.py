@@ -33,11 +33,10 @@ from lpie.evidence.tables import confirmation_tables, headline, ladder, markdown
 from lpie.evidence.verdicts import verdicts
 from lpie.figures import page_data, tiles
 from lpie.figures.gains import claim_figure, frontier_figure, gamma_figure, spectrum_figure
-from lpie.figures.pictures import PUBLISHED
 from lpie.figures.readable import readable
 from lpie.figures.style import save_figure, svg_of
 from lpie.networks import FAMILIES
-from lpie.records import atomic_path, read_json, write_csv
+from lpie.records import PUBLISHED, read_json, write_csv, write_whole
 
 CROP_QUALITY = 90  # of gathered crops, as WebP
 PICTURED = ("frontier", "spectrum", "claim-C1")  # figures that are files beside the page too
@@ -53,8 +52,7 @@ def write_report(folder: Path) -> Path:
     tables = write_tables(evidence)
     drawn, missing = draw_figures(evidence, tables["comparisons"])
     page = _page(evidence, tables, drawn, missing)
-    with atomic_path(folder / "report.html") as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_whole(folder / "report.html", page)
     return folder / "report.html"
 
 
@@ -79,8 +77,7 @@ def write_tables(evidence: Evidence) -> dict[str, pd.DataFrame]:
     for name, table in tables.items():
         write_csv(folder / f"{name}.csv", table)
     for name in ("verdicts", "headline"):
-        with atomic_path(folder / f"{name}.md") as temporary:
-            temporary.write_text(markdown(tables[name]), encoding="utf-8")
+        write_whole(folder / f"{name}.md", markdown(tables[name]))
     return tables
 
 
@@ -142,7 +139,7 @@ def _page(
             figure["svg"],
         )
     asked = page_data.instruments(folder)
-    placed = [panel for panel in figures for names in page_data.FIGURES.values() if panel.split("--")[0] in names]
+    beside_claims = {name for claim in tiles.WORDS["claims"].values() for name in claim["figures"]}
     return tiles.TEMPLATES.get_template("report.html").render(
         answer=page_data.answer(folder, tables["verdicts"], tables["recipe_summary"]),
         numbers=page_data.numbers(tables["answers"], tables["ladder"]),
@@ -156,7 +153,7 @@ def _page(
         points=points,
         figures=figures,
         frontier=tiles.WORDS["captions"]["frontier"],
-        placed=placed,
+        placed=[panel for panel in figures if panel.split("--")[0] in beside_claims],
         tables=shown,
         missing=missing,
         counts={
@@ -241,8 +238,7 @@ def publish(source: Path, destination: Path) -> None:
             for run, photo in product(shown, tiles.photos_to_compare(evidence, renditions)):
                 kept, gathered = crop_path(source, run, photo), destination / "crops" / run / f"{photo}.webp"
                 if kept.exists() and not gathered.exists():
-                    with atomic_path(gathered) as temporary:
-                        temporary.write_bytes(tiles.webp(Image.open(kept).convert("RGB"), CROP_QUALITY))
+                    write_whole(gathered, tiles.webp(Image.open(kept).convert("RGB"), CROP_QUALITY))
 
 
 def _gather(runs: pd.DataFrame, scores: pd.DataFrame, destination: Path) -> None:

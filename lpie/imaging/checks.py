@@ -48,7 +48,7 @@ def check_floating(photo: Tensor, name: str = "photo") -> None:
         received = photo.dtype if isinstance(photo, Tensor) else type(photo).__name__
         raise TypeError(
             f"Expected a floating tensor (N, 3, H, W) of values in [0, 1] as {name}, got {received}: "
-            "lpie.read_photo reads files so, lpie.imaging.pixels.from_uint8 converts 8-bit values."
+            "lpie.read_photo reads files so, lpie.imaging.color.from_uint8 converts 8-bit values."
         )
 
 

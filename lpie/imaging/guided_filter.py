@@ -9,21 +9,14 @@ from torch.nn import functional
 from lpie.vocabulary import Luminance
 
 
-def guided_filter(values: Luminance, guide: Luminance, radius: int, epsilon: float) -> Luminance:
-    """`values` smoothed along the edges of `guide`: in each window of 2 radius + 1 pixels a linear function of it.
-
-    `epsilon`: variance of the guide below which a window counts as flat.
-
-    Source: He, Sun, Tang, "Guided image filtering", TPAMI 2013, algorithm 1.
-    """
-    gain, offset = guided_maps(values, guide, radius, epsilon)
-    return gain * guide + offset
-
-
 def guided_maps(values: Luminance, guide: Luminance, radius: int, epsilon: float) -> tuple[Luminance, Luminance]:
-    """Gain and offset of each pixel's linear function of the guide, for a larger guide too once they are resized.
+    """Gain and offset of each pixel's linear function of the guide: `gain * guide + offset` follows its edges.
 
-    Source: He, Sun, "Fast guided filter", 2015, algorithm 2, for maps found on a reduced photo.
+    In each window of 2 radius + 1 pixels `values` become a linear function of the guide. `epsilon`: variance of the
+    guide below which a window counts as flat. For a larger guide, both are resized.
+
+    Source: He, Sun, Tang, "Guided image filtering", TPAMI 2013, algorithm 1; He, Sun, "Fast guided filter", 2015,
+    algorithm 2, for maps found on a reduced photo.
     """
     guide_mean, mean = window_mean(guide, radius), window_mean(values, radius)
     gain = (window_mean(guide * values, radius) - guide_mean * mean) / (

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import accumulate
-from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
-
-ResamplingWeights: TypeAlias = Callable[[int, int, torch.device], Tensor]
-"""From the length of a photo's side, the pixels wanted and a device to the matrix (pixels, length)."""
 
 
 def resize(photo: Float[Tensor, "n c h w"], height: int, width: int) -> Float[Tensor, "n c height width"]:
@@ -37,17 +33,15 @@ def scaled_size(height: int, width: int, scale: int | float) -> tuple[int, int]:
 def reduced(photo: Float[Tensor, "n c h w"], shortest_side: int) -> Float[Tensor, "n c height width"]:
     """The photo with its shorter side reduced to `shortest_side` px, where it is longer; 0 keeps every photo."""
     height, width = photo.shape[-2:]
-    if not shortest_side or min(height, width) <= shortest_side:
-        return photo
-    return resize(photo, *scaled_size(height, width, shortest_side / min(height, width)))
+    scale = shortest_side / min(height, width)
+    return resize(photo, *scaled_size(height, width, scale)) if 0 < scale < 1 else photo
 
 
 def within(photo: Float[Tensor, "n c h w"], longest_side: int) -> Float[Tensor, "n c height width"]:
     """The photo with its longer side reduced to `longest_side` px, where it is longer, in [0, 1]."""
     height, width = photo.shape[-2:]
-    if max(height, width) <= longest_side:
-        return photo
-    return resize(photo, *scaled_size(height, width, longest_side / max(height, width))).clamp(0, 1)
+    scale = longest_side / max(height, width)
+    return resize(photo, *scaled_size(height, width, scale)).clamp(0, 1) if scale < 1 else photo
 
 
 def bilinear_weights(
@@ -78,8 +72,11 @@ def nearest_weights(length: int, size: int, device: torch.device | str = "cpu") 
 
 
 def resize_by_products(
-    photo: Float[Tensor, "n c h w"], size: int, weights: ResamplingWeights = bilinear_weights
+    photo: Float[Tensor, "n c h w"], size: int, weights: Callable[[int, int, torch.device], Tensor] = bilinear_weights
 ) -> Float[Tensor, "n c size size"]:
-    """The photo on `size` x `size` pixels as two matrix products, whose gradient is deterministic on every device."""
+    """The photo on `size` x `size` pixels as two matrix products, whose gradient is deterministic on every device.
+
+    `weights`: of a side's length, the pixels wanted and a device, the matrix (pixels, length).
+    """
     rows, columns = (weights(length, size, photo.device).to(photo.dtype) for length in photo.shape[2:])
     return rows @ (photo @ columns.T)

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from lpie.imaging.pixels import from_uint8, quantize, to_uint8
+from lpie.imaging.color import from_uint8, quantize, to_uint8
 from lpie.imaging.resampling import resize
 from lpie.imaging.similarity_terms import gaussian_window
 from lpie.vocabulary import PerPhoto, Photo

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from lpie.names import late
+
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from lpie.vocabulary import Photo
-
     FidelityName = Literal["l1", "l2", "ssim", "ms_ssim", "mix", "lpips"]  # for type checkers; the table decides
 else:
     FidelityName = str
@@ -28,24 +25,16 @@ class Fidelity:
     """What readers of tables and figures call it."""
     loss: Callable[..., Any]
     """(enhanced, target) -> scalar, the mean over the batch; 0 where both are equal."""
-    smallest_side: int = 1
-    """Pixels that each side of a photo needs."""
-
-
-def _loss(name: str, enhanced: Photo, target: Photo) -> Tensor:
-    from lpie.losses import fidelity
-
-    return getattr(fidelity, name)(enhanced, target)
 
 
 FIDELITIES: dict[str, Fidelity] = {
     row.name: row
     for row in (
-        Fidelity("l1", "L1", partial(_loss, "l1")),
-        Fidelity("l2", "L2", partial(_loss, "l2")),
-        Fidelity("ssim", "SSIM", partial(_loss, "ssim_loss"), smallest_side=11),
-        Fidelity("ms_ssim", "MS-SSIM", partial(_loss, "ms_ssim_loss"), smallest_side=161),
-        Fidelity("mix", "mix", partial(_loss, "mix_loss"), smallest_side=161),
-        Fidelity("lpips", "LPIPS", partial(_loss, "lpips_loss"), smallest_side=31),
+        Fidelity("l1", "L1", late("lpie.losses.fidelity:l1")),
+        Fidelity("l2", "L2", late("lpie.losses.fidelity:l2")),
+        Fidelity("ssim", "SSIM", late("lpie.losses.fidelity:ssim_loss")),
+        Fidelity("ms_ssim", "MS-SSIM", late("lpie.losses.fidelity:ms_ssim_loss")),
+        Fidelity("mix", "mix", late("lpie.losses.fidelity:mix_loss")),
+        Fidelity("lpips", "LPIPS", late("lpie.losses.fidelity:lpips_loss")),
     )
 }

@@ -38,14 +38,12 @@ def l2(enhanced: Photo, target: Photo) -> Scalar:
 
 def ssim_loss(enhanced: Photo, target: Photo) -> Scalar:
     """1 - SSIM, in [0, 2]; needs 11 x 11 px. `enhanced` may leave [0, 1], as a network in training does."""
-    enhanced, target = _comparable(enhanced, target)
-    return 1 - unchecked_ssim(enhanced, target).mean()
+    return 1 - unchecked_ssim(*_comparable(enhanced, target)).mean()
 
 
 def ms_ssim_loss(enhanced: Photo, target: Photo) -> Scalar:
     """1 - MS-SSIM, in [0, 1); needs 161 x 161 px. `enhanced` may leave [0, 1], as a network in training does."""
-    enhanced, target = _comparable(enhanced, target)
-    return 1 - unchecked_ms_ssim(enhanced, target).mean()
+    return 1 - unchecked_ms_ssim(*_comparable(enhanced, target)).mean()
 
 
 def mix_loss(enhanced: Photo, target: Photo) -> Scalar:
@@ -75,11 +73,8 @@ def gaussian_l1(enhanced: Photo, target: Photo) -> Scalar:
     The mean over windows of a window's weighted mean is itself one weighted mean, whose weights are 1 inside and
     fall off over the last 32 px: no blur is needed.
     """
-    height, width = enhanced.shape[-2:]
-    if min(height, width) < MIX_WINDOW:
-        raise ValueError(f"Expected at least {MIX_WINDOW} px a side, got {height} x {width}: use larger crops.")
     difference = (enhanced - target).abs()
-    rows, columns = (constant(_window_share(side), difference) for side in (height, width))
+    rows, columns = (constant(_window_share(side), difference) for side in difference.shape[-2:])
     return (difference.mean((0, 1)) * (rows[:, None] * columns)).sum()
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
-from lpie.names import find
+from lpie.names import find, late
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,36 +41,22 @@ class Family:
 
 
 def _family(
-    name: str,
-    label: str,
-    module: str,
-    network: str,
-    given: Callable[[str], tuple[Any, ...]] = lambda _: (),
-    **more: Any,
+    name: str, label: str, network: str, given: Callable[[str], tuple[Any, ...]] = lambda _: (), **more: Any
 ) -> Family:
-    """The row of the class `network`, which is imported when it is first wanted and built with what `given` says."""
-
-    def built() -> Any:
-        return getattr(import_module(f"lpie.networks.{module}"), network)
-
-    return Family(
-        name,
-        label,
-        lambda operator, **settings: built()(*given(operator), **settings),
-        lambda *stored: built().from_tensors(*stored),
-        **more,
-    )
+    """The row of the class at the address `network` in this room, built with what `given` says of the operator."""
+    built, opened = late(f"lpie.networks.{network}"), late(f"lpie.networks.{network}.from_tensors")
+    return Family(name, label, lambda operator, **settings: built(*given(operator), **settings), opened, **more)
 
 
-_CAN = ("context_aggregation", "ContextAggregationNetwork")
+_CAN = "context_aggregation:ContextAggregationNetwork"
 
 FAMILIES: dict[str, Family] = {
     row.name: row
     for row in (
-        _family("can24", "CAN24", *_CAN, lambda _: (24,), options=("mirrored",)),
-        _family("can32", "CAN32", *_CAN, lambda _: (32,), options=("mirrored",)),
-        _family("grid", "bilateral grid", "bilateral_grid", "BilateralGrid", options=("luminance_led",)),
-        _family("parameters", "operator parameters", "operator_parameters", "OperatorParameters", lambda one: (one,)),
+        _family("can24", "CAN24", _CAN, lambda _: (24,), options=("mirrored",)),
+        _family("can32", "CAN32", _CAN, lambda _: (32,), options=("mirrored",)),
+        _family("grid", "bilateral grid", "bilateral_grid:BilateralGrid", options=("luminance_led",)),
+        _family("parameters", "operator parameters", "operator_parameters:OperatorParameters", lambda one: (one,)),
     )
 }
 

@@ -15,8 +15,6 @@ from lpie.imaging.kernels import channels_last
 from lpie.imaging.resampling import bilinear_weights, resize, scaled_size
 from lpie.vocabulary import Luminance, Photo
 
-THUMBNAIL = 256  # px, the shorter side of what the coefficients are predicted from
-BINS = 8  # of brightness
 CELL = 8  # px of the thumbnail that one cell of the grid spans
 WIDTHS = (16, 32, 64)  # channels after each halving
 CONTEXT = (1, 2, 4, 8)  # dilations, in cells, of the convolutions that follow
@@ -40,7 +38,7 @@ class BilateralGrid(nn.Module):
 
     uses_estimate = False
 
-    def __init__(self, thumbnail: int = THUMBNAIL, bins: int = BINS, luminance_led: bool = False) -> None:
+    def __init__(self, thumbnail: int = 256, bins: int = 8, luminance_led: bool = False) -> None:
         super().__init__()
         if not CELL <= thumbnail <= 4096 or not 2 <= bins <= 256:
             raise ValueError(f"Expected a thumbnail of {CELL} to 4096 px, 2 to 256 bins, got {thumbnail}, {bins}.")

@@ -68,17 +68,17 @@ class OperatorParameters(nn.Module):
         self.ranges = ranges_of(operator)
         self.operator, self.samples = operator, samples
         self.uses_estimate = self._row.estimate is not None
-        ranges = torch.tensor(list(self.ranges.values()))
-        self.register_buffer("low", ranges[:, 0], persistent=False)
-        self.register_buffer("span", ranges[:, 2] - ranges[:, 0], persistent=False)
-        start = torch.logit((ranges[:, 1] - ranges[:, 0]).double() / (ranges[:, 2] - ranges[:, 0]).double())
-        self.register_buffer("start", start.float(), persistent=False)
+        low, start, high = torch.tensor(list(self.ranges.values())).T
+        self.register_buffer("low", low, persistent=False)
+        self.register_buffer("span", high - low, persistent=False)
+        start = torch.logit((start - low).double() / (high - low).double()).float()
+        self.register_buffer("start", start, persistent=False)
         self.halvings = nn.ModuleList(
             nn.Conv2d(before, after, 3, stride=2, padding=1)
             for before, after in zip((3, *WIDTHS), WIDTHS, strict=False)
         )
         self.hidden = nn.Linear(WIDTHS[-1] + (HINTS if self.uses_estimate else 0), HIDDEN)
-        self.last = nn.Linear(HIDDEN, len(ranges))
+        self.last = nn.Linear(HIDDEN, len(self.ranges))
         self._start_where_ranges_do()
 
     @torch.no_grad()
@@ -136,8 +136,10 @@ class OperatorParameters(nn.Module):
             return self.finish(self._render(photo, settings, estimate, self.samples), settings)
 
     def finish(self, rendered: Photo, settings: Settings) -> Photo:
-        """What the operator gave, adjusted."""
-        enhanced = adjust(rendered.clamp(0, 1), settings)
+        """What the operator gave, adjusted: exposure and white balance, contrast, saturation, in this order."""
+        stops = settings["exposure"][:, None] + white_balance_stops(settings["temperature"], settings["tint"])
+        photo = contrast(exposure(rendered.clamp(0, 1), stops), settings["contrast"])
+        enhanced = saturation(photo, settings["saturation"])
         return enhanced if self.training else enhanced.clamp(0, 1)
 
     @torch.no_grad()
@@ -146,10 +148,3 @@ class OperatorParameters(nn.Module):
         if self._row.estimate is None:
             return None
         return self._row.estimate(photo.float()) if given is None else given
-
-
-def adjust(photo: Photo, settings: Settings) -> Photo:
-    """Exposure, white balance, contrast and saturation, in this order."""
-    balance = white_balance_stops(settings["temperature"], settings["tint"])
-    photo = exposure(photo, settings["exposure"][:, None] + balance)
-    return saturation(contrast(photo, settings["contrast"]), settings["saturation"])

@@ -107,8 +107,7 @@ def _windows(n: int, levels: int) -> list[Window]:
     for _ in range(levels - 1):
         side = gaussian.shape[0]
         coarser = reduction(side) @ gaussian
-        expanded = expansion(side) @ coarser
-        tables.append(_window(csr_array(gaussian), csr_array(expanded)))
+        tables.append(_window(csr_array(gaussian), csr_array(expansion(side) @ coarser)))
         gaussian = coarser
     return tables
 

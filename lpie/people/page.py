@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import logging
 from collections.abc import Sequence
@@ -63,9 +61,8 @@ def embedded(photo: Path) -> str:
     from PIL import Image
 
     from lpie.photos.reading import open_photo
+    from lpie.photos.writing import data_address
 
     small = open_photo(photo).picture
     small.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
-    stored = io.BytesIO()
-    small.save(stored, "JPEG", quality=QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(stored.getvalue()).decode()}"
+    return data_address(small, "JPEG", quality=QUALITY)

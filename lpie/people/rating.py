@@ -23,7 +23,7 @@ def write_rating_page(folder: Path, out: Path, choices: bool = False, seed: int 
     The order is random; the same `seed` gives the same page, so that the browser finds earlier answers again.
     Raises FileNotFoundError without photographs.
     """
-    from lpie.records import atomic_path
+    from lpie.records import write_whole
 
     photos = photographs(folder)
     draw = random.Random(seed)
@@ -39,8 +39,7 @@ def write_rating_page(folder: Path, out: Path, choices: bool = False, seed: int 
     kind = "choices" if choices else "ratings"
     question = "Which of the two do you prefer?" if choices else "How much do you like this photograph?"
     page, shown = trial_page(question, trials, f"lpie {kind} {folder.resolve().name} {seed}", f"{kind}.csv")
-    with atomic_path(out) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_whole(out, page)
     return shown
 
 

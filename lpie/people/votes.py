@@ -23,7 +23,7 @@ from lpie.evidence.statistics import CONFIDENCE
 from lpie.people.page import Trial, trial_page
 from lpie.people.rating import photographs
 from lpie.photos.reading import open_photo
-from lpie.records import atomic_path, write_csv
+from lpie.records import write_csv, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +67,7 @@ def write_voting_page(folder: Path, out: Path, seed: int = 0) -> int:
             trials.append(Trial("|".join((*pair, name.as_posix())), tuple(paths), tuple(pair)))
         key = f"lpie vote {folder.resolve().name} {seed}"
         page, count = trial_page("Which of the two do you prefer?", trials, key, "votes.csv")
-    with atomic_path(out) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_whole(out, page)
     return count
 
 

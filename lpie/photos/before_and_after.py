@@ -14,7 +14,7 @@ import numpy as np
 
 from lpie.photos.reading import PhotoFile
 from lpie.photos.writing import encode_photo
-from lpie.records import atomic_path
+from lpie.records import write_whole
 
 
 def is_page(path: str) -> bool:
@@ -39,8 +39,7 @@ def save_page(before: PhotoFile, after: PhotoFile, path: str, name: str) -> None
         before=_address(before),
         after=_address(after),
     )
-    with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_whole(path, page)
 
 
 def _address(photo: PhotoFile) -> str:

@@ -1,7 +1,4 @@
-"""Photographs as tensors: read, written, resized, and those that come inside installed packages.
-
-The only place where 8- or 16-bit values become numbers in [0, 1] and back.
-"""
+"""Photographs as tensors: read, written, and those that come inside installed packages."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def _content(source: PhotoSource) -> tuple[str, bytes]:
         raise TypeError(
             f"Expected a file name, bytes or a file open for reading, got {type(source).__name__}; an array or a PIL "
             "image of 8 bits (H, W, 3) becomes a photo by "
-            "lpie.imaging.pixels.from_uint8(torch.tensor(numpy.asarray(image)).permute(2, 0, 1)[None])."
+            "lpie.imaging.color.from_uint8(torch.tensor(numpy.asarray(image)).permute(2, 0, 1)[None])."
         )
     if not isinstance(content, bytes):
         raise TypeError(f"{name}: expected a file open for bytes, got {type(content).__name__}; open it with 'rb'.")

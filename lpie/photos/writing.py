@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import struct
@@ -88,6 +89,13 @@ def encode_photo(photo: PhotoFile, stream: Stream, kind: str) -> None:
         if photo.dpi:
             choices["dpi"] = photo.dpi
         photo.picture.save(stream, kind, icc_profile=photo.profile, **choices)
+
+
+def data_address(picture: Image.Image, kind: str, **options: Any) -> str:
+    """An address that holds the picture as a file of `kind`, for pages that load nothing; `options` as Pillow's."""
+    stored = io.BytesIO()
+    picture.save(stored, kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(stored.getvalue()).decode()}"
 
 
 def photograph_exif(exif: Image.Exif, profile: bytes) -> Image.Exif:

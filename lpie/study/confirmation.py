@@ -20,15 +20,14 @@ from torch import Tensor
 from lpie import networks
 from lpie.evidence.results import read_results
 from lpie.evidence.tables import confirmation_tables
-from lpie.imaging.pixels import from_uint8, to_uint8
+from lpie.imaging.color import from_uint8, to_uint8
 from lpie.records import read_json, sharing, write_csv, write_json
 from lpie.study.evaluation import measure, render
-from lpie.study.experiments import is_evaluated, load_judges
+from lpie.study.experiments import Results
 from lpie.study.rivals import GlobalEdit
 from lpie.study.settings import Profile
 from lpie.study.study_file import find_profile
 from lpie.study.targets import Scene, load_scenes
-from lpie.study.training import default_device
 
 log = logging.getLogger(__name__)
 
@@ -50,19 +49,18 @@ def confirm(
     too: see `confirmation_tables`. Raises FileNotFoundError where `folder` has no such run, or where its weights are
     missing, and ValueError where the profile keeps no photographs for confirmations.
     """
-    folder, device = Path(folder), device or default_device()
-    profile = profile or find_profile("study")
+    folder, profile = Path(folder), profile or find_profile("study")
     records = _wanted(folder, operator, network, objectives)
-    judges = load_judges(profile, device)
+    results = Results.of(profile, folder / "confirmation", device)
     kept = load_scenes(profile, operator, folder / "targets", ("confirmation",))
     scenes = [replace(scene, split="test") for scene in kept]  # here they report
     with sharing(folder):
         for record in records:
             run = record["run"]
-            if not is_evaluated(folder / "confirmation", run, judges):
-                place = folder / "confirmation" / "runs" / run
-                outputs = _outputs(folder, record, scenes, device)
-                write_csv(place / "scores.csv", measure(run, outputs, scenes, judges, device))
+            if not results.have(run):
+                place = results.folder / "runs" / run
+                outputs = _outputs(folder, record, scenes, results.device)
+                write_csv(place / "scores.csv", measure(run, outputs, scenes, results.judges, results.device))
                 write_json(place / "run.json", record)
                 log.info("%s is judged", run)
     tables = confirmation_tables(folder)

@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from lpie.imaging.color import luma
-from lpie.imaging.pixels import quantize
+from lpie.imaging.color import luma, quantize
 from lpie.judges.robustness import blur
 from lpie.vocabulary import Photo
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from lpie.imaging.checks import check_airlight, check_photo
 from lpie.imaging.color import luma
-from lpie.imaging.guided_filter import guided_filter
+from lpie.imaging.guided_filter import guided_maps
 from lpie.operators.airlight import dark_channel
 from lpie.operators.nonlocal_dehazing import Dehazed, restore
 from lpie.vocabulary import Airlight, Photo, Transmission
@@ -50,7 +50,8 @@ def dark_channel_dehaze(photo: Photo, airlight: Airlight | None = None) -> Dehaz
     check_airlight(airlight, photo)
     color = airlight[:, :, None, None]
     raw = 1 - HAZE_REMOVED * dark_channel(photo / color.clamp_min(1e-3))
-    transmission: Transmission = guided_filter(raw, luma(photo), GUIDE_RADIUS, GUIDE_EPSILON).clamp(FLOOR, 1)
+    gain, offset = guided_maps(raw, luma(photo), GUIDE_RADIUS, GUIDE_EPSILON)
+    transmission: Transmission = (gain * luma(photo) + offset).clamp(FLOOR, 1)
     scene = restore(photo, transmission, airlight, floor=FLOOR, haze_kept=0.0)
     return Dehazed(scene.clamp(0, 1), transmission, airlight)
 

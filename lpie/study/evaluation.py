@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lpie.critic import CRITICS
-from lpie.imaging.color import luma
-from lpie.imaging.pixels import from_uint8, to_uint8
+from lpie.imaging.color import from_uint8, luma, to_uint8
 from lpie.judges import available_references, human_references, load_nearness
 from lpie.judges.full_reference import ciede2000, cvvdp, psnr
 from lpie.judges.robustness import SURVIVAL, octave_energy

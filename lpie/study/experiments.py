@@ -11,12 +11,13 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from lpie import registry
@@ -39,6 +40,71 @@ CROPS = 3  # photos of which a crop is kept, by the first seed of every study
 TOGETHER = 8  # studies that train at once on a GPU; a CPU takes one
 
 
+@dataclass(frozen=True)
+class Results:
+    """A folder of results, the judges that score every run there, and the device that they and networks run on."""
+
+    folder: Path
+    judges: Mapping[str, Judge]
+    device: str
+
+    @classmethod
+    def of(cls, profile: Profile, folder: Path | str, device: str | None = None) -> Results:
+        """Those of a profile, with its judges as `load_judges` finds them, on a GPU where there is one."""
+        device = device or default_device()
+        return cls(Path(folder), load_judges(profile, device), device)
+
+    def have(self, run: str) -> bool:
+        """Whether `run` is finished, scored by every judge, and measured by LPIPS where that can be done."""
+        place = self.folder / "runs" / run
+        if not (place / "scores.csv").exists() or not (place / "run.json").exists():
+            return False
+        first = read_scores(place, rows=1)
+        measured = "lpips" in first and (first["lpips"].notna().all() or "lpips" not in available_references())
+        return bool(measured) and all(f"score_{name}" in first for name in self.judges)
+
+    def add_trained(self, studies: Sequence[Study], scenes: Sequence[Scene], beside: Measuring | None = None) -> None:
+        """Train `studies` together and evaluate each, `beside` where given; raises as `train`."""
+        runs = self.folder / "runs"
+        try:
+            train(studies, scenes, runs, self.device)
+        finally:
+            for study in (study for study in studies if is_trained(study, runs)):
+                self._evaluate(study, reported(scenes), beside)
+
+    def _evaluate(self, study: Study, scenes: list[Scene], beside: Measuring | None) -> None:
+        began = time.monotonic()
+        place = self.folder / "runs" / study.name
+        outputs = render(load_network(study, self.folder / "runs"), scenes, self.device)
+        if study.seed == 0:
+            save_crops(place, outputs, scenes)
+        if beside:
+            beside.submit(place / "scores.csv", study.name, outputs, scenes)
+            return
+        table = measure(study.name, outputs, scenes, self.judges, self.device)
+        write_csv(place / "scores.csv", table)
+        scores = ", ".join(f"{name} {table[f'score_{name}'].mean():.3f}" for name in self.judges)
+        log.info("%s: %.2f dB; %s (%.1f s)", study.name, table["psnr"].mean(), scores, time.monotonic() - began)
+
+    def add_reference(self, profile: Profile, operator: str, name: str, scenes: Sequence[Scene]) -> None:
+        """Evaluate the operator's `input` or `target`, whichever `name` says, as a pseudo-run."""
+        outputs = [scene.photo if name == "input" else scene.target for scene in reported(scenes)]
+        self.add(operator, name, outputs, reported(scenes), targets=target_settings(profile, operator))
+
+    def add(self, operator: str, name: str, outputs: Sequence[Tensor], scenes: Sequence[Scene], **columns: Any) -> None:
+        """Evaluate `outputs` that no study made as the run `<operator>-<name>`, with `columns` in its record."""
+        run = f"{operator}-{name}"
+        place = self.folder / "runs" / run
+        save_crops(place, outputs, scenes)
+        write_csv(place / "scores.csv", measure(run, outputs, scenes, self.judges, self.device))
+        write_json(place / "run.json", {"run": run, "operator": operator, "network": name, "objective": name} | columns)
+
+
+def reported(scenes: Sequence[Scene]) -> list[Scene]:
+    """The scenes on which runs are evaluated: all that do not train."""
+    return [scene for scene in scenes if scene.split != "train"]
+
+
 def run_studies(
     profile: Profile, studies: Sequence[Study], folder: Path, device: str | None = None, together: int = TOGETHER
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -53,73 +119,35 @@ def run_studies(
     if is_gathered(folder):
         log.info("%s holds gathered tables: read, nothing is trained", folder)
         return read_results(folder)
-    folder, device = Path(folder), device or default_device()
-    judges = load_judges(profile, device)
-    with sharing(folder):
-        if diverged := _run_missing(profile, studies, folder, device, judges, together):
+    results = Results.of(profile, folder, device)
+    with sharing(results.folder):
+        if diverged := _run_missing(profile, studies, results, together):
             raise FloatingPointError(" ".join(diverged))
-        return collect_results(folder)
+        return collect_results(results.folder)
 
 
-def _run_missing(
-    profile: Profile, studies: Sequence[Study], folder: Path, device: str, judges: Mapping[str, Judge], together: int
-) -> list[str]:
+def _run_missing(profile: Profile, studies: Sequence[Study], results: Results, together: int) -> list[str]:
     """What `run_studies` has to do; returns what is to be said of networks that diverged."""
     diverged: list[str] = []
     for operator in dict.fromkeys(study.operator for study in studies):
         asked = [study for study in studies if study.operator == operator]
-        _one_target(profile, operator, asked, folder)
-        pending = [study for study in asked if not is_evaluated(folder, study.name, judges)]
-        references = [name for name in ("input", "target") if not is_evaluated(folder, f"{operator}-{name}", judges)]
+        _one_target(profile, operator, asked, results.folder)
+        pending = [study for study in asked if not results.have(study.name)]
+        references = [name for name in ("input", "target") if not results.have(f"{operator}-{name}")]
         log.info("%s: %d of %d runs to do", operator, len(pending), len(asked))
         if not pending and not references:
             continue
-        scenes = load_scenes(profile, operator, folder / "targets")
+        scenes = load_scenes(profile, operator, results.folder / "targets")
         for name in references:
-            reference_run(profile, operator, name, scenes, folder, device, judges)
-        on_gpu = device.startswith("cuda")
-        at_once, processes = (together, spare_processes()) if on_gpu else (1, 0)
-        with measuring(tuple(judges), processes) if processes > 0 else nullcontext() as beside:
+            results.add_reference(profile, operator, name, scenes)
+        at_once, processes = (together, spare_processes()) if results.device.startswith("cuda") else (1, 0)
+        with measuring(tuple(results.judges), processes) if processes > 0 else nullcontext() as beside:
             for start in range(0, len(pending), at_once):
                 try:
-                    train_and_evaluate(pending[start : start + at_once], scenes, folder, device, judges, beside)
+                    results.add_trained(pending[start : start + at_once], scenes, beside)
                 except FloatingPointError as error:
                     diverged.append(str(error))
     return diverged
-
-
-def train_and_evaluate(
-    studies: Sequence[Study],
-    scenes: Sequence[Scene],
-    folder: Path,
-    device: str,
-    judges: Mapping[str, Judge],
-    beside: Measuring | None = None,
-) -> None:
-    """Train `studies` together into `folder/runs` and evaluate each, `beside` where given; raises as `train`."""
-    try:
-        train(studies, scenes, folder / "runs", device)
-    finally:
-        reported = [scene for scene in scenes if scene.split != "train"]
-        for study in (study for study in studies if is_trained(study, folder / "runs")):
-            network = load_network(study, folder / "runs").to(device)
-            _evaluate_run(folder, study, network, reported, judges, device, beside)
-
-
-def reference_run(
-    profile: Profile,
-    operator: str,
-    name: str,
-    scenes: Sequence[Scene],
-    folder: Path,
-    device: str,
-    judges: Mapping[str, Judge],
-) -> None:
-    """Evaluate the operator's `input` or `target`, whichever `name` says, as a pseudo-run."""
-    reported = [scene for scene in scenes if scene.split != "train"]
-    outputs = [scene.photo if name == "input" else scene.target for scene in reported]
-    targets = target_settings(profile, operator)
-    save_pseudo_run(folder, operator, name, outputs, reported, judges, device, targets=targets)
 
 
 def _one_target(profile: Profile, operator: str, studies: Sequence[Study], folder: Path) -> None:
@@ -150,57 +178,6 @@ def load_judges(profile: Profile, device: str) -> dict[str, Judge]:
     if missing:
         log.warning("not available here, so without their scores: %s", ", ".join(missing))
     return {name: load_rater(name, device) for name in wanted if name not in missing}
-
-
-def is_evaluated(folder: Path, run: str, judges: Mapping[str, Judge]) -> bool:
-    """Whether `run` is finished, scored by every one of `judges`, and measured by LPIPS where that can be done."""
-    place = folder / "runs" / run
-    if not (place / "scores.csv").exists() or not (place / "run.json").exists():
-        return False
-    first = read_scores(place, rows=1)
-    measured = "lpips" in first and (first["lpips"].notna().all() or "lpips" not in available_references())
-    return bool(measured) and all(f"score_{name}" in first for name in judges)
-
-
-def _evaluate_run(
-    folder: Path,
-    study: Study,
-    network: nn.Module,
-    scenes: list[Scene],
-    judges: Mapping[str, Judge],
-    device: str,
-    beside: Measuring | None,
-) -> None:
-    began = time.monotonic()
-    place = folder / "runs" / study.name
-    outputs = render(network, scenes, device)
-    if study.seed == 0:
-        save_crops(place, outputs, scenes)
-    if beside:
-        beside.submit(place / "scores.csv", study.name, outputs, scenes)
-        return
-    table = measure(study.name, outputs, scenes, judges, device)
-    write_csv(place / "scores.csv", table)
-    scores = ", ".join(f"{name} {table[f'score_{name}'].mean():.3f}" for name in judges)
-    log.info("%s: %.2f dB; %s (%.1f s)", study.name, table["psnr"].mean(), scores, time.monotonic() - began)
-
-
-def save_pseudo_run(
-    folder: Path,
-    operator: str,
-    name: str,
-    outputs: Sequence[Tensor],
-    scenes: Sequence[Scene],
-    judges: Mapping[str, Judge],
-    device: str,
-    **columns: Any,
-) -> None:
-    """Evaluate `outputs` that no study made and keep them as the run `<operator>-<name>`, `columns` in its record."""
-    run = f"{operator}-{name}"
-    place = folder / "runs" / run
-    save_crops(place, outputs, scenes)
-    write_csv(place / "scores.csv", measure(run, outputs, scenes, judges, device))
-    write_json(place / "run.json", {"run": run, "operator": operator, "network": name, "objective": name} | columns)
 
 
 def save_crops(place: Path, outputs: Sequence[Tensor], scenes: Sequence[Scene]) -> None:

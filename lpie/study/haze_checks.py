@@ -14,7 +14,6 @@ import torch
 from scipy.io import loadmat
 from torch import Tensor
 
-from lpie.imaging.checks import check_photo
 from lpie.imaging.resampling import reduced
 from lpie.judges.full_reference import psnr
 from lpie.losses.similarity import ssim
@@ -35,6 +34,7 @@ AIRLIGHTS: dict[str, Callable[[Photo], Airlight]] = {
     "dark channel": dark_channel_airlight,
     "haze-lines": estimate_airlight,
 }
+EXAMPLES = 5  # real photographs that are shown
 HAZE = (0.8, 0.82, 0.85)  # airlight of the synthetic scenes
 
 SWEEPS: dict[str, tuple[float, ...]] = {
@@ -47,13 +47,13 @@ SWEEPS: dict[str, tuple[float, ...]] = {
 __all__ = ["if_available", "kept"]
 
 
-def hazy_examples(profile: Profile, count: int = 5) -> dict[str, Photo]:
+def hazy_examples(profile: Profile) -> dict[str, Photo]:
     """Real hazy photographs, spread evenly over their list, or demo photographs under synthetic haze."""
     paths = if_available(lambda: files_of("haze/real"), profile)
     if isinstance(paths, str):
         names = ("china", "rocket", "motorcycle")
         return {f"{name}, synthetic haze": synthetic_scene(name, 1.0, profile.shortest_side).photo for name in names}
-    return {path.stem.split("__")[-1]: read_photo(path) for path in paths[:: len(paths) // count][:count]}
+    return {path.stem.split("__")[-1]: read_photo(path) for path in paths[:: len(paths) // EXAMPLES][:EXAMPLES]}
 
 
 def renditions(photos: dict[str, Photo]) -> Rows:
@@ -102,13 +102,13 @@ def synthetic_scene(name: str, density: float = 1.0, shortest_side: int = 0) -> 
     return add_haze(photo, depth, torch.tensor([HAZE]), density)
 
 
-def synthetic_scores(shortest_side: int = 0, densities: tuple[float, ...] = (0.6, 1.0, 1.6)) -> pd.DataFrame:
+def synthetic_scores(shortest_side: int = 0) -> pd.DataFrame:
     """Error of the transmission and PSNR on the motorcycle scene, whose depth was measured; airlight given or not.
 
     The operator works on sRGB values, the haze was added in linear light: gamma 2.2 stands for that difference.
     """
     rows = []
-    for density in densities:
+    for density in (0.6, 1.0, 1.6):
         scene = synthetic_scene("motorcycle", density, shortest_side)
         attempts = {
             "dark channel": dark_channel_dehaze(scene.photo),
@@ -180,16 +180,13 @@ def _airlight_scenes() -> Iterator[tuple[Path, Tensor]]:
                 yield photos[stem], truth
 
 
-def display_stretch(photo: Photo, clipped: float = STRETCHED) -> Photo:
-    """The photo's values stretched over [0, 1], `clipped` of them lost at either end; one stretch for all channels.
+def display_stretch(photo: Photo) -> Photo:
+    """The photo's values stretched over [0, 1], STRETCHED of them lost at either end; one stretch for all channels.
 
     Berman et al. show their results so. It is no part of the operator: `dehaze` never applies it.
     """
-    check_photo(photo)
-    if not 0 <= clipped < 0.5:
-        raise ValueError(f"clipped is a share in [0, 0.5), got {clipped}.")
     ordered, _ = photo.flatten(1).sort(dim=1)
     last = ordered.shape[1] - 1
-    low, high = ordered[:, round(clipped * last)], ordered[:, round((1 - clipped) * last)]
+    low, high = ordered[:, round(STRETCHED * last)], ordered[:, round((1 - STRETCHED) * last)]
     low, span = low.reshape(-1, 1, 1, 1), (high - low).clamp_min(1e-6).reshape(-1, 1, 1, 1)
     return ((photo - low) / span).clamp(0, 1)

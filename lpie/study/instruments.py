@@ -15,12 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from lpie import registry
 from lpie.critic import CRITICS
-from lpie.evidence.statistics import paired_interval
-from lpie.imaging.pixels import quantize
+from lpie.evidence.statistics import paired_interval, rank_correlation
+from lpie.imaging.color import quantize
 from lpie.imaging.resampling import within
 from lpie.judges import JUDGES, Role, available_raters, available_references, load_nearness, load_rater
 from lpie.judges.full_reference import NO_DIFFERENCE, cvvdp
@@ -172,10 +171,10 @@ def _about_degraded(raters: Mapping, references: Mapping, _demo: bool) -> Iterat
         people = worst_first["mean"].to_numpy()
         for name, rate in raters.items():
             scores = [float(rate(photo)) for photo in (*photos, best)]
-            yield "degraded", name, str(motif), _rank_correlation(people, scores)
+            yield "degraded", name, str(motif), rank_correlation(people, scores)
         for name, near in references.items():
             nearness = [float(near(photo, best)) for photo in photos]
-            yield "degraded", name, str(motif), _rank_correlation(people[:-1], nearness)
+            yield "degraded", name, str(motif), rank_correlation(people[:-1], nearness)
 
 
 def _about_pairs(raters: Mapping, _references: Mapping, _demo: bool) -> Iterator[Answer]:
@@ -214,7 +213,7 @@ def _about_damage(raters: Mapping, references: Mapping, demo: bool) -> Iterator[
                             yield "damage seen", name, group, _in_order(1, other - score)
         for name, near_to in nearness.items():
             if name != "cvvdp":  # which defines the scale
-                yield "damage ranked", name, group, _rank_correlation(-np.array(losses), near_to)
+                yield "damage ranked", name, group, rank_correlation(-np.array(losses), near_to)
 
 
 def _about_persons(_raters: Mapping, references: Mapping, _demo: bool) -> Iterator[Answer]:
@@ -277,7 +276,3 @@ def _ratings(folder: str) -> tuple[pd.DataFrame, Path]:
 def _in_order(truth: float, said: float) -> float:
     """1 where both have the same sign, 0 where not, one half where nothing is said."""
     return 0.5 if said == 0 else float((truth > 0) == (said > 0))
-
-
-def _rank_correlation(truth: np.ndarray, said: list[float]) -> float:
-    return float(stats.spearmanr(truth, said).statistic) if np.ptp(said) > 0 else 0.0

@@ -22,14 +22,14 @@ from torch import Tensor, nn
 
 from lpie.critic.nima import NIMA
 from lpie.evidence.results import is_gathered
-from lpie.imaging.pixels import from_uint8, quantize, to_uint8
+from lpie.imaging.color import from_uint8, quantize, to_uint8
 from lpie.imaging.resampling import resize
 from lpie.judges.full_reference import psnr
 from lpie.judges.robustness import Score as Judge
 from lpie.judges.robustness import universal_perturbation
 from lpie.operators import adjustments
 from lpie.records import sharing
-from lpie.study.experiments import is_evaluated, load_judges, save_pseudo_run
+from lpie.study.experiments import Results, reported
 from lpie.study.settings import Profile
 from lpie.study.targets import Scene, load_scenes
 from lpie.study.training import default_device
@@ -57,7 +57,7 @@ class GlobalEdit:
     """One setting of three photographer's knobs, those of `operators.adjustments`; the default changes nothing."""
 
     exposure: float = 0.0  # stops
-    contrast: float = 1.0  # slope at middle gray, 0.5 to 1.5
+    contrast: float = 1.0  # gradient at middle gray, 0.5 to 1.5
     saturation: float = 1.0  # factor
 
     def __call__(self, photo: Photo) -> Photo:
@@ -165,28 +165,26 @@ def run_rivals(
     LADDERS on a GPU, CPU_LADDERS elsewhere. `critics`: else the profile's. Published evidence stands as it is. Raises
     BlockingIOError where a run of notebooks has `folder` for itself.
     """
-    critics, device = profile.critics if critics is None else critics, device or default_device()
     if is_gathered(folder):
         return
+    results = Results.of(profile, folder, device)
+    device, critics = results.device, profile.critics if critics is None else critics
     ladders = ladders or (LADDERS if device.startswith("cuda") else CPU_LADDERS)
-    folder = Path(folder)
-    judges = load_judges(profile, device)
-    scenes = load_scenes(profile, operator, folder / "targets")
-    reported = [scene for scene in scenes if scene.split != "train"]
-    with sharing(folder):
-        for name in (name for name in critics if name in judges):
+    scenes = load_scenes(profile, operator, results.folder / "targets")
+    with sharing(results.folder):
+        for name in (name for name in critics if name in results.judges):
             critic = NIMA.from_pretrained(name).to(device).mean_score
             for kind, decibels in ((kind, decibels) for kind, ladder in ladders.items() for decibels in ladder):
                 run = f"{kind}-{name}-{decibels}dB"
-                if is_evaluated(folder, f"{operator}-{run}", judges):
+                if results.have(f"{operator}-{run}"):
                     continue
                 change = make_rival(kind, scenes, critic, float(decibels), device)
                 with torch.inference_mode():
-                    changed = [change(from_uint8(scene.target[None]).to(device)) for scene in reported]
+                    changed = [change(from_uint8(scene.target[None]).to(device)) for scene in reported(scenes)]
                 outputs = [to_uint8(photo)[0].cpu() for photo in changed]
                 settings = asdict(change) if isinstance(change, GlobalEdit) else {}
                 record = {"network": kind, "critic": name, "decibels": decibels, **settings}
-                save_pseudo_run(folder, operator, run, outputs, reported, judges, device, **record)
+                results.add(operator, run, outputs, reported(scenes), **record)
                 log.info("%s-%s is evaluated", operator, run)
 
 

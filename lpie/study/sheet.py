@@ -9,18 +9,16 @@ explanation. The worst first, in one HTML page that loads nothing; a click shows
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+from jinja2 import Template
 from PIL import Image, ImageOps
 
 from lpie import registry
-from lpie.imaging.pixels import quantize, to_uint8
+from lpie.imaging.color import quantize, to_uint8
 from lpie.imaging.resampling import within
 from lpie.judges import JUDGES
 from lpie.judges.full_reference import visible_difference
@@ -28,7 +26,8 @@ from lpie.judges.unexplained import unexplained_map
 from lpie.operators import OPERATORS
 from lpie.photos.enhancement import enhance
 from lpie.photos.photographs import demo_photographs, read_photo
-from lpie.records import atomic_path, write_csv
+from lpie.photos.writing import data_address
+from lpie.records import atomic_path, write_csv, write_whole
 from lpie.vocabulary import Luminance, Photo
 
 log = logging.getLogger(__name__)
@@ -55,11 +54,7 @@ PLAINLY_VISIBLE = 3.0  # JOD that the map of visible change shows as white
 QUALITY = 88  # of the pictures
 STRIP = 400  # px of each in a strip for a report
 
-STYLE = """body{margin:1rem;background:#222;color:#eee;font:15px/1.4 system-ui,sans-serif}
-section{display:flex;gap:.4rem;overflow-x:auto;margin-bottom:1.2rem}div{flex:none}figure{margin:0 0 .4rem}
-img{display:block;height:20rem;cursor:zoom-in}img.full{height:auto;cursor:zoom-out}
-h2{font-size:1rem;margin:.2rem 0}figcaption{font-size:.85rem}.plain{color:#fa8}"""
-SCRIPT = 'document.addEventListener("click",e=>e.target.matches("img")&&e.target.classList.toggle("full"))'
+PAGE = Template(Path(__file__).with_name("sheet.html").read_text(encoding="utf-8"), autoescape=True)
 
 
 def write_sheet(
@@ -82,7 +77,9 @@ def write_sheet(
     for name, photo in (photographs or sheet_photographs()).items():
         columns, rows[name] = _columns(photo, networks, operator)
         change = list(rows[name].values())[-1]
-        sections[name] = _section(name, change, columns)
+        addresses = [{text: data_address(shown, "WEBP", quality=QUALITY) for text, shown in column.items()}
+                     for column in columns]  # fmt: skip
+        sections[name] = name, change, addresses
         if pictures and PUBLISHABLE in name:
             _write_strip(pictures, name, change, columns)
         log.info("%s: %.3f of the area changed without explanation", name, change)
@@ -90,12 +87,11 @@ def write_sheet(
     table = table.sort_values(table.columns[-1], ascending=False, kind="stable")
     if pictures:
         write_csv(pictures / "unexplained.csv", table.reset_index())
-    plain = int((table.iloc[:, -1] > JUDGES["unexplained"].plain).sum())
-    title = f"{html.escape(Path(networks[-1]).stem)}: {plain} of {len(table)} photographs plainly changed"
-    page = f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
-    page += f"<h1>{title}</h1>{''.join(sections[name] for name in table.index)}<script>{SCRIPT}</script></html>"
-    with atomic_path(out) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    plain = JUDGES["unexplained"].plain
+    count = int((table.iloc[:, -1] > plain).sum())
+    title = f"{Path(networks[-1]).stem}: {count} of {len(table)} photographs plainly changed"
+    page = PAGE.render(title=title, plain=plain, sections=[sections[name] for name in table.index])
+    write_whole(out, page)
     return table
 
 
@@ -129,21 +125,6 @@ def _columns(photo: Photo, networks: Sequence[str], operator: str) -> tuple[_Col
 
 def _picture(photo: Photo | Luminance) -> Image.Image:
     return Image.fromarray(to_uint8(photo.clamp(0, 1).expand(-1, 3, -1, -1))[0].movedim(0, -1).numpy())
-
-
-def _section(name: str, change: float, columns: _Columns) -> str:
-    shown = ""
-    for column in columns:
-        shown += "<div>"
-        for label, picture in column.items():
-            stored = io.BytesIO()
-            picture.save(stored, "WEBP", quality=QUALITY)
-            source = f"data:image/webp;base64,{base64.b64encode(stored.getvalue()).decode()}"
-            alt, text = html.escape(f"{name}, {label}"), html.escape(label)
-            shown += f'<figure><img alt="{alt}" src="{source}"><figcaption>{text}</figcaption></figure>'
-        shown += "</div>"
-    mark = ' class="plain"' if change > JUDGES["unexplained"].plain else ""
-    return f"<h2{mark}>{html.escape(name)}: unexplained {change:.3f}</h2><section>{shown}</section>"
 
 
 def _write_strip(folder: Path, name: str, change: float, columns: _Columns) -> None:

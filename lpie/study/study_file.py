@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from lpie.critic import CRITICS, Critic
-from lpie.names import ProblemsError, find
+from lpie.names import ProblemsError, find, late
 from lpie.operators import OPERATORS, Operator
 from lpie.registry import registered
 from lpie.study import settings
@@ -150,7 +150,7 @@ def _bring_rows(written: Mapping[str, Any], path: Path) -> dict[str, Any]:
             if not file.is_file():
                 raise ValueError(f"There is no critic file {file}.")
             name = f"{file.stem}-{sha256(file.read_bytes()).hexdigest()[:6]}"
-            CRITICS[name] = Critic(name, f"NIMA ({file.stem})", partial(_open_critic, file))
+            CRITICS[name] = Critic(name, f"NIMA ({file.stem})", late("lpie.critic.nima:NIMA.from_pretrained", file))
         critics.append(name)
     return {"critics": critics} if critics else {}
 
@@ -192,12 +192,6 @@ def _call(apply: Callable[[Any], Any], photo: Any, settings: OwnSettings) -> Any
 
 def _no_operator(photo: Any, settings: NoSettings) -> Any:
     raise ValueError("pairs have no operator: their targets are photographs.")
-
-
-def _open_critic(file: Path) -> Any:
-    from lpie.critic.nima import NIMA
-
-    return NIMA.from_pretrained(file)
 
 
 def _beside(rows: Photographs, path: Path) -> Photographs:

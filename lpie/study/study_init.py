@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lpie.losses import FIDELITIES
 from lpie.photos.decoding import KINDS
-from lpie.records import atomic_path
+from lpie.records import write_whole
 from lpie.study.settings import Photographs
 from lpie.study.sources import Source, photographs_in, small_photo
 
@@ -50,8 +50,7 @@ def init_study(folder: Path, retouches: Path | None = None) -> Path:
         fidelities=", ".join(FIDELITIES),
         group=group,
     )  # fmt: skip
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_whole(path, text)
     return path
 
 

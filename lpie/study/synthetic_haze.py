@@ -8,7 +8,7 @@ import torch
 
 from lpie.imaging.checks import Number, check_airlight, check_photo, per_photo
 from lpie.imaging.color import luma, to_linear, to_srgb
-from lpie.imaging.guided_filter import guided_filter
+from lpie.imaging.guided_filter import guided_maps
 from lpie.vocabulary import Airlight, Luminance, Photo, Transmission
 
 PROXY_RADIUS = 0.06  # of the longer side: how far the depth proxy is smoothed along edges
@@ -63,6 +63,7 @@ def depth_proxy(photo: Photo) -> Luminance:
     attenuation = (1 + 0.96 * brightest - 0.78 * saturation) / 1.96
     rise = torch.linspace(1, 0, height, dtype=photo.dtype, device=photo.device)[:, None]
     radius = max(1, round(PROXY_RADIUS * max(height, width)))
-    depth = guided_filter((rise + attenuation) / 2, luma(photo), radius, PROXY_EPSILON)
+    gain, offset = guided_maps((rise + attenuation) / 2, luma(photo), radius, PROXY_EPSILON)
+    depth = gain * luma(photo) + offset
     least, most = depth.amin(dim=(2, 3), keepdim=True), depth.amax(dim=(2, 3), keepdim=True)
     return (depth - least) / (most - least).clamp_min(1e-6)

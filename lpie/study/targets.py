@@ -22,7 +22,7 @@ from joblib.externals.loky import ProcessPoolExecutor  # a caller's script needs
 from PIL import Image
 from torch import Tensor
 
-from lpie.imaging.pixels import quantize, to_uint8
+from lpie.imaging.color import quantize, to_uint8
 from lpie.imaging.resampling import reduced, resize
 from lpie.operators import OPERATORS, Operator
 from lpie.photos.photographs import demo_depth, demo_photographs, read_photo

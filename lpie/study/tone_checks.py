@@ -19,8 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lpie.imaging.color import luma
-from lpie.imaging.pixels import quantize
+from lpie.imaging.color import luma, quantize
 from lpie.imaging.pyramids import full_depth
 from lpie.imaging.remapping import NOISE, remap_gain
 from lpie.imaging.resampling import resize
@@ -215,10 +214,10 @@ def read_radiance(path: Path) -> Float[Tensor, "1 3 h w"]:
     return torch.from_numpy(light).permute(2, 0, 1)[None].contiguous()
 
 
-def radiance_renditions(betas: tuple[float, ...] = (1.0, 0.5, 0.0)) -> Rows:
+def radiance_renditions() -> Rows:
     """A scene of high dynamic range, tone compressed more and more; raises as `registry.fetch`."""
     scene = read_radiance(fetch("llf/input/designCenter.hdr"))
-    return {"": {f"beta = {beta:g}": pixels(tone_map(scene, beta=beta)) for beta in betas}}
+    return {"": {f"beta = {beta:g}": pixels(tone_map(scene, beta=beta)) for beta in (1.0, 0.5, 0.0)}}
 
 
 def _contrast_fitted(photo: Photo, target: Photo) -> Photo:

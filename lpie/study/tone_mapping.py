@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lpie.imaging.color import LINEAR_LUMINANCE, to_srgb, weighted
 from lpie.imaging.remapping import NOISE
-from lpie.operators.local_laplacian import SAMPLES, filtered_luminance
+from lpie.operators.local_laplacian import filtered_luminance
 from lpie.vocabulary import Photo
 
 SIGMA_R = math.log(2.5)  # log ratio that separates detail from edges, which the paper uses throughout
@@ -25,15 +25,12 @@ def tone_map(
     beta: float,
     alpha: float = 1.0,
     sigma_r: float = SIGMA_R,
-    samples: int = SAMPLES,
-    levels: int | None = None,
-    noise: float = NOISE,
     contrast: float = CONTRAST,
 ) -> Photo:
     """`radiance` as a photo whose tone is compressed by `beta` and whose detail is bent by `alpha`.
 
-    radiance: linear light >= 0 of any unit and range. alpha, beta: as of `local_laplacian`. sigma_r, noise: log
-    ratios. contrast: > 1, of linear light, to which the range between the 0.5 and the 99.5 percentile is brought
+    radiance: linear light >= 0 of any unit and range. alpha, beta: as of `local_laplacian`. sigma_r: a log
+    ratio. contrast: > 1, of linear light, to which the range between the 0.5 and the 99.5 percentile is brought
     after filtering; what lies outside is clipped. The result does not depend on the unit of `radiance`.
 
     Raises ValueError where values are negative or not finite, or `contrast` is not above 1.
@@ -51,22 +48,13 @@ def tone_map(
     logarithm = luminance.maximum(floor).log()
     lower, upper = logarithm.amin((1, 2, 3), keepdim=True), logarithm.amax((1, 2, 3), keepdim=True)
     span = (upper - lower).clamp_min(1e-6)
-    filtered = filtered_luminance(
-        (logarithm - lower) / span,
-        alpha=alpha, beta=beta, sigma_r=sigma_r / span.flatten(), samples=samples, levels=levels,
-        noise=noise / span.flatten(),
-    )  # fmt: skip
-    filtered = filtered * span + lower
-    dark, bright = _percentiles(filtered, OUTSIDE)
+    edge, noise = sigma_r / span.flatten(), NOISE / span.flatten()
+    scaled = filtered_luminance((logarithm - lower) / span, alpha=alpha, beta=beta, sigma_r=edge, noise=noise)
+    filtered = scaled * span + lower
+    flat = filtered.flatten(1)
+    outside = round(OUTSIDE * (flat.shape[1] - 1))
+    ranks = (outside + 1, flat.shape[1] - outside)
+    dark, bright = (flat.kthvalue(rank, dim=1).values.reshape(-1, 1, 1, 1) for rank in ranks)
     stretch = math.log(contrast) / (bright - dark).clamp_min(1e-6)
     shown = ((filtered - bright) * torch.where(bright > dark, stretch, 1)).exp()
     return to_srgb((radiance * (shown / luminance.maximum(floor))).clamp(0, 1)).clamp(0, 1)  # Differs: the curve
-
-
-def _percentiles(values: Float[Tensor, "n 1 h w"], share: float) -> tuple[Tensor, Tensor]:
-    """The values below and above which `share` of each photo's pixels lie, (N, 1, 1, 1)."""
-    flat = values.flatten(1)
-    outside = round(share * (flat.shape[1] - 1))
-    ranks = (outside + 1, flat.shape[1] - outside)
-    low, high = (flat.kthvalue(rank, dim=1).values.reshape(-1, 1, 1, 1) for rank in ranks)
-    return low, high

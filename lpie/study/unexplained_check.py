@@ -19,8 +19,8 @@ from scipy import stats
 from tqdm import tqdm
 
 from lpie import registry
-from lpie.evidence.statistics import paired_interval
-from lpie.imaging.pixels import quantize
+from lpie.evidence.statistics import paired_interval, rank_correlation
+from lpie.imaging.color import quantize
 from lpie.imaging.resampling import within
 from lpie.judges import JUDGES
 from lpie.judges.full_reference import NO_DIFFERENCE, cvvdp
@@ -72,7 +72,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
         found.append((half, f"{name}: flagged", flagged / len(group), low, high, len(group)))
     operators = undamaged.groupby("photo")["rendition"].first()
     for (half, operator), group in harmed.groupby(["half", harmed["photo"].map(operators)], sort=False):
-        ranked = [stats.spearmanr(one["jod"], one["unexplained"]).statistic for _, one in group.groupby("photo")]
+        ranked = [rank_correlation(one["jod"], one["unexplained"]) for _, one in group.groupby("photo")]
         interval = paired_interval(ranked)
         text = f"damage after {operator}: rank correlation with its visibility"
         found.append((half, text, interval.mean, interval.low, interval.high, interval.n))

@@ -61,11 +61,8 @@ def read_published(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dic
 
 def git_blob_id(path: Path) -> str:
     """The id that git gives to the file's content: 40 hex digits."""
-    digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 # ---- Keras ----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Executed notebooks, kept as HTML pages beside the published evidence: on it, or as the demo for those that train.
 
-    python -m lpie.engine.notebook_pages
+    python docs/notebook_pages.py
 
 On the published evidence nothing is trained: where a folder holds gathered tables, the notebooks read them. Pictures
 are stored as WebP, a tenth of the PNGs' size, so that the pages can be committed.
@@ -25,8 +25,8 @@ from tqdm import tqdm
 
 from lpie.engine.provenance import PROJECT
 from lpie.engine.run_all import notebooks_folder
-from lpie.figures.report import PUBLISHED
-from lpie.records import atomic_path
+from lpie.photos.writing import data_address
+from lpie.records import PUBLISHED, write_whole
 
 PAGES = ("aesthetic_scores", "comparison")
 OPEN_PAGES = ("tone_targets", "haze_targets", "learning-tone", "learning-dehaze", "gamma")
@@ -50,8 +50,7 @@ def main() -> None:
             parameters = {"profile": "demo" if name in OPEN_PAGES else "study"}
             parameters |= {"operator": operator} if operator else {}
             papermill.execute_notebook(folder / f"{stem}.ipynb", notebook, parameters, cwd=folder, progress_bar=False)
-            with atomic_path(PUBLISHED / "notebooks" / f"{name}.html") as page:
-                page.write_text(as_page(nbformat.read(notebook, as_version=4), work), encoding="utf-8")
+            write_whole(PUBLISHED / "notebooks" / f"{name}.html", as_page(nbformat.read(notebook, as_version=4), work))
 
 
 def as_page(notebook: Any, work: Path) -> str:
@@ -70,9 +69,7 @@ def _webp(png: str) -> str:
     """The address of a picture that holds it, from PNG in base64 to WebP."""
     picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
     picture.thumbnail((WIDEST, 10 * WIDEST))
-    stored = io.BytesIO()
-    picture.save(stored, "WEBP", quality=75, method=4)
-    return f"data:image/webp;base64,{base64.b64encode(stored.getvalue()).decode()}"
+    return data_address(picture, "WEBP", quality=75, method=4)
 
 
 if __name__ == "__main__":
