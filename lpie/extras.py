@@ -14,7 +14,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "data": ("h5py", "pooch", "requests", "tflite", "tqdm"),
     "study": (
         *("IPython", "flip_evaluator", "imagehash", "joblib", "ipykernel", "jinja2", "jupyter_client", "matplotlib"),
-        *("nbconvert", "nbformat", "pandas", "papermill", "portalocker", "pycvvdp", "pydantic", "skimage", "sklearn"),
+        *("pandas", "papermill", "portalocker", "pycvvdp", "pydantic", "skimage", "sklearn"),
         "torchvision",
     ),
     "cluster": ("dask_jobqueue", "distributed"),

@@ -18,11 +18,11 @@ from lpie.judges import available_raters, load_rater
 from lpie.operators import OPERATORS, DehazeSettings
 from lpie.operators.airlight import estimate_airlight, haze_presence
 from lpie.operators.local_laplacian import local_laplacian
-from lpie.operators.nonlocal_dehazing import estimate_transmission, restore
+from lpie.operators.nonlocal_dehazing import estimate_transmission
 from lpie.operators.safeguard import trusted_transmission
 from lpie.photos.enhancement import PLAIN, enhance
 from lpie.photos.signature import study_of
-from lpie.photos.tiles import LargePhoto, noise_of
+from lpie.photos.tiles import LargePhoto, noise_of, scene_behind, tone_settings
 from lpie.vocabulary import Airlight, PerPhoto, Photo, Transmission
 from lpie.weights import open_weights, shipped_names
 
@@ -113,11 +113,8 @@ class Renditions:
 
     @torch.inference_mode()
     def _toned(self, settings: Any, strength: float) -> Photo:
-        moved = {}
-        for name in ("alpha", "beta"):  # as `enhance` moves them, away from 1, where they do nothing
-            value, ends = getattr(settings, name), OPERATORS["tone"].ranges[name]
-            moved[name] = min(max(1 + strength * (value - 1), min(ends.low, value)), max(ends.high, value))
-        return local_laplacian(self.small, **moved, sigma_r=settings.sigma_r, noise=self._noise)
+        chosen = tone_settings(settings, OPERATORS["tone"].ranges, strength)
+        return local_laplacian(self.small, **chosen, noise=self._noise)  # type: ignore[arg-type]
 
     @cached_property
     def _presence(self) -> PerPhoto:
@@ -134,15 +131,8 @@ class Renditions:
         found = self._haze(gamma, settings.smoothness)
         if settings.safeguard:
             found = trusted_transmission(self.small**gamma, found, self._airlight**gamma, settings.safeguard)
-        transmission = 1 - strength * (1 - found)
-        scene = restore(
-            self.small**gamma,
-            transmission.clamp_min(DehazeSettings.floor),
-            self._airlight**gamma,
-            floor=settings.floor,
-            haze_kept=settings.haze_kept,
-        )
-        return scene.clamp(0, 1) ** (1 / gamma)
+        thicker = (1 - strength * (1 - found)).clamp_min(DehazeSettings.floor)
+        return scene_behind(self.small, thicker, self._airlight, settings)
 
 
 _rater = cache(load_rater)

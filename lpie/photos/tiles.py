@@ -23,12 +23,12 @@ from lpie.names import printable
 from lpie.networks.bilateral_grid import BilateralGrid
 from lpie.networks.context_aggregation import ContextAggregationNetwork
 from lpie.networks.operator_parameters import OperatorParameters, Settings
-from lpie.operators import DehazeSettings, Operator, nonlocal_dehazing
+from lpie.operators import DehazeSettings, Operator, Slider, ToneSettings, nonlocal_dehazing
 from lpie.operators.local_laplacian import SAMPLES, recolored
 from lpie.operators.nonlocal_dehazing import Dehazed, restore
 from lpie.photos.context_aggregation_windows import Windowed, aggregated_windows
 from lpie.photos.local_laplacian_windows import filtered_windows
-from lpie.vocabulary import Luminance, Photo, Transmission
+from lpie.vocabulary import Airlight, Luminance, Photo, Transmission
 
 BAND_PIXELS = 2_000_000  # read at a time
 SMALL_TILE = 512  # px: less memory, and as fast
@@ -172,9 +172,7 @@ def _tone(enhancer: Enhancer, photo: LargePhoto) -> Windowed:
     if network is not None:
         settings = _moved(network.choose(photo.reduced(*network.thumbnail_size)), network.ranges, enhancer.strength)
     else:
-        end = {name: (slider.low, 1.0, slider.high) for name, slider in enhancer.operator.ranges.items()}
-        given = {name: torch.tensor([float(value)]) for name, value in asdict(enhancer.settings).items()}
-        settings = {**given, **_moved({name: given[name] for name in ("alpha", "beta")}, end, enhancer.strength)}
+        settings = tone_settings(enhancer.settings, enhancer.operator.ranges, enhancer.strength)
     changed = filtered_windows(
         lambda *where: luma(photo.read(*where)),
         photo.height,
@@ -190,6 +188,13 @@ def _tone(enhancer: Enhancer, photo: LargePhoto) -> Windowed:
         return network.finish(toned, settings) if network is not None else toned
 
     return render
+
+
+def tone_settings(settings: ToneSettings, ranges: Mapping[str, Slider], strength: float) -> Settings:
+    """The filter's settings at that strength: alpha and beta moved away from 1, where they do nothing."""
+    given = {name: torch.tensor([float(value)]) for name, value in asdict(settings).items()}
+    ends = {name: (ranges[name].low, 1.0, ranges[name].high) for name in ("alpha", "beta")}
+    return given | _moved({name: given[name] for name in ends}, ends, strength)
 
 
 def _moved(settings: dict[str, Tensor], ranges: Mapping[str, Any], strength: float) -> Settings:
@@ -220,11 +225,16 @@ def _dehazing(enhancer: Enhancer, photo: LargePhoto) -> Windowed:
         window, transmission = photo.read(*where), transmission_of(*where)
         if network is not None:
             return network.render(window, chosen, Dehazed(window, transmission, estimate.airlight))
-        airlight, kept = estimate.airlight**settings.gamma, settings.haze_kept
-        scene = restore(window**settings.gamma, transmission, airlight, floor=settings.floor, haze_kept=kept)
-        return scene.clamp(0, 1) ** (1 / settings.gamma)
+        return scene_behind(window, transmission, estimate.airlight, settings)
 
     return render
+
+
+def scene_behind(photo: Photo, transmission: Transmission, airlight: Airlight, settings: DehazeSettings) -> Photo:
+    """The scene behind a haze of that transmission, undone as `dehaze` does, in photo ** gamma; in [0, 1]."""
+    power, kept = settings.gamma, settings.haze_kept
+    scene = restore(photo**power, transmission, airlight**power, floor=settings.floor, haze_kept=kept)
+    return scene.clamp(0, 1) ** (1 / power)
 
 
 def _log_presence(estimate: Dehazed, name: str) -> None:
