@@ -2,7 +2,8 @@
 
     python bench/nima.py    # one 512-px photo on 2 CPU cores; 16 crops of 256 px on a GPU, where there is one
 
-It checks first that the gradients agree, and that a form gives the same bits twice.
+It checks first that the gradients agree, and that a form gives the same bits twice. On a GPU a critic that is called
+plainly replays a graph from its fourth call on; "CUDA graph" is one of the caller's, with nothing around it.
 
 Forms are timed in turns within one run; the table gives the median, and how often each is as fast as the plain form.
 """

@@ -172,19 +172,19 @@ def critic_agrees(device: str) -> None:
 
 def similarity_agrees(device: str) -> None:
     """Mean terms and gradients of planes on both sides of a program's border; also of a bright, almost plain photo."""
-    from lpie.fast.similarity_gpu import mean_terms
+    from lpie.fast.similarity_gpu import terms_and_gradients
 
     for with_luminance, shape in ((True, (1, 28, 11)), (False, (1, 11, 139))):
         torch.manual_seed(0)
         a = torch.rand(shape, device=device)
         b = (a + 0.2 * torch.randn_like(a)).clamp(0, 1)
-        found, *gradients = mean_terms(a, b, with_luminance, True, True)
+        found, *gradients = terms_and_gradients(a, b, with_luminance, True, True)
         x, y = a.double().requires_grad_(), b.double().requires_grad_()
         exact = plain_mean_terms(x, y, with_luminance)
         check("mean terms", found, exact, 1e-6)
         for gradient, expected in zip(gradients, torch.autograd.grad(exact.sum(), (x, y)), strict=True):
             check("gradients of mean terms", gradient, expected, 2e-6)
-        alone, none, only = mean_terms(a, b, with_luminance, False, True)
+        alone, none, only = terms_and_gradients(a, b, with_luminance, False, True)
         check("mean terms with one gradient", alone, found, 0)
         check("one gradient", only, gradients[1], 0)
         assert none is None

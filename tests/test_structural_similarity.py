@@ -13,7 +13,7 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-from lpie.fast.similarity_cpu import mean_terms
+from lpie.fast.similarity_cpu import terms_and_gradients
 from lpie.imaging.similarity_terms import gaussian_window
 from lpie.losses.similarity import (
     SMALLEST_SIDE,
@@ -200,7 +200,7 @@ def test_float32_gradient_agrees_with_float64(measure) -> None:
 def test_streamed_bands_agree_with_whole_maps(shape: tuple[int, int, int], with_luminance: bool) -> None:
     a = torch.rand(shape)
     b = (a + 0.2 * torch.randn(shape)).clamp(0, 1)
-    means, *slopes = mean_terms(a, b, with_luminance, True, True)
+    means, *slopes = terms_and_gradients(a, b, with_luminance, True, True)
     x, y = a.double().requires_grad_(), b.double().requires_grad_()
     exact = plain_mean_terms(x, y, with_luminance)
     torch.testing.assert_close(means.double(), exact, atol=3e-7, rtol=0)

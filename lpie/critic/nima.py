@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from lpie.critic.backbones import INPUTS, RATINGS, SIZES, BackboneName, build_backbone
 from lpie.imaging.checks import check_range, check_shape
-from lpie.imaging.kernels import channels_last
+from lpie.imaging.kernels import channels_last, recorded
 from lpie.imaging.resampling import bilinear_weights, nearest_weights, resize, resize_by_products
 from lpie.names import find
 from lpie.vocabulary import PerPhoto, Photo, ScoreDistribution
@@ -68,8 +68,10 @@ class NIMA(nn.Module):
     `convention` and `input_size` say how a photo becomes the backbone's square: see the module. The resizing runs in
     float32 (float64 for float64 photos) and the softmax in float32 also under autocast; the network between them
     follows autocast. On a GPU a frozen MobileNet in eval mode runs on kernels: its gradient by the photo is the same
-    bits twice, and float32 is not rounded unless `torch.backends.cuda.matmul.allow_tf32` is set. Other networks run in
-    cuDNN, in float32 with TF32 and sums in any order unless `torch.backends.cudnn` is told otherwise.
+    bits twice, and float32 is not rounded unless `torch.backends.cuda.matmul.allow_tf32` is set. Its mean scores of at
+    most 32 photos come from a recorded CUDA graph where a gradient is wanted again and again: `lpie.fast.recorded`
+    says which and what memory that keeps. Other networks run in cuDNN, in float32 with TF32 and sums in any order
+    unless `torch.backends.cudnn` is told otherwise.
     """
 
     mean: Tensor
@@ -187,7 +189,13 @@ class NIMA(nn.Module):
 
     def mean_score(self, photo: Photo, checked: bool = False) -> PerPhoto:
         """The mean rating of each photo, in [1, 10]. `checked`: see `square`."""
-        return mean_score(self.rate(self.square(photo, checked)))
+
+        def score(photo: Tensor) -> Tensor:
+            return mean_score(self.rate(self.square(photo, checked)))
+
+        if not self._frozen or self.backbone != "mobilenet_v1":
+            return score(photo)
+        return recorded(score, photo, owner=self, settings=(self.convention, self.input_size))
 
     def rate(self, square: Float[Tensor, "n 3 size size"]) -> ScoreDistribution:
         """The second half of `forward`: probabilities of the ratings for what `square` returned."""

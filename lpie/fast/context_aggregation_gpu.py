@@ -57,7 +57,7 @@ def pack(convolutions: Sequence[Tensor], normalizations: Sequence[Any], last: Te
 
 def fits(photo: Tensor, width: int) -> bool:
     """Whether the kernels take these photos and this width, on this GPU (Ampere or later, which has bfloat16)."""
-    if photo.is_cuda and _capability(photo.device)[0] < 8:
+    if photo.is_cuda and torch.cuda.get_device_capability(photo.device)[0] < 8:
         return False
     height, columns = photo.shape[-2:]
     return width <= WIDEST and height * columns * max(16, triton.next_power_of_2(width)) < LARGEST
@@ -245,8 +245,3 @@ def _tiles(
 @lru_cache(maxsize=8)
 def _multiprocessors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
-
-
-@lru_cache(maxsize=8)
-def _capability(device: torch.device) -> tuple[int, int]:
-    return torch.cuda.get_device_capability(device)

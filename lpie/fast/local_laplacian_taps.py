@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,28 +23,16 @@ class Taps(NamedTuple):
     column_weights: Tensor
 
 
-@lru_cache(maxsize=256)
-def reducing(height: int, width: int, device: torch.device) -> Taps:
-    """To half the size, four samples a side."""
-    return Taps(*_taps(reduction(height), 4, device), *_taps(reduction(width), 4, device))
+@lru_cache(maxsize=1024)
+def _taps_of(matrix: Callable[[int], Any], most: int, height: int, width: int, device: torch.device) -> Taps:
+    return Taps(*_taps(matrix(height), most, device), *_taps(matrix(width), most, device))
 
 
-@lru_cache(maxsize=256)
-def expanding(height: int, width: int, device: torch.device) -> Taps:
-    """From half the size, two samples a side."""
-    return Taps(*_taps(expansion(height), 2, device), *_taps(expansion(width), 2, device))
-
-
-@lru_cache(maxsize=256)
-def reducing_back(height: int, width: int, device: torch.device) -> Taps:
-    """The adjoint of `reducing`, two samples a side."""
-    return Taps(*_taps(reduction(height).T, 2, device), *_taps(reduction(width).T, 2, device))
-
-
-@lru_cache(maxsize=256)
-def expanding_back(height: int, width: int, device: torch.device) -> Taps:
-    """The adjoint of `expanding`, four samples a side."""
-    return Taps(*_taps(expansion(height).T, 4, device), *_taps(expansion(width).T, 4, device))
+# (height, width, device) of the samples that are read -> their taps, two or four a side
+reducing = partial(_taps_of, reduction, 4)  # to half the size
+expanding = partial(_taps_of, expansion, 2)  # from half the size
+reducing_back = partial(_taps_of, lambda side: reduction(side).T, 2)  # the adjoint of `reducing`
+expanding_back = partial(_taps_of, lambda side: expansion(side).T, 4)
 
 
 def _taps(matrix: object, most: int, device: torch.device) -> tuple[Tensor, Tensor]:

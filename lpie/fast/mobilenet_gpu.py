@@ -85,10 +85,9 @@ class _Means(torch.autograd.Function):
                 by_raw = torch.empty_like(raw)
                 stride, channels = 1 if raw.shape == out.shape else 2, raw.shape[3]
                 pixels = len(raw) * triton.cdiv(raw.shape[1], stride) * triton.cdiv(raw.shape[2], stride)
-                kernel = _gradient if stride == 1 else _halving_gradient
-                kernel[triton.cdiv(pixels, PIXELS), channels // CHANNELS](
+                _gradient[triton.cdiv(pixels, PIXELS), channels // CHANNELS](
                     by_out, out, raw, depthwise, by_raw, pixels, *raw.shape[1:3], *out.shape[1:3], channels,
-                    PIXELS=PIXELS, CHANNELS=CHANNELS,
+                    STRIDE=stride, PIXELS=PIXELS, CHANNELS=CHANNELS,
                 )  # fmt: skip
             by_square = torch.empty(square.shape, dtype=torch.float32, device=square.device)
             count, _, height, width = square.shape
@@ -108,6 +107,12 @@ def _clip(value):
 def _if_passed(value, gradient):
     """A gradient by ReLU6's output, made one by its input; `value` is either of them."""
     return tl.where((value > 0.0) & (value < SIX), gradient, 0.0)
+
+
+@triton.jit
+def _tile(PIXELS: tl.constexpr, CHANNELS: tl.constexpr):
+    """The pixels and channels of a program."""
+    return tl.program_id(0) * PIXELS + tl.arange(0, PIXELS), tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
 
 
 @triton.jit
@@ -191,8 +196,7 @@ def _depthwise(
     STRIDE: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """ReLU6(depthwise 3x3(ReLU6(features)) + bias); the padding is all round, or with stride 2 below and right."""
-    pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
-    channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    pixel, channel = _tile(PIXELS, CHANNELS)
     n, y, x = _place(pixel, rows, columns)
     total = tl.zeros((PIXELS, CHANNELS), tl.float32) + tl.load(bias + channel)[None, :]
     for i in tl.static_range(3):
@@ -207,39 +211,28 @@ def _depthwise(
 @triton.jit(do_not_specialize=["pixels", "height", "width", "rows", "columns"])
 def _gradient(
     gradient, out, features, weight, by_features, pixels, height, width, rows, columns, channels,
-    PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+    STRIDE: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """By the features, not yet clipped, of a depthwise convolution of stride 1."""
-    pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
-    channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    """By the features, not yet clipped, of a depthwise convolution; with stride 2, two by two pixels at a time."""
+    pixel, channel = _tile(PIXELS, CHANNELS)
     inside = pixel < pixels
-    n, y, x = _place(pixel, height, width)
-    total = tl.zeros((PIXELS, CHANNELS), tl.float32)
-    for i in tl.static_range(3):
-        for j in tl.static_range(3):
-            given = _passed_tap(gradient, out, n, y + 1 - i, x + 1 - j, rows, columns, channel, channels, inside)
-            total += given * tl.load(weight + channel * 9 + (3 * i + j))[None, :]
-    _store_passed(total, features, by_features, pixel[:, None] * channels + channel[None, :], inside[:, None])
-
-
-@triton.jit(do_not_specialize=["pixels", "height", "width", "rows", "columns"])
-def _halving_gradient(
-    gradient, out, features, weight, by_features, pixels, height, width, rows, columns, channels,
-    PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
-):  # fmt: skip
-    """By the features, not yet clipped, of a depthwise convolution of stride 2; two by two pixels at a time."""
-    pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
-    channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    inside = pixel < pixels
-    n, y, x = _place(pixel, tl.cdiv(height, 2), tl.cdiv(width, 2))
-    here = _passed_tap(gradient, out, n, y, x, rows, columns, channel, channels, inside)
-    left = _passed_tap(gradient, out, n, y, x - 1, rows, columns, channel, channels, inside)
-    above = _passed_tap(gradient, out, n, y - 1, x, rows, columns, channel, channels, inside)
-    corner = _passed_tap(gradient, out, n, y - 1, x - 1, rows, columns, channel, channels, inside)
-    first, second, third, fourth = _spread(here, left, above, corner, weight + channel * 9)
-    at = ((n * height + 2 * y) * width + 2 * x)[:, None] * channels + channel[None, :]
-    lower, right = inside & (2 * y + 1 < height), inside & (2 * x + 1 < width)
-    _store_passed(first, features, by_features, at, inside[:, None])
-    _store_passed(second, features, by_features, at + channels, right[:, None])
-    _store_passed(third, features, by_features, at + width * channels, lower[:, None])
-    _store_passed(fourth, features, by_features, at + (width + 1) * channels, (lower & right)[:, None])
+    n, y, x = _place(pixel, tl.cdiv(height, STRIDE), tl.cdiv(width, STRIDE))
+    at = ((n * height + STRIDE * y) * width + STRIDE * x)[:, None] * channels + channel[None, :]
+    if STRIDE == 1:
+        total = tl.zeros((PIXELS, CHANNELS), tl.float32)
+        for i in tl.static_range(3):
+            for j in tl.static_range(3):
+                given = _passed_tap(gradient, out, n, y + 1 - i, x + 1 - j, rows, columns, channel, channels, inside)
+                total += given * tl.load(weight + channel * 9 + (3 * i + j))[None, :]
+        _store_passed(total, features, by_features, at, inside[:, None])
+    else:
+        here = _passed_tap(gradient, out, n, y, x, rows, columns, channel, channels, inside)
+        left = _passed_tap(gradient, out, n, y, x - 1, rows, columns, channel, channels, inside)
+        above = _passed_tap(gradient, out, n, y - 1, x, rows, columns, channel, channels, inside)
+        corner = _passed_tap(gradient, out, n, y - 1, x - 1, rows, columns, channel, channels, inside)
+        first, second, third, fourth = _spread(here, left, above, corner, weight + channel * 9)
+        lower, right = inside & (2 * y + 1 < height), inside & (2 * x + 1 < width)
+        _store_passed(first, features, by_features, at, inside[:, None])
+        _store_passed(second, features, by_features, at + channels, right[:, None])
+        _store_passed(third, features, by_features, at + width * channels, lower[:, None])
+        _store_passed(fourth, features, by_features, at + (width + 1) * channels, (lower & right)[:, None])

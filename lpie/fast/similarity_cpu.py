@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lpie.fast.graded import graded
 from lpie.fast.local_laplacian_cpu import compiled
 from lpie.imaging.similarity_terms import (
     STABILIZERS,
@@ -25,7 +28,13 @@ BAND = 96  # rows of a task; neighbors both blur 10 to 20 rows at their border
 _terms, _gradients = compiled(luminance_and_contrast), compiled(similarity_gradients)
 
 
-def mean_terms(
+def mean_terms(a: Tensor, b: Tensor, with_luminance: bool, plain: Callable[..., Tensor]) -> Tensor:
+    """`plain(a, b, with_luminance)` in one pass, which finds the gradients too where they are wanted."""
+    find = partial(terms_and_gradients, a, b, with_luminance)
+    return graded(partial(plain, with_luminance=with_luminance), find, a, b)
+
+
+def terms_and_gradients(
     a: Tensor, b: Tensor, with_luminance: bool, gradient_a: bool, gradient_b: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Mean term of each plane of (planes, H, W), and its gradients by the planes' values where they are wanted."""

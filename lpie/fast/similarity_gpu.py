@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from types import FunctionType
 from typing import Any
 
@@ -16,6 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from lpie.fast.graded import graded
 from lpie.imaging.similarity_terms import (
     STABILIZERS,
     WINDOW_SIZE,
@@ -40,7 +42,13 @@ def _compiled(formula: Callable[..., Any]) -> Any:
 _terms, _gradients = _compiled(luminance_and_contrast), _compiled(similarity_gradients)
 
 
-def mean_terms(
+def mean_terms(a: Tensor, b: Tensor, with_luminance: bool, plain: Callable[..., Tensor]) -> Tensor:
+    """`plain(a, b, with_luminance)` in one pass, which finds the gradients too where they are wanted."""
+    find = partial(terms_and_gradients, a, b, with_luminance)
+    return graded(partial(plain, with_luminance=with_luminance), find, a, b)
+
+
+def terms_and_gradients(
     a: Tensor, b: Tensor, with_luminance: bool, gradient_a: bool, gradient_b: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Mean term of each plane of (planes, H, W), and its gradients by the planes' values where they are wanted."""

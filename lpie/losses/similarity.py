@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, TypeAlias, cast
+from functools import cache
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lpie.imaging.checks import check_floating, check_range
-from lpie.imaging.kernels import find, gradient_of_plain
+from lpie.imaging.kernels import find, recorded
 from lpie.imaging.similarity_terms import (
     SCALE_WEIGHTS,
     SMALLEST_CONTRAST,
@@ -79,6 +78,11 @@ def unchecked_ssim(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> 
 def unchecked_ms_ssim(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> PerPhoto:
     """`ms_ssim` of photos whose values may leave [0, 1], such as an untrained network's."""
     check_pair(a, b, SMALLEST_SIDE, "MS-SSIM")
+    return recorded(plain_ms_ssim, a, b, owner=plain_ms_ssim)
+
+
+def plain_ms_ssim(a: Tensor, b: Tensor) -> Tensor:
+    """What `unchecked_ms_ssim` computes, by kernels where there are some."""
     terms = _scale_terms(a, b, scales=len(SCALE_WEIGHTS))
     # Differs (2): below the floor there is a gradient, so that a loss can climb out, and a bounded one, so that one
     # photo that is far off does not outweigh its batch.
@@ -128,7 +132,7 @@ def _mean_terms(a: Planes, b: Planes, with_luminance: bool) -> PerPlane:
     """Mean over a plane's windows of luminance x contrast, or of contrast alone: by the fastest form that applies."""
     kernels = find("similarity", a) if a.dtype == torch.float32 else None
     if kernels:
-        return cast(Tensor, _MeanTerms.apply(a, b, with_luminance, kernels.mean_terms))
+        return kernels.mean_terms(a, b, with_luminance, plain_mean_terms)
     return plain_mean_terms(a, b, with_luminance)
 
 
@@ -137,25 +141,6 @@ def plain_mean_terms(a: Planes, b: Planes, with_luminance: bool) -> PerPlane:
     means = blur(torch.cat((a, b, a * a + b * b, (a - b) ** 2)))  # at once: small photos keep no GPU busy
     luminance, contrast = luminance_and_contrast(*(*means.chunk(4), *STABILIZERS))
     return (luminance * contrast if with_luminance else contrast).mean((-2, -1))
-
-
-class _MeanTerms(torch.autograd.Function):
-    """`plain_mean_terms` in one pass over the planes, which finds the gradients too where they are wanted."""
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, with_luminance: bool, mean_terms: Callable[..., Any]) -> Tensor:
-        means, *gradients = mean_terms(a, b, with_luminance, *ctx.needs_input_grad[:2])
-        ctx.with_luminance = with_luminance
-        ctx.save_for_backward(a, b, *gradients)
-        return means
-
-    @staticmethod
-    def backward(ctx: Any, output_gradient: Tensor) -> tuple[Tensor | None, ...]:
-        a, b, *gradients = ctx.saved_tensors
-        if torch.is_grad_enabled():  # this gradient will be differentiated again
-            planes, wanted = (a, b, ctx.with_luminance), (*ctx.needs_input_grad[:2], False)
-            return *gradient_of_plain(plain_mean_terms, planes, wanted, output_gradient), None
-        return *(each if each is None else each * output_gradient[:, None, None] for each in gradients), None, None
 
 
 def blur(planes: Planes) -> Float[Tensor, "planes h-10 w-10"]:
@@ -171,7 +156,7 @@ def constant(values: tuple[float, ...], like: Tensor) -> Tensor:
     return made(values, like.device, like.dtype)
 
 
-@lru_cache(maxsize=64)
+@cache  # a recorded CUDA graph may read it as long as the process lives
 def _constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     with torch.inference_mode(False):
         return torch.tensor(values, device=device, dtype=dtype)

@@ -1,0 +1,39 @@
+"""Numbers that are found together with their gradients, as torch's autograd takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, cast
+
+import torch
+from torch import Tensor
+
+from lpie.imaging.kernels import gradient_of_plain
+
+Found: TypeAlias = Sequence[Tensor | None]
+
+
+def graded(plain: Callable[..., Tensor], find: Callable[..., Found], *inputs: Tensor) -> Tensor:
+    """`plain(*inputs)`, (N,), one number for each plane or photo of the inputs.
+
+    `find(*wanted)`: the numbers, and the gradient of their sum by each of the inputs, or None where it is not wanted.
+    """
+    return cast(Tensor, _Graded.apply(plain, find, *inputs))
+
+
+class _Graded(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, plain: Callable[..., Tensor], find: Callable[..., Found], *inputs: Tensor) -> Any:
+        numbers, *gradients = find(*ctx.needs_input_grad[2:])
+        ctx.plain = plain
+        ctx.save_for_backward(*inputs, *gradients)
+        return numbers
+
+    @staticmethod
+    def backward(ctx: Any, output_gradient: Tensor) -> tuple[Tensor | None, ...]:
+        wanted = ctx.needs_input_grad[2:]
+        inputs, gradients = ctx.saved_tensors[: len(wanted)], ctx.saved_tensors[len(wanted) :]
+        if torch.is_grad_enabled():  # this gradient will be differentiated again
+            return None, None, *gradient_of_plain(ctx.plain, inputs, wanted, output_gradient)
+        factor = output_gradient.view(-1, *[1] * (inputs[0].ndim - 1))
+        return None, None, *(each if each is None else each * factor for each in gradients)
