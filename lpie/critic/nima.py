@@ -193,9 +193,9 @@ class NIMA(nn.Module):
         def score(photo: Tensor) -> Tensor:
             return mean_score(self.rate(self.square(photo, checked)))
 
-        if not self._frozen or self.backbone != "mobilenet_v1":
-            return score(photo)
-        return recorded(score, photo, owner=self, settings=(self.convention, self.input_size))
+        if type(self) is NIMA and self._frozen and self.backbone == "mobilenet_v1":
+            return recorded(score, photo, owner=self, settings=(self.convention, self.input_size))
+        return score(photo)
 
     def rate(self, square: Float[Tensor, "n 3 size size"]) -> ScoreDistribution:
         """The second half of `forward`: probabilities of the ratings for what `square` returned."""

@@ -60,7 +60,8 @@ def _tensors_of(owner: Any) -> list[Tensor] | None:
     modules = [owner] if isinstance(owner, nn.Module) else []
     while modules:
         module = modules.pop()
-        if module.training or module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
+        hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
+        if module.training or any(hooks):
             return None
         used += [each for each in (*module._parameters.values(), *module._buffers.values()) if each is not None]
         modules += [each for each in module._modules.values() if each is not None]
