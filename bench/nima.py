@@ -74,13 +74,14 @@ def check(works: dict[str, Callable[[], Tensor]], exact: str) -> None:
         print(f"{name}: cosine with the float32 gradient {alike:.4f}, {twice}")
 
 
-def compare(device: str) -> None:
+def compare(device: str, quick: bool) -> None:
     """Check and time every form on one device, and print the table; on a GPU each also as a CUDA graph."""
     photo = torch.rand((16, 3, 256, 256) if device == "cuda" else (1, 3, 512, 512), device=device)
     plain = plain_critic(device)
     works = {"AVA network, plain eager float32": score_and_gradient(plain, photo)}
-    if device == "cuda":
+    if device == "cuda" and not quick:
         works["AVA network, torch.compile float32"] = score_and_gradient(torch.compile(plain, dynamic=False), photo)
+    if device == "cuda":
         works["AVA network, plain float32, CUDA graph"] = captured(works["AVA network, plain eager float32"])
     for name in CRITICS:
         critic = NIMA.from_pretrained(name).to(device)
@@ -101,11 +102,12 @@ def compare(device: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the CPU, and the GPU where there is one")
+    parser.add_argument("--quick", action="store_true", help="without torch.compile, which takes a minute on a GPU")
     options = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(2)
     for device in [options.device] if options.device else ["cpu", *["cuda"] * torch.cuda.is_available()]:
-        compare(device)
+        compare(device, options.quick)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Scores recorded as CUDA graphs: what holds without a GPU; `gpu_kernels_agree.py recorded` replays them on one."""
+"""Scores recorded as CUDA graphs: what holds without a GPU; `gpu_recorded_agree.py` replays them on one."""
 
 from __future__ import annotations
 
