@@ -21,7 +21,6 @@ from lpie.imaging.remapping import Settings, remap_gain
 STEPS = 2**15  # table entries over the range of values: finer than the noise of float32 filters
 CENTERS = 16  # held at a time where a volume is only reduced
 
-
 Plain = Callable[[Tensor, Settings, int, int], Tensor]
 
 
@@ -51,12 +50,10 @@ def reduced_changes(values: Tensor, settings: Settings, samples: int, levels: in
 def kernel_runner(device: torch.device) -> AbstractContextManager[Any]:
     """What runs the kernels on `device`: numba's machine code on the CPU, Triton's on a GPU."""
     if device.type == "cpu":
-        from lpie.fast import local_laplacian_cpu
-
-        return local_laplacian_cpu.runner()
-    from lpie.fast import local_laplacian_gpu
-
-    return local_laplacian_gpu.runner()
+        from lpie.fast.local_laplacian_cpu import runner
+    else:
+        from lpie.fast.local_laplacian_gpu import runner  # type: ignore[assignment]
+    return runner()
 
 
 class _Sampled(torch.autograd.Function):
@@ -69,11 +66,9 @@ class _Sampled(torch.autograd.Function):
         with kernel_runner(values.device) as run:
             filtered, gradients = forward(run, values, table, samples, levels, with_gradients=any(ctx.needs_input_grad))
         ctx.save_for_backward(values, alpha, beta, sigma_r, noise, *gradients)
-        ctx.samples, ctx.plain = (
-            samples,
-            lambda values, *settings: plain(
-                values, tuple(setting.reshape(-1, 1, 1, 1) for setting in settings), samples, levels
-            ),
+        ctx.samples = samples
+        ctx.plain = lambda values, *settings: plain(
+            values, tuple(setting.reshape(-1, 1, 1, 1) for setting in settings), samples, levels
         )
         return filtered
 

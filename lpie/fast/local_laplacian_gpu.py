@@ -177,10 +177,8 @@ def _gather_table(
     pixel = row * width + x
     value, amount = tl.load(values + pixel, inside, 0.0), tl.load(grad + pixel, inside, 0.0)
     start = tl.load(starts + pixel, inside, 0) + first
-    by_value = tl.zeros([BX], tl.float32)
-    by_alpha = tl.zeros([BX], tl.float32)
-    by_beta = tl.zeros([BX], tl.float32)
-    by_sigma = tl.zeros([BX], tl.float32)
+    by_value, by_alpha = tl.zeros([BX], tl.float32), tl.zeros([BX], tl.float32)
+    by_beta, by_sigma = tl.zeros([BX], tl.float32), tl.zeros([BX], tl.float32)
     for begin_k in range(0, count, BK):
         k = begin_k + tl.arange(0, BK)
         both = inside[:, None] & (k < count)[None, :]
@@ -229,9 +227,7 @@ def _launch_scatter_volume(coarser, back, gaussian, grad, finer, finer_grad, tap
     grid, block = _blocks(n * height, width, count)
     sizes = (first, samples, *coarser.shape[1:3], *finer.shape[1:], height, width, count)
     which = {"COARSER": coarser.numel() > 0, "OWN": gaussian.numel() > 0, **block}
-    _scatter_volume[grid](
-        coarser, *back, gaussian, grad, finer, finer_grad, *taps, volume, *sizes, **which
-    )  # fmt: skip
+    _scatter_volume[grid](coarser, *back, gaussian, grad, finer, finer_grad, *taps, volume, *sizes, **which)
 
 
 def _launch_gather_table(coarser, back, values, grad, starts, tables, first, samples, out, sums):

@@ -35,7 +35,7 @@ reducing_back = partial(_taps_of, lambda side: reduction(side).T, 2)  # the adjo
 expanding_back = partial(_taps_of, lambda side: expansion(side).T, 4)
 
 
-def _taps(matrix: object, most: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _taps(matrix: object, most: int, device: torch.device) -> tuple[Tensor, ...]:
     """Columns and values of the entries of each row, at most `most`, filled up with weight 0."""
     rows = csr_array(matrix)
     rows.sum_duplicates()
@@ -44,7 +44,5 @@ def _taps(matrix: object, most: int, device: torch.device) -> tuple[Tensor, Tens
     slot = np.minimum(np.arange(most), counts[:, None] - 1)  # repeats the last sample: always a valid one
     entry = rows.indptr[:-1, None] + slot
     weights = np.where(np.arange(most) < counts[:, None], rows.data[entry], 0)
-    return (
-        torch.from_numpy(rows.indices[entry].astype(np.int32)).to(device),
-        torch.from_numpy(weights.astype(np.float32)).to(device),
-    )
+    tables = rows.indices[entry].astype(np.int32), weights.astype(np.float32)
+    return tuple(torch.from_numpy(table).to(device) for table in tables)

@@ -49,12 +49,8 @@ def terms_and_gradients(
         parts = [array[plane] for array in arrays]
         return stream_band(*parts, WINDOW, C1, C2, with_luminance, start, min(start + BAND, height))
 
-    workers = min(torch.get_num_threads(), len(tasks))
-    if workers == 1:
-        sums = [run(task) for task in tasks]
-    else:
-        with ThreadPoolExecutor(workers) as pool:
-            sums = list(pool.map(run, tasks))
+    with ThreadPoolExecutor(min(torch.get_num_threads(), len(tasks))) as pool:
+        sums = list(pool.map(run, tasks))
     windows = (height - WINDOW_SIZE + 1) * (width - WINDOW_SIZE + 1)
     means = torch.tensor(sums, dtype=torch.float64).view(planes, -1).sum(1) / windows
     return means.float(), gradients[0], gradients[1]
