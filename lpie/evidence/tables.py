@@ -34,6 +34,7 @@ def headline(evidence: Evidence) -> pd.DataFrame:
             "LPIPS": f"{row['lpips']:.3f}" if pd.notna(row.get("lpips")) else "",
             "ColorVideoVDP": f"{row['cvvdp']:.2f}" if pd.notna(row.get("cvvdp")) else "",
             "unexplained": f"{row['unexplained']:.3f}" if pd.notna(row.get("unexplained")) else "",
+            "plainly changed": _share_plain(evidence, row) if pd.notna(row.get("unexplained")) else "",
             "color shift": f"{row['color_shift']:.2f}",
             "fine detail": f"{row['detail_energy']:.2f}",
         }
@@ -43,6 +44,12 @@ def headline(evidence: Evidence) -> pd.DataFrame:
         rows.append(entry)
     table = pd.DataFrame(rows)
     return table.drop(columns=[name for name in table if table[name].eq("").all()])  # what was measured of none
+
+
+def _share_plain(evidence: Evidence, configuration: pd.Series) -> str:
+    """The share of photographs with plain unexplained change."""
+    plain = evidence.rows(configuration)["unexplained"] > evidence.criteria.most_unexplained
+    return f"{100 * plain.mean():.0f} %"
 
 
 def _half(row: pd.Series, column: str, kind: str) -> str:
