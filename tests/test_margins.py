@@ -13,6 +13,7 @@ from lpie.evidence.gains import NEARER
 from lpie.evidence.results import read_results
 from lpie.evidence.statistics import Interval
 from lpie.judges import JUDGES
+from lpie.networks import FAMILIES
 from lpie.records import PUBLISHED
 from lpie.study.sources import find_sources
 from lpie.study.study_file import find_profile
@@ -64,7 +65,15 @@ def test_what_the_readme_says_of_the_study_stands_in_its_tables() -> None:
     within, cases = (int(asked[column].sum()) for column in ("no difference that matters", "cases"))
     assert f"less than their margins in {within} of {cases} cases" in text
 
+    mssim, mix, l2, pleasing = (_plainly_changed("CAN24", name) for name in ("MS-SSIM", "mix", "L2", PLEASING))
+    assert f"change on {mssim} of the photographs if it learns with MS-SSIM, on {mix} with the mix" in text
+    assert f"on {l2} with L2, and on {pleasing} with L2 and `compact`" in text
+    assert f"plain damage on {mssim} of the photographs instead of {l2}." in text
+
     runs = pd.read_csv(PUBLISHED / "runs.csv")
+    families = runs[runs["network"].isin(list(FAMILIES))]
+    assert f"{len(families)} networks of three families" in text
+    assert f"({len(runs)} evaluated outputs" in text
     alone = runs[(runs["objective"] == "l2") & (runs["operator"] == "dehaze")].groupby("network")["validation_psnr"]
     psnr = alone.agg(["count", "min", "max", "mean"]).round(1)
     (seeds, low, high, _), grid = psnr.loc["can24"], psnr.loc["grid"]
@@ -92,12 +101,22 @@ def test_what_the_readme_beside_the_tables_says_stands_in_them() -> None:
     gain, cost = most["score_compact"] - none["score_compact"], none["psnr"] - most["psnr"]
     assert f"`compact` gains {gain:.2f} there for {cost:.0f} dB" in text
 
-    compared = pd.read_csv(PUBLISHED / "comparisons.csv").set_index(["claim", "operator", "network", "critic"])
+    compared = pd.read_csv(PUBLISHED / "comparisons.csv")
+    compared = compared[compared["fidelity"] == "l2"].set_index(["claim", "operator", "network", "critic"])
     farther = compared.loc[("C1", "tone", "grid", "robust")].set_index("measure").loc[f"{NEARER}cvvdp"]
     assert f"{farther['difference']:.2f} [{farther['low']:.2f}, {farther['high']:.2f}] JOD" in text
     closer = compared.loc[("C4", "tone", "can24", "compact")].set_index("measure")
     gained, lost = closer.loc["gain_compact", "difference"], -closer.loc["psnr", "difference"]
     assert f"CAN24 gains {gained:.2f} by `compact` for {lost:.1f} dB" in text
+
+    can24 = [_plainly_changed("CAN24", name) for name in ("L2", PLEASING, "L2 + 0.003 NIMA (robust)")]
+    assert "by CAN24 {} without a critic, {} with `compact`, {} with `robust`".format(*can24) in text
+    objectives = ("L2", PLEASING, "L2 + 0.01 NIMA (robust)")
+    grid = [_plainly_changed("bilateral grid", name).removesuffix(" %") for name in objectives]
+    assert "by the grid {}, {} and {} %".format(*grid) in text
+    reached = compared.loc[("C7", "dehaze", "can24", "compact")].set_index(["against", "measure"])["difference"]
+    jod, lpips = -reached.loc[("ms_ssim", f"{NEARER}cvvdp")], -reached.loc[("ms_ssim", f"{NEARER}lpips")]
+    assert f"with MS-SSIM by {jod:.2f} JOD and {lpips:.3f} of LPIPS" in text
 
     runs, scores = read_results(PUBLISHED)
     alone = runs[(runs["objective"] == "l2") & (runs["operator"] == "tone")]
@@ -105,6 +124,15 @@ def test_what_the_readme_beside_the_tables_says_stands_in_them() -> None:
     psnr = test.groupby("network")["psnr"].mean().round(1)
     said = f"CAN24 reaches {psnr['can24']} dB on the photographs that report, the grid {psnr['grid']}"
     assert f"{said}, parameters {psnr['parameters']}" in text
+
+
+PLEASING = "L2 + 0.0003 NIMA (compact)"
+
+
+def _plainly_changed(network: str, objective: str) -> str:
+    """The share of the photographs for tone mapping with plain unexplained change, as the headline says it."""
+    table = pd.read_csv(PUBLISHED / "headline.csv").set_index(["operator", "network", "objective"])
+    return str(table.loc[("tone mapping", network, objective), "plainly changed"])
 
 
 def _ladder() -> pd.DataFrame:

@@ -23,6 +23,7 @@ def headline(evidence: Evidence) -> pd.DataFrame:
     rows = []
     for _, row in front[front["network"].isin(list(FAMILIES))].iterrows():
         kind = "seed_" if row["n_seeds"] > 1 else ""
+        plain = evidence.rows(row).get("unexplained", pd.Series(dtype=float)) > evidence.criteria.most_unexplained
         entry = {
             "operator": labels.operator_label(row["operator"]),
             "network": labels.network_label(row["network"]),
@@ -34,7 +35,7 @@ def headline(evidence: Evidence) -> pd.DataFrame:
             "LPIPS": f"{row['lpips']:.3f}" if pd.notna(row.get("lpips")) else "",
             "ColorVideoVDP": f"{row['cvvdp']:.2f}" if pd.notna(row.get("cvvdp")) else "",
             "unexplained": f"{row['unexplained']:.3f}" if pd.notna(row.get("unexplained")) else "",
-            "plainly changed": _share_plain(evidence, row) if pd.notna(row.get("unexplained")) else "",
+            "plainly changed": f"{100 * plain.mean():.0f} %" if pd.notna(row.get("unexplained")) else "",
             "color shift": f"{row['color_shift']:.2f}",
             "fine detail": f"{row['detail_energy']:.2f}",
         }
@@ -44,12 +45,6 @@ def headline(evidence: Evidence) -> pd.DataFrame:
         rows.append(entry)
     table = pd.DataFrame(rows)
     return table.drop(columns=[name for name in table if table[name].eq("").all()])  # what was measured of none
-
-
-def _share_plain(evidence: Evidence, configuration: pd.Series) -> str:
-    """The share of photographs with plain unexplained change."""
-    plain = evidence.rows(configuration)["unexplained"] > evidence.criteria.most_unexplained
-    return f"{100 * plain.mean():.0f} %"
 
 
 def _half(row: pd.Series, column: str, kind: str) -> str:
@@ -75,10 +70,7 @@ def ladder(evidence: Evidence) -> pd.DataFrame:
 
 
 def confirmation_tables(folder: Path) -> dict[str, pd.DataFrame]:
-    """The results of the confirmation, on photographs that were used for nothing else.
-
-    `confirmation`: the recipe's criteria; `confirmation_headline` and `confirmation_comparisons`: as their namesakes.
-    """
+    """On fresh photographs: the recipe's criteria as `confirmation`, headline and comparisons under names like it."""
     evidence = Evidence.read(folder / "confirmation")
     return {
         "confirmation": recipe_table(evidence).drop(columns="chosen"),  # nothing is chosen there

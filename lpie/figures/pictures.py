@@ -77,7 +77,7 @@ def renditions_of(operator: str) -> list[str]:
 
 
 def readme_picture(folder: Path) -> Image.Image:
-    """Windows of three photographs in five renditions each, a row a photograph, from the files of `folder`."""
+    """Windows of three photographs in the columns of pictures.toml, a row a photograph, from the files of `folder`."""
     width, height = 420, 315
     gap, top, font = 8, 78, ImageFont.load_default(30)
     columns, windows = CHOSEN["readme"]["columns"], CHOSEN["readme"]["windows"]
