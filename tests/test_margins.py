@@ -68,7 +68,11 @@ def test_what_the_readme_says_of_the_study_stands_in_its_tables() -> None:
     mssim, mix, l2, pleasing = (_plainly_changed("CAN24", name) for name in ("MS-SSIM", "mix", "L2", PLEASING))
     assert f"change on {mssim} of the photographs if it learns with MS-SSIM, on {mix} with the mix" in text
     assert f"on {l2} with L2, and on {pleasing} with L2 and `compact`" in text
-    assert f"plain damage on {mssim} of the photographs instead of {l2}." in text
+    assert f"plain damage on {mssim} of the test photographs instead of {l2}." in text
+    can24, grid = _harm("CAN24"), _harm("bilateral grid")
+    assert "plain damage on {} % without a critic, on {} % with `compact` and {} % with `robust`".format(*can24) in text
+    assert "the grid on {}, {} and {} %.".format(*grid) in text
+    assert "plain damage on {} % of them without a critic, on {} or {} % with one.".format(*grid) in text
 
     runs = pd.read_csv(PUBLISHED / "runs.csv")
     families = runs[runs["network"].isin(list(FAMILIES))]
@@ -118,6 +122,12 @@ def test_what_the_readme_beside_the_tables_says_stands_in_them() -> None:
     jod, lpips = -reached.loc[("ms_ssim", f"{NEARER}cvvdp")], -reached.loc[("ms_ssim", f"{NEARER}lpips")]
     assert f"with MS-SSIM by {jod:.2f} JOD and {lpips:.3f} of LPIPS" in text
 
+    assert (
+        "on {} % of them without a critic, is so on {} % with `compact` and {} % with".format(*_harm("bilateral grid"))
+        in text
+    )
+    assert "CAN24 on {}, {} and {} %".format(*_harm("CAN24")) in text
+
     runs, scores = read_results(PUBLISHED)
     alone = runs[(runs["objective"] == "l2") & (runs["operator"] == "tone")]
     test = scores[scores["split"] == "test"].merge(alone[["run", "network"]])
@@ -133,6 +143,13 @@ def _plainly_changed(network: str, objective: str) -> str:
     """The share of the photographs for tone mapping with plain unexplained change, as the headline says it."""
     table = pd.read_csv(PUBLISHED / "headline.csv").set_index(["operator", "network", "objective"])
     return str(table.loc[("tone mapping", network, objective), "plainly changed"])
+
+
+def _harm(network: str) -> list[str]:
+    """Percent of the fresh photographs that are plainly changed: without a critic, with `compact`, with `robust`."""
+    table = pd.read_csv(PUBLISHED / "confirmation_headline.csv")
+    own = table[(table["network"] == network) & table["objective"].str.startswith("L2")]
+    return [share.removesuffix(" %") for share in own["plainly changed"]]
 
 
 def _ladder() -> pd.DataFrame:
