@@ -1,4 +1,4 @@
-"""Compares recorded scores (`lpie.fast.recorded`) with computed ones where a recording could go wrong; needs a GPU.
+"""Compares recorded scores (`lpie.fast.recorded_gpu`) with computed ones where a recording could go wrong; needs a GPU.
 
 Not collected by pytest: python tests/gpu_recorded_agree.py [CASE...] prints a line for each case, fails if one does.
 """
@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from lpie.critic.nima import NIMA
-from lpie.fast import recorded
+from lpie.fast import recorded_gpu as recorded
 from lpie.losses.similarity import ms_ssim, plain_ms_ssim
 
 GPU = torch.device("cuda")

@@ -126,8 +126,8 @@ def test_at_most_eight_modules_stand_at_the_root() -> None:
 def test_the_core_and_the_package_grow_no_further() -> None:
     """Ratchets at what was reached, to be lowered with every line that goes: 3,200 and 13,000 are the aims."""
     lines = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
-    assert sum(count for name, count in lines.items() if room_of(name) in CORE) <= 3244
-    assert sum(lines.values()) <= 21_400
+    assert sum(count for name, count in lines.items() if room_of(name) in CORE) <= 3200
+    assert sum(lines.values()) <= 21_372
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if room_of(name_of(path)) in CORE], ids=name_of)

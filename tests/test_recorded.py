@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lpie.critic.nima import NIMA
-from lpie.fast import recorded
+from lpie.fast import recorded_gpu as recorded
 
 
 def score(a: Tensor, b: Tensor) -> Tensor:

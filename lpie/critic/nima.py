@@ -69,7 +69,7 @@ class NIMA(nn.Module):
     float32 (float64 for float64 photos) and the softmax in float32 also under autocast; the network between them
     follows autocast. On a GPU a frozen MobileNet in eval mode runs on kernels: its gradient by the photo is the same
     bits twice, and float32 is not rounded unless `torch.backends.cuda.matmul.allow_tf32` is set. Its mean scores of at
-    most 32 photos come from a recorded CUDA graph where a gradient is wanted again and again: `lpie.fast.recorded`
+    most 32 photos come from a recorded CUDA graph where a gradient is wanted again and again: `lpie.fast.recorded_gpu`
     says which and what memory that keeps. Other networks run in cuDNN, in float32 with TF32 and sums in any order
     unless `torch.backends.cudnn` is told otherwise.
     """

@@ -8,8 +8,6 @@ from typing import Any, TypeAlias, cast
 import torch
 from torch import Tensor
 
-from lpie.imaging.kernels import gradient_of_plain
-
 Found: TypeAlias = Sequence[Tensor | None]
 
 
@@ -37,3 +35,13 @@ class _Graded(torch.autograd.Function):
             return None, None, *gradient_of_plain(ctx.plain, inputs, wanted, output_gradient)
         factor = output_gradient.view(-1, *[1] * (inputs[0].ndim - 1))
         return None, None, *(each if each is None else each * factor for each in gradients)
+
+
+def gradient_of_plain(
+    plain: Callable[..., Tensor], inputs: Sequence[Any], wanted: Sequence[bool], output_gradient: Tensor
+) -> tuple[Tensor | None, ...]:
+    """The gradient of `plain(*inputs)`, itself differentiable: what a kernel's backward returns where its gradient
+    will be differentiated again, which kernels cannot do."""
+    asked = [each for each, needed in zip(inputs, wanted, strict=True) if needed]
+    found = iter(torch.autograd.grad(plain(*inputs), asked, output_gradient, create_graph=True, materialize_grads=True))
+    return tuple(next(found) if needed else None for needed in wanted)

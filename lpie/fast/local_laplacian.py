@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lpie.fast.graded import gradient_of_plain
 from lpie.fast.local_laplacian_taps import expanding, expanding_back, reducing, reducing_back
-from lpie.imaging.kernels import gradient_of_plain
 from lpie.imaging.remapping import Settings, remap_gain
 
 STEPS = 2**15  # table entries over the range of values: finer than the noise of float32 filters

@@ -18,7 +18,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.nn import functional as F
 
-from lpie.imaging.kernels import gradient_of_plain
+from lpie.fast.graded import gradient_of_plain
 
 LARGEST = 2**31 // 8  # elements of squares: features, up to six times as many, have 32-bit offsets
 PIXELS, CHANNELS = 32, 32  # of a program

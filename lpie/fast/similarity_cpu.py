@@ -13,13 +13,8 @@ from torch import Tensor
 
 from lpie.fast.graded import graded
 from lpie.fast.local_laplacian_cpu import compiled
-from lpie.imaging.similarity_terms import (
-    STABILIZERS,
-    WINDOW_SIZE,
-    gaussian_window,
-    luminance_and_contrast,
-    similarity_gradients,
-)
+from lpie.fast.similarity_gradients import similarity_gradients
+from lpie.imaging.similarity_terms import STABILIZERS, WINDOW_SIZE, gaussian_window, luminance_and_contrast
 
 WINDOW = np.array(gaussian_window(), dtype=np.float32)
 C1, C2 = np.float32(STABILIZERS[0]), np.float32(STABILIZERS[1])

@@ -18,13 +18,8 @@ import triton.language as tl
 from torch import Tensor
 
 from lpie.fast.graded import graded
-from lpie.imaging.similarity_terms import (
-    STABILIZERS,
-    WINDOW_SIZE,
-    gaussian_window,
-    luminance_and_contrast,
-    similarity_gradients,
-)
+from lpie.fast.similarity_gradients import similarity_gradients
+from lpie.imaging.similarity_terms import STABILIZERS, WINDOW_SIZE, gaussian_window, luminance_and_contrast
 
 W0, W1, W2, W3, W4, W5 = (tl.constexpr(weight) for weight in gaussian_window()[:6])
 C1, C2 = (tl.constexpr(constant) for constant in STABILIZERS)

@@ -5,7 +5,7 @@ Every function that has a kernel is also written in plain torch, which gives the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,16 +16,8 @@ import torch
 from torch import Tensor
 
 COMPILERS = {"cpu": "numba", "cuda": "triton"}
-MODULES = {  # on a CPU, on a GPU
-    "context_aggregation": {"cuda": "context_aggregation_gpu"},
-    "haze_lines": {"cuda": "haze_lines_gpu"},
-    "local_laplacian": {"cpu": "local_laplacian", "cuda": "local_laplacian"},
-    "local_laplacian_untraced": {"cpu": "local_laplacian_untraced", "cuda": "local_laplacian_untraced"},
-    "mobilenet": {"cuda": "mobilenet_gpu"},
-    "recorded": {"cuda": "recorded"},
-    "similarity": {"cpu": "similarity_cpu", "cuda": "similarity_gpu"},
-    "smoothing": {"cuda": "smoothing_gpu"},
-}
+SUFFIXES = {"cpu": "_cpu", "cuda": "_gpu"}  # of modules for one device; others serve both
+is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # torch 2.6 cannot tell
 
 
 def find(name: str, tensor: Tensor) -> ModuleType | None:
@@ -41,22 +33,22 @@ def find(name: str, tensor: Tensor) -> ModuleType | None:
 
 
 def recorded(score: Callable[..., Tensor], *photos: Tensor, owner: Any, settings: Hashable = ()) -> Tensor:
-    """`score(*photos)`, on a GPU by a CUDA graph where `lpie.fast.recorded.scores`, which see, has one."""
+    """`score(*photos)`, on a GPU by a CUDA graph where `lpie.fast.recorded_gpu.scores`, which see, has one."""
     found = find("recorded", photos[0])
     return found.scores(score, photos, owner, settings) if found else score(*photos)
 
 
 @cache
 def _module(name: str, device: str) -> ModuleType | None:
-    module = MODULES[name].get(device)
-    if module is None or find_spec(COMPILERS[device]) is None:
+    if device not in COMPILERS or find_spec(COMPILERS[device]) is None:
         return None
-    try:
-        return import_module(f"lpie.fast.{module}")
-    except ModuleNotFoundError as error:
-        if error.name in ("lpie.fast", f"lpie.fast.{module}"):
-            return None
-        raise
+    for module in (f"lpie.fast.{name}", f"lpie.fast.{name}{SUFFIXES[device]}"):
+        try:
+            return import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name not in ("lpie.fast", module):
+                raise
+    return None
 
 
 def is_followed() -> bool:
@@ -72,18 +64,3 @@ def is_transformed() -> bool:
 def channels_last(features: Tensor) -> Tensor:
     """The same features (N, C, H, W) with channels last in memory, except in `torch.func`, which does not allow it."""
     return features if is_transformed() else features.contiguous(memory_format=torch.channels_last)
-
-
-def is_exporting() -> bool:
-    """Whether `torch.export` traces the computation; torch 2.6 cannot tell."""
-    return hasattr(torch.compiler, "is_exporting") and torch.compiler.is_exporting()
-
-
-def gradient_of_plain(
-    plain: Callable[..., Tensor], inputs: Sequence[Any], wanted: Sequence[bool], output_gradient: Tensor
-) -> tuple[Tensor | None, ...]:
-    """The gradient of `plain(*inputs)`, itself differentiable: what a kernel's backward returns where its gradient
-    will be differentiated again, which kernels cannot do."""
-    asked = [each for each, needed in zip(inputs, wanted, strict=True) if needed]
-    found = iter(torch.autograd.grad(plain(*inputs), asked, output_gradient, create_graph=True, materialize_grads=True))
-    return tuple(next(found) if needed else None for needed in wanted)

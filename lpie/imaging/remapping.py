@@ -8,17 +8,13 @@ from torch import Tensor
 Settings = tuple[Tensor, Tensor, Tensor, Tensor]
 """alpha, beta, sigma_r and noise of the local Laplacian filter, each (N, 1, 1, 1)."""
 
+Value = float | Tensor
+
 NOISE = 0.01  # differences up to this are noise, from twice this signal (Paris et al. 2011, detail manipulation)
 SMALLEST = 1e-6  # relative to sigma_r: keeps powers and their gradients finite at a difference of 0
 
 
-def remap_gain(
-    distance: Tensor,
-    alpha: float | Tensor,
-    beta: float | Tensor,
-    sigma_r: float | Tensor,
-    noise: float | Tensor = NOISE,
-) -> Tensor:
+def remap_gain(distance: Tensor, alpha: Value, beta: Value, sigma_r: Value, noise: Value = NOISE) -> Tensor:
     """Factor by which a difference from the center grows, by its size `distance` >= 0; all arguments broadcast.
 
     Within `sigma_r` of the center a difference grows by the power `alpha` (below 1 enhances detail, above 1 smooths
