@@ -68,11 +68,11 @@ def test_what_the_readme_says_of_the_study_stands_in_its_tables() -> None:
     mssim, mix, l2, pleasing = (_plainly_changed("CAN24", name) for name in ("MS-SSIM", "mix", "L2", PLEASING))
     assert f"change on {mssim} of the photographs if it learns with MS-SSIM, on {mix} with the mix" in text
     assert f"on {l2} with L2, and on {pleasing} with L2 and `compact`" in text
-    assert f"plain damage on {mssim} of the test photographs instead of {l2}." in text
+    assert f"plainly damages {mssim} of the test photographs instead of {l2}." in text
     can24, grid = _harm("CAN24"), _harm("bilateral grid")
     assert "plain damage on {} % without a critic, on {} % with `compact` and {} % with `robust`".format(*can24) in text
     assert "the grid on {}, {} and {} %.".format(*grid) in text
-    assert "plain damage on {} % of them without a critic, on {} or {} % with one.".format(*grid) in text
+    assert "damages {1} or {2} % of 150 fresh photographs, without one {0} %;".format(*grid) in text
 
     runs = pd.read_csv(PUBLISHED / "runs.csv")
     families = runs[runs["network"].isin(list(FAMILIES))]

@@ -77,7 +77,7 @@ def pairs(sources: Sequence[str], out: str) -> Iterable[tuple[str, str] | Skippe
         kind_of(out)
         return _targets([(Path(sources[0]), Path(""))], Path(out))
     if not into_folder and (os.path.exists(out) or is_page(out) or Path(out).suffix.lower() in KINDS):
-        raise ValueError(f"{out}: expected a folder for the results, got the name of one file; name a folder.")
+        raise ValueError(f"{out}: expected a folder for {', '.join(sources[:3])}, got the name of one file; name one.")
     return _targets(photos_in(sources, out), Path(out))
 
 
