@@ -493,7 +493,7 @@ def test_a_page_or_a_picture_is_no_folder_for_several_photographs(tmp_path, save
     for name in ("a.png", "b.png"):
         write_photo(torch.rand(1, 3, 20, 30), tmp_path / name, bits=8)
     for sources, named in (([tmp_path / "a.png", tmp_path / "b.png"], ".*a.png, .*b.png"), ([tmp_path], ".*")):
-        with pytest.raises(ValueError, match=f"{out}: expected a folder for {named}, got the name of one file"):
+        with pytest.raises(ValueError, match=f"{out}: expected a folder for {named}, got one file's name"):
             enhance_files(sources, tmp_path / out, weights=saved["tone-grid"], compare=True)
     assert not (tmp_path / out).exists()
 

@@ -77,7 +77,7 @@ def pairs(sources: Sequence[str], out: str) -> Iterable[tuple[str, str] | Skippe
         kind_of(out)
         return _targets([(Path(sources[0]), Path(""))], Path(out))
     if not into_folder and (os.path.exists(out) or is_page(out) or Path(out).suffix.lower() in KINDS):
-        raise ValueError(f"{out}: expected a folder for {', '.join(sources[:3])}, got the name of one file; name one.")
+        raise ValueError(f"{out}: expected a folder for {', '.join(sources[:3])}, got one file's name; name a folder.")
     return _targets(photos_in(sources, out), Path(out))
 
 
