@@ -111,7 +111,29 @@ def inference(device: torch.device, repeats: int, height: int, width: int) -> li
             forms["lpie, CUDA graph"] = captured(lambda: network(photo))
         errors = {name: (run() - exact).abs().max().item() * 255 for name, run in forms.items()}
         times = in_turns(forms, device, repeats)
-    return table(f"CAN32, {height} x {width}, inference", times, {k: f"error {e:.3f}/255" for k, e in errors.items()})
+        notes = {name: f"error {error:.3f}/255" for name, error in errors.items()}
+        return table(f"CAN32, {height} x {width}, inference", times, notes) + floor(network, photo, repeats)
+
+
+def floor(network: ContextAggregationNetwork, photo: Tensor, repeats: int) -> list[str]:
+    """How long its operations, and the features that each layer reads and writes, take at the rates measured here.
+
+    In half precision on a GPU, in single on a CPU. Rates are those of a large matrix product and of a large copy.
+    """
+    device, (height, width) = photo.device, photo.shape[-2:]
+    precision, side, size = (torch.float16, 8192, 2**29) if device.type == "cuda" else (torch.float32, 1024, 2**26)
+    matrix = torch.randn(side, side, device=device, dtype=precision)
+    source = torch.randn(size // precision.itemsize, device=device, dtype=precision)
+    target = torch.empty_like(source)
+    rates = in_turns({"copy": lambda: target.copy_(source), "product": lambda: matrix @ matrix}, device, repeats)
+    layers = [*network.convolutions, network.last]
+    operations = 2 * height * width * sum(layer.weight.numel() for layer in layers)
+    moved = height * width * precision.itemsize * sum(layer.in_channels + layer.out_channels for layer in layers)
+    times = {
+        f"floor, {moved / 1e9:.2f} GB moved": moved * rates["copy"] / (2 * size),
+        f"floor, {operations / 1e9:.0f} G operations": operations * rates["product"] / (2 * side**3),
+    }
+    return [f"  {name:40s} {ms:9.2f} ms" for name, ms in times.items()]
 
 
 def contiguous(network: ContextAggregationNetwork, photo: Tensor) -> Tensor:
