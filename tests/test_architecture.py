@@ -127,7 +127,7 @@ def test_the_core_and_the_package_grow_no_further() -> None:
     """Ratchets at what was reached, to be lowered with every line that goes: 3,200 and 13,000 are the aims."""
     lines = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
     assert sum(count for name, count in lines.items() if room_of(name) in CORE) <= 3200
-    assert sum(lines.values()) <= 21_372
+    assert sum(lines.values()) <= 21_371
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if room_of(name_of(path)) in CORE], ids=name_of)

@@ -122,6 +122,18 @@ def test_what_the_readme_beside_the_tables_says_stands_in_them() -> None:
     jod, lpips = -reached.loc[("ms_ssim", f"{NEARER}cvvdp")], -reached.loc[("ms_ssim", f"{NEARER}lpips")]
     assert f"with MS-SSIM by {jod:.2f} JOD and {lpips:.3f} of LPIPS" in text
 
+    l1 = pd.read_csv(PUBLISHED / "comparisons.csv").query("claim == 'C1' and fidelity == 'l1'")
+    answers = pd.read_csv(PUBLISHED / "answers.csv").query("claim == 'C1' and role == 'human reference'")
+    all_cases, l1_cases = answers["cases"].sum(), l1["measure"].str.startswith(NEARER).sum()
+    within = answers["no difference that matters"].sum() - (all_cases - l1_cases - 1)  # of L2 one is undecided
+    assert f"With L1, one to three seeds, {within} of {l1_cases} do." in text
+    grid_closer = compared.loc[("C7", "tone", "grid", "compact")].set_index(["against", "measure"])["difference"]
+    assert f"learned with LPIPS ({grid_closer.loc[('lpips', f'{NEARER}lpips')]:.3f}, margin 0.01)" in text
+    fresh = pd.read_csv(PUBLISHED / "confirmation_comparisons.csv").query("network == 'can24' and critic == 'compact'")
+    fresh = fresh.set_index(["claim", "against", "measure"])
+    own, technical = fresh.loc[("C4", "l2", "gain_compact")], fresh.loc[("C1", "l2", "gain_technical"), "difference"]
+    said = f"CAN24 by {own['difference']:.2f} [{own['low']:.2f}, {own['high']:.2f}]; technical by {technical:.2f}"
+    assert said in text
     assert (
         "on {} % of them without a critic, is so on {} % with `compact` and {} % with".format(*_harm("bilateral grid"))
         in text
@@ -136,6 +148,7 @@ def test_what_the_readme_beside_the_tables_says_stands_in_them() -> None:
     assert f"{said}, parameters {psnr['parameters']}" in text
 
 
+CHOSEN = {"can24": ("0.0003compact", "0.003robust"), "grid": ("0.0003compact", "0.01robust")}
 PLEASING = "L2 + 0.0003 NIMA (compact)"
 
 
@@ -143,6 +156,35 @@ def _plainly_changed(network: str, objective: str) -> str:
     """The share of the photographs for tone mapping with plain unexplained change, as the headline says it."""
     table = pd.read_csv(PUBLISHED / "headline.csv").set_index(["operator", "network", "objective"])
     return str(table.loc[("tone mapping", network, objective), "plainly changed"])
+
+
+def test_what_was_seen_is_counted_as_the_readme_and_the_card_say() -> None:
+    seen = pd.read_csv(PUBLISHED / "seen.csv", index_col="photograph")
+    assert len(seen) == 30
+    clean = (seen == "clean").sum()
+    can24, mssim = clean["CAN24 with a little of the critic or none"], clean["CAN24 by MS-SSIM (windows of each)"]
+    text = _words(PUBLISHED.parents[1] / "README.md")
+    assert f"CAN24 is clean on {can24}, with a little" in text
+    assert f"With MS-SSIM {mssim} are clean" in text
+    grid, pushed = clean["luminance-led grid without a critic"], clean["parameters with 0.01 compact"]
+    assert clean["parameters without a critic"] == 30
+    assert f"grid without a critic on {grid}, parameters with a critic on {pushed}" in text
+    card = _words(PUBLISHED.parents[1] / "lpie" / "weights" / "tone-can24-msssim.md")
+    assert f"{mssim} are clean (`results/published/seen.csv`; {can24} by" in card
+
+
+def test_what_the_mean_over_validation_photographs_hid_is_in_the_ladder() -> None:
+    plain = (100 * _ladder()["plain"]).round().astype(int).astype(str)
+    can24, grid = ([plain[network][f"l2+{name}"] for name in chosen] for network, chosen in CHOSEN.items())
+    text = _words(PUBLISHED / "README.md")
+    assert "change {} (`compact`) and {} % (`robust`) of them by CAN24".format(*can24) in text
+    assert "{} and {} % by the grid".format(*grid) in text
+    assert "{} and {} % of the grid's validation".format(*grid) in _words(PUBLISHED.parents[1] / "README.md")
+    assert plain["grid"]["l2+0.003robust"] == "0"
+    chosen = pd.read_csv(PUBLISHED / "gammas.csv").query("operator == 'tone'")
+    assert {f"{row.gamma:g}{row.critic}" for row in chosen.itertuples() if row.network in CHOSEN} == {
+        name for names in CHOSEN.values() for name in names
+    }
 
 
 def _harm(network: str) -> list[str]:

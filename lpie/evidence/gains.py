@@ -97,9 +97,9 @@ def choose_gammas(gains: pd.DataFrame, criteria: Criteria) -> pd.DataFrame:
     """The weight of each operator, network and critic, by one rule on validation photos and the critic's score alone.
 
     `gains`: `photo_gains` of the validation split. Of the weights on the ladder (L2, first seed) with a mean PSNR of
-    at least `criteria.lowest_psnr`, at most `criteria.most_lost` below the network without a critic, and without plain
-    unexplained change, the smallest whose critic gains `criteria.safe_gain` over the target; where none does, the one
-    that gains most; where none is faithful enough, the smallest.
+    at least `criteria.lowest_psnr`, at most `criteria.most_lost` below the network without a critic, and a mean
+    unexplained change that is not plain, the smallest whose critic gains `criteria.safe_gain` over the target; where
+    none does, the one that gains most; where none is faithful enough, the smallest.
 
     Columns: operator, network, critic, gamma, psnr and critic_gain on validation photos, reason.
     """

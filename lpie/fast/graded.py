@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias, cast
 
 import torch
@@ -17,6 +18,11 @@ def graded(plain: Callable[..., Tensor], find: Callable[..., Found], *inputs: Te
     `find(*wanted)`: the numbers, and the gradient of their sum by each of the inputs, or None where it is not wanted.
     """
     return cast(Tensor, _Graded.apply(plain, find, *inputs))
+
+
+def mean_terms_by(find: Callable[..., Found], a: Tensor, b: Tensor, with_luminance: bool, plain: Any) -> Tensor:
+    """`plain(a, b, with_luminance)` by `find` of a kernel of similarity, with the gradients that are wanted."""
+    return graded(partial(plain, with_luminance=with_luminance), partial(find, a, b, with_luminance), a, b)
 
 
 class _Graded(torch.autograd.Function):

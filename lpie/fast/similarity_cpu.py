@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lpie.fast.graded import graded
+from lpie.fast.graded import mean_terms_by
 from lpie.fast.local_laplacian_cpu import compiled
 from lpie.fast.similarity_gradients import similarity_gradients
 from lpie.imaging.similarity_terms import STABILIZERS, WINDOW_SIZE, gaussian_window, luminance_and_contrast
@@ -21,12 +20,6 @@ C1, C2 = np.float32(STABILIZERS[0]), np.float32(STABILIZERS[1])
 BAND = 96  # rows of a task; neighbors both blur 10 to 20 rows at their border
 
 _terms, _gradients = compiled(luminance_and_contrast), compiled(similarity_gradients)
-
-
-def mean_terms(a: Tensor, b: Tensor, with_luminance: bool, plain: Callable[..., Tensor]) -> Tensor:
-    """`plain(a, b, with_luminance)` in one pass, which finds the gradients too where they are wanted."""
-    find = partial(terms_and_gradients, a, b, with_luminance)
-    return graded(partial(plain, with_luminance=with_luminance), find, a, b)
 
 
 def terms_and_gradients(
@@ -49,6 +42,9 @@ def terms_and_gradients(
     windows = (height - WINDOW_SIZE + 1) * (width - WINDOW_SIZE + 1)
     means = torch.tensor(sums, dtype=torch.float64).view(planes, -1).sum(1) / windows
     return means.float(), gradients[0], gradients[1]
+
+
+mean_terms = partial(mean_terms_by, terms_and_gradients)
 
 
 @compiled

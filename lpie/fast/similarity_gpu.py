@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from lpie.fast.graded import graded
+from lpie.fast.graded import mean_terms_by
 from lpie.fast.similarity_gradients import similarity_gradients
 from lpie.imaging.similarity_terms import STABILIZERS, WINDOW_SIZE, gaussian_window, luminance_and_contrast
 
@@ -35,12 +35,6 @@ def _compiled(formula: Callable[..., Any]) -> Any:
 
 
 _terms, _gradients = _compiled(luminance_and_contrast), _compiled(similarity_gradients)
-
-
-def mean_terms(a: Tensor, b: Tensor, with_luminance: bool, plain: Callable[..., Tensor]) -> Tensor:
-    """`plain(a, b, with_luminance)` in one pass, which finds the gradients too where they are wanted."""
-    find = partial(terms_and_gradients, a, b, with_luminance)
-    return graded(partial(plain, with_luminance=with_luminance), find, a, b)
 
 
 def terms_and_gradients(
@@ -69,6 +63,9 @@ def terms_and_gradients(
                     BAND=band, COLUMNS=COLUMNS,
                 )  # fmt: skip
         return sums.sum(1) / count, gradients[0], gradients[1]
+
+
+mean_terms = partial(mean_terms_by, terms_and_gradients)
 
 
 def _bands(planes: int, height: int, width: int) -> tuple[tuple[int, int, int], int]:
